@@ -1,0 +1,124 @@
+"""The hypotheses of simulation 4, stated before the runs, and their tests."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_residual.analysis.statistics import compare_paired, describe, holm, verdict
+
+LEVEL = 0.05
+CONDITION = ["blocks", "batch_norm"]
+# A dead network has gradients of exactly zero, which have no logarithm.
+FLOOR = float(np.finfo(np.float32).tiny)
+
+# Name, claim, and the measure of each net: "treatment larger" is what is claimed.
+H1A = (
+    "H1a",
+    "The gradient at the first block's first convolution is larger in the residual net "
+    "(log10 of its kernel's norm)",
+)
+H1B = (
+    "H1b",
+    "Without shortcuts the gradient changes more between the first and the last "
+    "convolution of the blocks (size of log10 first / last kernel norm, plain against "
+    "residual)",
+)
+H2 = ("H2", "The final validation accuracy is higher in the residual net")
+
+
+def read_norms(unit: Path) -> pd.DataFrame:
+    """Norms of one training as rows: step, depth, kind, layer, norm.
+
+    The depth counts convolutions from the input; what follows a convolution has its
+    depth. The dense layer at the end is left out.
+    """
+    wide = pd.read_csv(unit / "gradient_norms.csv")
+    depth = 0
+    places = []
+    for path in wide.columns.drop("step"):
+        *_, layer, kind = path.split("/")
+        if layer == "logits":
+            continue
+        depth += kind == "kernel"
+        places.append((path, depth, kind))
+    long = wide.melt("step", [path for path, _, _ in places], "path", "norm")
+    table = pd.DataFrame(places, columns=["path", "depth", "kind"])
+    return long.merge(table, on="path")[["step", "depth", "kind", "norm"]]
+
+
+def gradient_scales(norms: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means over training at the first and last convolution of the blocks.
+
+    One row per training. A norm of zero counts as the smallest normal float32; norms
+    that are not finite are left out.
+    """
+    # Depth 1 is the stem, which has another shape than the blocks' convolutions.
+    rows = norms[(norms["depth"] > 1) & np.isfinite(norms["norm"])]
+    rows = rows[rows["kind"] != "gamma"]
+    deepest = rows.groupby(CONDITION)["depth"].transform("max")
+    rows = rows.assign(
+        log=np.log10(rows["norm"].clip(lower=FLOOR)),
+        part=np.where(rows["kind"] == "kernel", "kernel", "shift"),
+        end=np.select(
+            [rows["depth"] == 2, rows["depth"] == deepest], ["first", "last"], ""
+        ),
+    )
+    rows = rows[rows["end"] != ""]
+    key = ["net", *CONDITION, "seed"]
+    means = rows.groupby([*key, "end", "part"], sort=False)["log"].mean()
+    wide = (10**means).unstack(["end", "part"])
+    wide.columns = [f"{end}_{part}" for end, part in wide.columns]
+    trained = norms[key].drop_duplicates()
+    return trained.merge(wide.reset_index(), on=key, how="left")
+
+
+def test_hypotheses(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame:
+    """One row for each condition and hypothesis, with a verdict in words."""
+    frame = results.merge(scales, on=["net", *CONDITION, "seed"])
+    frame["log_first"] = np.log10(frame["first_kernel"])
+    frame["drift"] = np.log10(frame["first_kernel"] / frame["last_kernel"]).abs()
+    rows: list[dict[str, Any]] = []
+    for (blocks, batch_norm), group in frame.groupby(CONDITION, sort=False):
+        family = []
+        for (name, claim), metric, treatment, control in (
+            (H1A, "log_first", "residual", "plain"),
+            (H1B, "drift", "plain", "residual"),
+            (H2, "accuracy", "residual", "plain"),
+        ):
+            pairs = group.pivot(index="seed", columns="net", values=metric)
+            pairs = pairs[np.isfinite(pairs).all(axis=1)]
+            comparison = None
+            if len(pairs):
+                comparison = compare_paired(
+                    pairs[treatment], pairs[control], level=LEVEL
+                )
+            family.append((name, claim, comparison))
+        corrected = iter(
+            holm([found.sign_flip_p_value for *_, found in family if found])
+        )
+        for name, claim, found in family:
+            row = {"blocks": blocks, "batch_norm": batch_norm, "hypothesis": name}
+            if found is None:
+                words = f"{claim}: cannot be tested, no seed has finite numbers."
+                rows.append({**row, "n": 0, "words": words})
+                continue
+            p = float(next(corrected))
+            decided = verdict(found, p)
+            rows.append(
+                {
+                    **row,
+                    "verdict": decided,
+                    "n": found.n,
+                    "mean_difference": found.mean_difference,
+                    "low": found.interval[0],
+                    "high": found.interval[1],
+                    "p": found.sign_flip_p_value,
+                    "p_holm": p,
+                    "t_test_p": found.t_p_value,
+                    "cohen_d_z": found.effect_size,
+                    "words": describe(found, decided, claim, p_value=p),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,154 @@
+"""Worker processes of the experiments: one thread each, gone when their parent is."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+# One thread for each worker: two workers on two cores train twice as much as one worker
+# with two threads, and sums over threads would depend on how many there are.
+_ONE_THREAD = {
+    "MKL_NUM_THREADS": "1",
+    "NPROC": "1",  # JAX
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+}
+_SHARING = {
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Holds back what a backend logs while it is imported, unless the import fails.
+
+    TensorFlow writes a page there before it reads its own log level.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: the name of its folder, its arguments, its share of the work."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    weight: float = 1.0
+
+
+# What a task gives back: scalars for result.json, and a pandas frame for each CSV file.
+Output = tuple[dict[str, Any], dict[str, Any]]
+# Importable function from a task's arguments and what all tasks share to its output.
+Train = Callable[[Mapping[str, Any], Any], Output]
+
+
+def compute(
+    tasks: Sequence[Task], train: Train, shared: Any, processes: int
+) -> Iterator[tuple[Task, Output]]:
+    """Yields the outputs as they come, from so many processes at a time."""
+    waiting = list(tasks)
+    running: dict[Any, Task] = {}
+    with _workers(train, shared, min(processes, len(waiting))) as idle:
+        while waiting or running:
+            while waiting and idle:
+                connection = idle.pop()
+                running[connection] = waiting.pop(0)
+                connection.send(running[connection].arguments)
+            ready: list[Any] = wait(list(running))
+            for connection in ready:
+                task = running.pop(connection)
+                try:
+                    output, failure = connection.recv()
+                except EOFError:
+                    output, failure = None, "its process died; was memory short?"
+                if failure:
+                    raise RuntimeError(f"The training {task.name} failed: {failure}")
+                idle.append(connection)
+                yield task, output
+
+
+@contextlib.contextmanager
+def _workers(train: Train, shared: Any, processes: int) -> Iterator[list[Any]]:
+    # A fresh interpreter: a forked copy of a backend's thread pools hangs.
+    context = multiprocessing.get_context("spawn")
+    connections, workers = [], []
+    try:
+        with _inherited_by_children():
+            for _ in range(processes):
+                ours, theirs = context.Pipe()
+                worker = context.Process(
+                    target=_work, args=(theirs, train, shared), daemon=True
+                )
+                worker.start()
+                theirs.close()
+                connections.append(ours)
+                workers.append(worker)
+        yield connections
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+
+
+@contextlib.contextmanager
+def _inherited_by_children() -> Iterator[None]:
+    """Environment of the workers; and Ctrl-C is for their parent alone."""
+    before = dict(os.environ)
+    os.environ.update(_ONE_THREAD)
+    for name, value in _SHARING.items():
+        os.environ.setdefault(name, value)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for name in {*_ONE_THREAD, *_SHARING} - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _work(connection: Connection, train: Train, shared: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # It warns of what is meant here: every task compiles a network of its own.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with quiet_import():
+        import keras  # noqa: F401
+    while True:
+        try:
+            connection.send((train(connection.recv(), shared), None))
+        except EOFError:
+            return
+        except Exception:
+            connection.send((None, traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

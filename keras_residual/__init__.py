@@ -1,0 +1,43 @@
+"""Residual blocks, their exact controls and honest training diagnostics for Keras 3."""
+
+import importlib.util
+import os
+
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    _other_backends = [
+        name for name in ("jax", "torch") if importlib.util.find_spec(name)
+    ]
+    if (
+        error.name == "tensorflow"
+        and "KERAS_BACKEND" not in os.environ
+        and _other_backends
+    ):
+        _choices = " or ".join(f"KERAS_BACKEND={name}" for name in _other_backends)
+        raise ImportError(
+            "Keras starts on TensorFlow unless told otherwise, and TensorFlow is not "
+            f"installed. Set the environment variable {_choices} before Python "
+            "starts, or install tensorflow."
+        ) from error
+    raise
+
+from keras_residual.callbacks.gradient_norm import (
+    GradientNormCallback as GradientNormCallback,
+)
+from keras_residual.layers.plain_block import PlainBlock as PlainBlock
+from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
+from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
+from keras_residual.models.plain_net import PlainNet as PlainNet
+from keras_residual.models.resnet import ResNet as ResNet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GradientNormCallback",
+    "PlainBlock",
+    "PlainNet",
+    "ResNet",
+    "ResidualBlock",
+    "StochasticDepth",
+]

@@ -1,0 +1,99 @@
+"""What the figures need from a tidy frame: checks, intervals and logarithms."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from keras_residual.analysis.statistics import mean_interval
+
+NETS = ("plain", "residual")
+# Columns that name a condition: a figure shows one value of each.
+_CONDITIONS = ("blocks", "batch_norm", "kind")
+
+
+def one_condition(
+    frame: pd.DataFrame, name: str, key: list[str], value: str
+) -> pd.DataFrame:
+    """Return the columns `key` and `value`, with exactly one row for each `key`.
+
+    Rows of several conditions would otherwise be averaged without a word.
+    """
+    missing = [column for column in [*key, value] if column not in frame]
+    if missing:
+        raise ValueError(
+            f"`{name}` must have the columns {[*key, value]}; missing: {missing}. "
+            f"Received: columns {list(frame.columns)}"
+        )
+    if frame.empty:
+        raise ValueError(f"`{name}` must have rows. Received: an empty frame")
+    unknown = sorted(set(frame["net"].astype(str)) - set(NETS))
+    if unknown:
+        raise ValueError(
+            f"`{name}` must name the nets {list(NETS)} in its column net. "
+            f"Received: {unknown}"
+        )
+    for column in _CONDITIONS:
+        if column in frame and column not in key and frame[column].nunique() > 1:
+            raise ValueError(
+                f"`{name}` must hold one condition: select one value of {column}. "
+                f"Received: {column} {sorted(frame[column].unique())}"
+            )
+    repeated = int(frame.duplicated(key).sum())
+    if repeated:
+        raise ValueError(
+            f"`{name}` must have one row for each {', '.join(key)}. "
+            f"Received: {repeated} repeated rows"
+        )
+    return frame[[*key, value]]
+
+
+def by_net(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of each net that occurs, always in the same order."""
+    for net in NETS:
+        rows = frame[frame["net"] == net]
+        if len(rows):
+            yield net, rows
+
+
+def intervals(
+    matrix: NDArray[np.float64], *, skip_missing: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and 95 % t interval of each row, over its columns (seeds).
+
+    NaN where a row has a value that is not finite; with `skip_missing` only where it
+    has no finite value at all.
+    """
+    result = np.full((len(matrix), 3), np.nan)
+    for row, values in zip(result, matrix, strict=True):
+        finite = values[np.isfinite(values)]
+        if finite.size == values.size or (skip_missing and finite.size):
+            row[:] = mean_interval(finite)
+    return result[:, 0], result[:, 1], result[:, 2]
+
+
+def with_logarithm(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the column log: log10 of norm, NaN where the norm is zero or not finite."""
+    norm = frame["norm"].to_numpy(float)
+    usable = np.isfinite(norm) & (norm > 0)
+    return frame.assign(
+        log=np.where(usable, np.log10(np.where(usable, norm, 1)), np.nan)
+    )
+
+
+def power_of_ten(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Undo the logarithm; the interval of two seeds can leave the range of floats.
+
+    The bounds also leave room for the margin that matplotlib adds on a log axis.
+    """
+    return 10 ** np.clip(logs, -250, 250)
+
+
+def edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cell borders half-way between sorted centres, which may be unevenly spaced."""
+    if centres.size == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = (centres[:-1] + centres[1:]) / 2
+    first, last = 2 * centres[0] - middle[0], 2 * centres[-1] - middle[-1]
+    return np.concatenate([[first], middle, [last]])

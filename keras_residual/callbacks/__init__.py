@@ -1,0 +1,7 @@
+"""Callbacks that measure a running `fit()`."""
+
+from keras_residual.callbacks.gradient_norm import (
+    GradientNormCallback as GradientNormCallback,
+)
+
+__all__ = ["GradientNormCallback"]

@@ -1,0 +1,87 @@
+"""What the gradient probe does differently on TensorFlow, JAX and PyTorch."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import keras
+from keras import ops
+
+# The smallest normal float32: what is below is flushed to zero by XLA.
+_TINY = 1.1754944e-38
+
+
+def is_stateless() -> bool:
+    """Whether a train step takes and returns the variables that it writes."""
+    return keras.backend.backend() == "jax"
+
+
+def variable_creation(model: keras.Model) -> AbstractContextManager[Any]:
+    """Scope for variables that a train step writes, even while it is traced."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    stack = ExitStack()
+    stack.enter_context(tf.init_scope())
+    stack.enter_context(model.distribute_strategy.scope())
+    return stack
+
+
+@contextmanager
+def untraced_train_step(model: keras.Model) -> Iterator[None]:
+    """Scope in which `make_train_function` compiles a train step never seen before.
+
+    `jax.jit` shares its traces between equal bound methods, so `model.train_step` could
+    bring back the trace of an earlier `fit`, with another `every`.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    train_step = model.train_step
+    attributes = vars(model)
+    outer = attributes.get("train_step")
+    attributes["train_step"] = lambda state, data: train_step(state, data)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del attributes["train_step"]
+        else:
+            attributes["train_step"] = outer
+
+
+def sum_over_replicas(gradients: list[Any]) -> list[Any]:
+    """The gradients of the whole batch, where `apply` gets those of one replica."""
+    if keras.backend.backend() != "tensorflow":
+        return gradients
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return gradients
+    present = [ops.convert_to_tensor(g) for g in gradients if g is not None]
+    reduced = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    return [None if g is None else next(reduced) for g in gradients]
+
+
+def l2_norms(gradients: list[Any]) -> Any:
+    """L2 norms of tensors of any shape and float type, as a float32 vector.
+
+    Squares leave the range of float32 already at 1e-19, which is where vanishing
+    gradients of deep networks are found, so no norm is taken of bare squares.
+    """
+    if keras.backend.backend() == "torch" and gradients[0].device.type != "mps":
+        # Eager PyTorch pays by the operation, so this is one for each gradient.
+        import torch
+
+        return torch.stack(
+            [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients]
+        ).to(torch.float32)
+    # TensorFlow's sparse gradients become dense here.
+    tensors = [ops.cast(ops.convert_to_tensor(g), "float32") for g in gradients]
+    largest = ops.stack([ops.max(ops.abs(tensor)) for tensor in tensors])
+    usable = ops.logical_and(ops.isfinite(largest), largest >= _TINY)
+    scale = ops.where(usable, largest, ops.ones_like(largest))
+    sums = [ops.sum(ops.square(t / scale[i])) for i, t in enumerate(tensors)]
+    return scale * ops.sqrt(ops.stack(sums))

@@ -1,0 +1,236 @@
+"""Readers of small image data sets: CIFAR-10, class folders, TensorFlow Datasets."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_residual.datasets import _files
+
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+Images = tuple[np.ndarray, np.ndarray, list[str]]
+
+
+def load_images(
+    source: str, *, data_dir: str | Path | None = None, image_size: int = 32
+) -> Images:
+    """Training images of a data set that is given by one word.
+
+    Args:
+        source: `"cifar10"`, `"tfds:<name>"`, or a folder: one with a local copy of
+            CIFAR-10 (see [`load_cifar10`][keras_residual.datasets.load_cifar10]) or one
+            with a folder of images per class.
+        data_dir: Folder of the local copy for `"cifar10"`, or the folder where
+            TensorFlow Datasets keeps its data. None: the library's own place.
+        image_size: Positive integer. Height and width that every image must have.
+
+    Returns:
+        Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
+        class names.
+
+    Raises:
+        ValueError: If the source is unknown, or an image has another size or cannot be
+            read.
+        FileNotFoundError: If a folder is missing.
+        ImportError: If the package that reads this source is not installed.
+        ConnectionError: If the data must be downloaded and cannot be.
+    """
+    if source == "cifar10":
+        return _checked_size(load_cifar10(data_dir), source, image_size)
+    if source.startswith("tfds:"):
+        name = source.removeprefix("tfds:")
+        return load_tfds(name, image_size=image_size, data_dir=data_dir)
+    if not Path(source).exists():
+        raise ValueError(
+            "`source` must be 'cifar10', 'tfds:<name>' or an existing folder. "
+            f"Received: source={source!r}"
+        )
+    if _files.is_cifar10_folder(Path(source)):
+        return _checked_size(load_cifar10(source), source, image_size)
+    return load_class_folders(source, image_size=image_size)
+
+
+def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Images:
+    """CIFAR-10, from a local copy or through `keras.datasets.cifar10`.
+
+    A local copy is a folder with `train_labels.npy`, `test_labels.npy` and the images
+    in strips `train_00.webp`, `train_01.webp`, ... and `test_00.webp`, ...: tiles of
+    32 x 32 pixels in reading order, one strip after the other.
+
+    Args:
+        path: Folder of a local copy. None: Keras downloads the data once (170 MB) and
+            keeps them in its own folder.
+        split: `"train"` (50,000 images) or `"test"` (10,000).
+
+    Returns:
+        Images (uint8, `(n, 32, 32, 3)`), labels (int64, `(n,)`) and the class names.
+
+    Raises:
+        ValueError: If the split is unknown or a file cannot be read.
+        FileNotFoundError: If the folder or one of its files is missing.
+        ConnectionError: If the data must be downloaded and cannot be.
+
+    Reference:
+        Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+        <https://www.cs.toronto.edu/~kriz/cifar.html>
+    """
+    if split not in ("train", "test"):
+        raise ValueError(
+            f"`split` must be 'train' or 'test'. Received: split={split!r}"
+        )
+    if path is not None:
+        images, labels = _files.read_strips(Path(path), split, tile=32)
+        return images, labels, list(CIFAR10_CLASSES)
+    try:
+        train, test = keras.datasets.cifar10.load_data()
+    except Exception as error:
+        # Keras raises a bare Exception when a download fails.
+        raise ConnectionError(
+            "CIFAR-10 could not be downloaded: go online, or pass the folder of a "
+            f"local copy. The reason: {_files.first_line(error)}"
+        ) from error
+    images, labels = train if split == "train" else test
+    return images, labels.reshape(-1).astype(np.int64), list(CIFAR10_CLASSES)
+
+
+def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
+    """Images from a folder that has one folder per class.
+
+    Args:
+        root: Folder whose folders are the classes, in alphabetical order. Images are
+            the `.png`, `.jpg`, `.jpeg`, `.webp` and `.bmp` files in them; they are
+            converted to RGB.
+        image_size: Positive integer. Height and width that every image must have.
+
+    Returns:
+        Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
+        class names.
+
+    Raises:
+        FileNotFoundError: If the root is missing or no folder.
+        ValueError: If there are fewer than two classes, a class has no image, or an
+            image has another size or cannot be read.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from PIL import Image
+        from keras_residual.datasets import load_class_folders
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        for name in ("red", "blue"):
+            (root / name).mkdir()
+            Image.new("RGB", (32, 32), name).save(root / name / "0.png")
+        images, labels, names = load_class_folders(root)
+        print(names, images[0, 0, 0])  # ['blue', 'red'] [  0   0 255]
+        ```
+    """
+    folder = _files.existing_folder(Path(root))
+    classes = _files.sorted_entries(folder, folders=True)
+    if len(classes) < 2:
+        raise ValueError(
+            "`root` must hold at least two folders of images, one per class. "
+            f"Received: root={str(root)!r}"
+        )
+    images, labels = [], []
+    for label, folder in enumerate(classes):
+        files = _files.image_files(folder)
+        if not files:
+            raise ValueError(f"The class folder {folder} has no image.")
+        images += [_files.read_image(file, image_size) for file in files]
+        labels += [label] * len(files)
+    names = [folder.name for folder in classes]
+    return np.stack(images), np.asarray(labels, np.int64), names
+
+
+def load_tfds(
+    name: str,
+    *,
+    split: str = "train",
+    image_size: int = 32,
+    data_dir: str | Path | None = None,
+) -> Images:
+    """One split of an image classification set of TensorFlow Datasets.
+
+    Args:
+        name: Name of the data set, such as `"cifar10"` or `"svhn_cropped"`.
+        split: Name of the split.
+        image_size: Positive integer. Height and width that every image must have;
+            checked before anything is downloaded.
+        data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
+
+    Returns:
+        Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
+        class names.
+
+    Raises:
+        ImportError: If tensorflow-datasets, or a package that it needs for this data
+            set, is not installed.
+        ValueError: If the name or the split is unknown, or the data are not images of
+            this size with one label each.
+        ConnectionError: If the data must be downloaded and cannot be.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"The data set 'tfds:{name}' needs tensorflow-datasets: "
+            "pip install 'keras-residual[datasets]'"
+        ) from error
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(
+            "`name` must be a data set of TensorFlow Datasets "
+            "(https://www.tensorflow.org/datasets/catalog). "
+            f"Received: name={name!r}"
+        ) from error
+    features = builder.info.features
+    shape = features["image"].shape if "image" in features else None
+    if "label" not in features or shape != (image_size, image_size, 3):
+        raise ValueError(
+            f"`name` must be a data set of {image_size} x {image_size} RGB images with "
+            f"a label. Received: name={name!r}, whose image shape is {shape}"
+        )
+    try:
+        builder.download_and_prepare()
+    except ImportError as error:
+        raise ImportError(
+            f"The data set 'tfds:{name}' needs one more package: "
+            f"pip install {error.name}"
+        ) from error
+    except Exception as error:
+        # The reasons reach from sockets to checksums; the remedy is the same.
+        raise ConnectionError(
+            f"The data set 'tfds:{name}' could not be prepared: go online, or pass the "
+            f"folder that holds it. The reason: {_files.first_line(error)}"
+        ) from error
+    if split not in builder.info.splits:
+        raise ValueError(
+            f"`split` must be one of {', '.join(builder.info.splits)}. "
+            f"Received: split={split!r}"
+        )
+    data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    labels = data["label"].astype(np.int64)
+    return data["image"], labels, list(features["label"].names)
+
+
+def _checked_size(data: Images, source: str, image_size: int) -> Images:
+    if data[0].shape[1] != image_size:
+        raise ValueError(
+            f"`image_size` must be {data[0].shape[1]} for {source}. "
+            f"Received: image_size={image_size!r}"
+        )
+    return data

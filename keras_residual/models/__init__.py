@@ -1,0 +1,6 @@
+"""Residual networks and their plain twins."""
+
+from keras_residual.models.plain_net import PlainNet as PlainNet
+from keras_residual.models.resnet import ResNet as ResNet
+
+__all__ = ["PlainNet", "ResNet"]

@@ -1,0 +1,216 @@
+"""The one builder behind ResNet and PlainNet: depth and variant are data."""
+
+import dataclasses
+import pathlib
+
+import keras
+
+from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers.residual_block import ResidualBlock
+
+# Blocks per stage: He et al. 2015, table 1; depth 200: He et al. 2016, section 5.
+_IMAGENET_DEPTHS = {
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+    200: ("bottleneck", (3, 24, 36, 3)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """What sets one published implementation apart from the others."""
+
+    image_size: int = 224
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stride_on: str = "3x3"
+    use_bias: bool | None = None
+    batch_norm_momentum: float = 0.9
+    batch_norm_epsilon: float = 1e-5
+    kernel_initializer: str | dict = "he_normal"
+    shortcuts: tuple[str, str] = ("auto", "auto")  # of basic and bottleneck blocks
+    classifier_activation: str = "linear"
+
+
+VARIANTS = {
+    "torchvision": _Variant(
+        # As configuration: an object would draw its seed when this module is imported.
+        kernel_initializer={
+            "class_name": "VarianceScaling",
+            "config": {
+                "scale": 2.0,
+                "mode": "fan_out",
+                "distribution": "untruncated_normal",
+            },
+        },
+    ),
+    "keras": _Variant(
+        stride_on="1x1",
+        use_bias=True,
+        batch_norm_momentum=0.99,
+        batch_norm_epsilon=1.001e-5,
+        kernel_initializer="glorot_uniform",
+        classifier_activation="softmax",
+    ),
+    "paper": _Variant(stride_on="1x1", shortcuts=("pad", "auto")),
+    "cifar": _Variant(image_size=32, widths=(16, 32, 64), shortcuts=("pad", "pad")),
+}
+
+
+def build_network(
+    block_class,
+    depth,
+    num_classes,
+    *,
+    variant,
+    input_shape,
+    weights,
+    include_top,
+    classifier_activation,
+    use_batch_norm,
+    data_format,
+    name,
+    shortcut=None,
+    zero_init=False,
+    drop_path_rate=0.0,
+):
+    """Builds the functional model; the arguments are those of ResNet and PlainNet."""
+    check_choice("variant", variant, tuple(VARIANTS))
+    settings = VARIANTS[variant]
+    block_type, blocks_per_stage = _blocks(depth, variant)
+    if include_top:
+        check_positive_integer("num_classes", num_classes)
+    if data_format is None:
+        data_format = keras.config.image_data_format()
+    check_choice("data_format", data_format, ("channels_last", "channels_first"))
+    input_shape = _input_shape(input_shape, settings.image_size, data_format)
+    if weights is not None and not pathlib.Path(weights).is_file():
+        raise ValueError(
+            "`weights` must be None or the path of a file written by "
+            f"`model.save_weights`. Received: weights={str(weights)!r}, which is not "
+            "a file"
+        )
+
+    common = {
+        "use_batch_norm": use_batch_norm,
+        "use_bias": settings.use_bias,
+        "batch_norm_momentum": settings.batch_norm_momentum,
+        "batch_norm_epsilon": settings.batch_norm_epsilon,
+        "kernel_initializer": settings.kernel_initializer,
+        "data_format": data_format,
+    }
+    images = keras.Input(input_shape, name="images")
+    x = _stem(images, settings, use_batch_norm, data_format)
+    total = sum(blocks_per_stage)
+    index = 0
+    for stage, (width, blocks) in enumerate(
+        zip(settings.widths, blocks_per_stage, strict=True), start=1
+    ):
+        for block in range(1, blocks + 1):
+            options = dict(common)
+            if block_class is ResidualBlock:
+                options["shortcut"] = (
+                    shortcut or settings.shortcuts[block_type == "bottleneck"]
+                )
+                options["zero_init"] = zero_init
+                # Linear in depth (Huang et al. 2016, section 4); one block alone is
+                # the first one and keeps everything.
+                options["drop_path"] = drop_path_rate * index / max(total - 1, 1)
+            x = block_class(
+                width,
+                strides=2 if stage > 1 and block == 1 else 1,
+                block_type=block_type,
+                stride_on=settings.stride_on,
+                name=f"stage{stage}_block{block}",
+                **options,
+            )(x)
+            index += 1
+    if include_top:
+        x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
+        if classifier_activation == "auto":
+            classifier_activation = settings.classifier_activation
+        # Under mixed precision the logits and the softmax stay in float32.
+        x = keras.layers.Dense(
+            num_classes,
+            activation=classifier_activation,
+            dtype=keras.config.dtype_policy().variable_dtype,
+            name="classifier",
+        )(x)
+    model = keras.Model(images, x, name=name)
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def _blocks(depth, variant):
+    if variant == "cifar":
+        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6 != 0:
+            raise ValueError(
+                "`depth` must be 6n + 2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...) "
+                f"for variant='cifar'. Received: depth={depth!r}"
+            )
+        return "basic", ((depth - 2) // 6,) * 3
+    if depth not in _IMAGENET_DEPTHS:
+        raise ValueError(
+            f"`depth` must be one of {', '.join(map(str, _IMAGENET_DEPTHS))} for "
+            f"variant={variant!r}. Received: depth={depth!r}"
+        )
+    return _IMAGENET_DEPTHS[depth]
+
+
+def _input_shape(input_shape, image_size, data_format):
+    if input_shape is None:
+        sizes = (image_size, image_size)
+        return (*sizes, 3) if data_format == "channels_last" else (3, *sizes)
+    input_shape = tuple(input_shape)
+    channel_axis = -1 if data_format == "channels_last" else 0
+    if (
+        len(input_shape) != 3
+        or input_shape[channel_axis] is None
+        or any(size is not None and size < 1 for size in input_shape)
+    ):
+        expected = (
+            "(height, width, channels)"
+            if data_format == "channels_last"
+            else "(channels, height, width)"
+        )
+        raise ValueError(
+            f"`input_shape` must be {expected} of positive sizes, without the batch "
+            "(height and width may be None). "
+            f"Received: input_shape={input_shape!r}"
+        )
+    return input_shape
+
+
+def _stem(images, settings, use_batch_norm, data_format):
+    small = settings.image_size == 32
+    x = images
+    if not small:
+        x = keras.layers.ZeroPadding2D(3, data_format=data_format, name="stem_pad")(x)
+    x = keras.layers.Conv2D(
+        settings.widths[0],
+        3 if small else 7,
+        strides=1 if small else 2,
+        padding="same" if small else "valid",
+        use_bias=not use_batch_norm if settings.use_bias is None else settings.use_bias,
+        kernel_initializer=settings.kernel_initializer,
+        data_format=data_format,
+        name="stem_conv",
+    )(x)
+    if use_batch_norm:
+        x = keras.layers.BatchNormalization(
+            axis=-1 if data_format == "channels_last" else 1,
+            momentum=settings.batch_norm_momentum,
+            epsilon=settings.batch_norm_epsilon,
+            name="stem_bn",
+        )(x)
+    x = keras.layers.Activation("relu", name="stem_relu")(x)
+    if small:
+        return x
+    # After ReLU, padding with zeros gives the same maxima as padding with -inf.
+    x = keras.layers.ZeroPadding2D(1, data_format=data_format, name="stem_pool_pad")(x)
+    return keras.layers.MaxPooling2D(
+        3, strides=2, data_format=data_format, name="stem_pool"
+    )(x)

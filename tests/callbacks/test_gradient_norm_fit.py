@@ -1,0 +1,510 @@
+"""What the callback does to training: nothing, however training runs or ends."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_residual.callbacks import GradientNormCallback
+
+BACKEND = keras.backend.backend()
+without_torch = pytest.mark.skipif(
+    BACKEND == "torch", reason="steps_per_execution > 1 does not exist on PyTorch"
+)
+
+
+def fit(model, x, y, *callbacks, batch_size=4, **arguments):
+    return model.fit(
+        x,
+        y,
+        batch_size=batch_size,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **arguments,
+    )
+
+
+def traces(model):
+    """All that the callback could have left on a model and its optimizers."""
+    optimizers = [model.optimizer]
+    while hasattr(optimizers[-1], "inner_optimizer"):
+        optimizers.append(optimizers[-1].inner_optimizer)
+    return {
+        # Keras itself leaves the iterator there when `fit` raises.
+        "model": set(vars(model)) - {"_eval_epoch_iterator"},
+        "train_function": model.train_function,
+        "train_step": model.train_step,
+        "optimizers": [set(vars(o)) for o in optimizers],
+        "variables": [[id(v) for v in o.variables] for o in optimizers],
+        "config": [o.get_config() for o in optimizers],
+    }
+
+
+@pytest.mark.parametrize("arguments", [{}, {"every": 5}, {"by": "block"}])
+def test_training_is_unchanged(convolutional_model, image_data, arguments):
+    x, y = image_data(steps=6)
+    plain, recorded = convolutional_model(), convolutional_model()
+
+    history = fit(plain, x, y, batch_size=8, epochs=2)
+    recorded_history = fit(
+        recorded, x, y, GradientNormCallback(**arguments), batch_size=8, epochs=2
+    )
+
+    tolerance = 1e-6 if BACKEND == "tensorflow" else 0
+    for weight, expected in zip(
+        recorded.get_weights(), plain.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=tolerance)
+    for value, expected in zip(
+        recorded.optimizer.variables, plain.optimizer.variables, strict=True
+    ):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(value),
+            keras.ops.convert_to_numpy(expected),
+            rtol=0,
+            atol=tolerance,
+        )
+    np.testing.assert_allclose(
+        recorded_history.history["loss"], history.history["loss"], atol=tolerance
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"jit_compile": True}, {"jit_compile": False}, {"run_eagerly": True}]
+)
+@pytest.mark.parametrize("every", [1, 2])
+def test_compiled_or_not(linear_model, linear_replay, linear_data, arguments, every):
+    if BACKEND == "torch" and "jit_compile" in arguments:
+        pytest.skip("torch.compile needs a C compiler")
+    x, y, batches = linear_data(steps=4)
+    model = linear_model(**arguments)
+    expected = linear_replay(model).norms(batches)[::every]
+    callback = GradientNormCallback(every=every)
+
+    fit(model, x, y, callback)
+
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+def test_more_steps_than_the_step_keeps(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=300)
+    model = linear_model(keras.optimizers.SGD(0.01))
+    expected = linear_replay(model, 0.01).norms(batches * 2)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback, epochs=2)
+
+    assert callback.steps.tolist() == list(range(600))
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-4)
+
+
+@without_torch
+@pytest.mark.parametrize("steps_per_execution", [4, 100])
+def test_steps_per_execution(
+    linear_model, linear_replay, linear_data, steps_per_execution
+):
+    # The last execution of an epoch is shorter than the others.
+    x, y, batches = linear_data(steps=130)
+    model = linear_model(
+        keras.optimizers.SGD(0.01), steps_per_execution=steps_per_execution
+    )
+    expected = linear_replay(model, 0.01).norms(batches * 3)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback, epochs=3)
+
+    assert callback.steps.tolist() == list(range(390))
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-4)
+
+
+def test_norms_are_current_for_other_callbacks(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    callback = GradientNormCallback()
+    seen = []
+    reader = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(callback.norms.shape)
+    )
+
+    fit(linear_model(), x, y, reader, callback, epochs=2)
+
+    assert seen == [(3, 2), (6, 2)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"clipnorm": 0.01}, {"global_clipnorm": 0.01}, {"clipvalue": 0.01}]
+)
+def test_norms_are_those_before_clipping(
+    linear_model, linear_replay, linear_data, arguments
+):
+    x, y, batches = linear_data(steps=1)
+    model = linear_model(keras.optimizers.SGD(0.1, **arguments))
+    expected = linear_replay(model).norms(batches)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback)
+
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+def test_loss_scale_factor_is_divided_out(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=3)
+    model = linear_model(keras.optimizers.SGD(0.1, loss_scale_factor=128.0))
+    expected = linear_replay(model).norms(batches)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback)
+
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+def test_dynamic_loss_scale_and_skipped_steps(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=12)
+    y *= 16
+
+    def make():
+        return linear_model(
+            keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.1), initial_scale=2.0**127
+            )
+        )
+
+    # Without the callback: which batches does the optimizer skip?
+    plain = make()
+    replay = linear_replay(plain)
+    expected = []
+    for batch in batches:
+        before = int(plain.optimizer.iterations)
+        plain.train_on_batch(*batch)
+        if int(plain.optimizer.iterations) > before:
+            expected += replay.norms([batch]).tolist()
+    assert 0 < len(expected) < 12
+    model = make()
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback)
+
+    assert callback.steps.tolist() == list(range(len(expected)))
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+def test_mixed_float16(convolutional_model, image_data, independent_norms):
+    x, y = image_data(steps=1)
+    single = convolutional_model()
+    expected = independent_norms(single, single.get_weights(), x, y)
+    keras.config.set_dtype_policy("mixed_float16")
+    model = convolutional_model()
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback, batch_size=8)
+
+    # Half precision keeps three digits; the loss scale is 32768.
+    np.testing.assert_allclose(callback.norms, [expected], rtol=0.02)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_gradient_accumulation(linear_model, linear_replay, linear_data, every):
+    x, y, batches = linear_data(steps=9)
+    model = linear_model(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3))
+    replay = linear_replay(model)
+    callback = GradientNormCallback(every=every)
+
+    fit(model, x, y, callback)
+
+    expected = []
+    for update in range(3):
+        micro = [replay.gradients(*b) for b in batches[3 * update : 3 * update + 3]]
+        means = [np.mean(parts, axis=0) for parts in zip(*micro, strict=True)]
+        expected.append([np.linalg.norm(mean) for mean in means])
+        replay.apply(means)
+    assert callback.steps.tolist() == list(range(0, 3, every))
+    np.testing.assert_allclose(callback.norms, expected[::every], rtol=1e-5)
+
+
+class CustomStep(keras.Model):
+    def train_step(self, *arguments):
+        return super().train_step(*arguments)
+
+
+def test_custom_train_step(linear_replay, linear_data):
+    x, y, batches = linear_data(steps=3)
+    inputs = keras.Input((3,))
+    model = CustomStep(inputs, keras.layers.Dense(2)(inputs))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    expected = linear_replay(model).norms(batches)
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback)
+
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "accumulating", "scaled"])
+def test_model_that_is_built_by_its_first_batch(linear_data, optimizer):
+    optimizer = {
+        "sgd": lambda: keras.optimizers.SGD(0.1),
+        "accumulating": lambda: keras.optimizers.SGD(
+            0.1, gradient_accumulation_steps=2
+        ),
+        "scaled": lambda: keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.1)
+        ),
+    }[optimizer]()
+    x, y, _ = linear_data(steps=4)
+    model = keras.Sequential([keras.layers.Dense(2, name="late")])
+    model.compile(optimizer, "mse")
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback)
+
+    assert [name.split("/")[-2:] for name in callback.names] == [
+        ["late", "kernel"],
+        ["late", "bias"],
+    ]
+    assert (callback.norms > 0).all()
+    assert len(callback.norms) == 4 // (optimizer.gradient_accumulation_steps or 1)
+
+
+def test_several_fits_append(linear_model, linear_replay, linear_data, tmp_path):
+    x, y, batches = linear_data(steps=3)
+    model = linear_model()
+    expected = linear_replay(model).norms(batches * 3)
+    path = tmp_path / "norms.csv"
+    callback = GradientNormCallback(filepath=path)
+
+    fit(model, x, y, callback)
+    fit(model, x, y)
+    fit(model, x, y, callback)
+
+    assert callback.steps.tolist() == [0, 1, 2, 6, 7, 8]
+    np.testing.assert_allclose(callback.norms, expected[[0, 1, 2, 6, 7, 8]], rtol=1e-5)
+    loaded = GradientNormCallback.load(path)
+    assert loaded.steps.tolist() == callback.steps.tolist()
+    np.testing.assert_array_equal(loaded.norms, callback.norms)
+
+
+def test_another_set_of_variables_is_an_error(convolutional_model, image_data):
+    x, y = image_data(steps=1)
+    model = convolutional_model()
+    callback = GradientNormCallback()
+    fit(model, x, y, callback, batch_size=8)
+    model.get_layer("convolution").trainable = False
+    model.compile("adam", model.loss)
+
+    with pytest.raises(ValueError, match="`model` must have the trainable variables"):
+        fit(model, x, y, callback)
+
+    assert callback.norms.shape == (1, 5)
+    fit(model, x, y)
+
+
+def test_two_callbacks_at_once(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=4)
+    model = linear_model()
+    model.fit(x, y, verbose=0, epochs=0)
+    before = traces(model)
+    expected = linear_replay(model).norms(batches)
+    callbacks = [GradientNormCallback(), GradientNormCallback(every=2)]
+
+    fit(model, x, y, *callbacks)
+
+    for callback, rows in zip(callbacks, [expected, expected[::2]], strict=True):
+        np.testing.assert_allclose(callback.norms, rows, rtol=1e-5)
+    assert traces(model)["train_function"] is before["train_function"]
+
+
+def test_callbacks_that_come_and_go(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=2)
+    model = linear_model()
+    expected = linear_replay(model).norms(batches * 6)
+    first, second = GradientNormCallback(), GradientNormCallback()
+
+    for callbacks in ([first], [first, second], [second], [first], [second, first], []):
+        fit(model, x, y, *callbacks)
+
+    assert first.steps.tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
+    assert second.steps.tolist() == [2, 3, 4, 5, 8, 9]
+    np.testing.assert_allclose(first.norms, expected[first.steps], rtol=1e-5)
+    np.testing.assert_allclose(second.norms, expected[second.steps], rtol=1e-5)
+
+
+def test_nothing_stays_behind(convolutional_model, image_data):
+    x, y = image_data(steps=2)
+    model = convolutional_model()
+    fit(model, x, y)
+    before = traces(model)
+
+    fit(model, x, y, GradientNormCallback())
+
+    assert traces(model) == before
+
+
+def test_later_fit_compiles_nothing_again(convolutional_model, image_data):
+    x, y = image_data(steps=2)
+    model = convolutional_model()
+    fit(model, x, y)
+    compiled = model.train_function
+
+    fit(model, x, y, GradientNormCallback())
+    fit(model, x, y)
+
+    assert model.train_function is compiled
+
+
+@without_torch  # where every step runs the Python code
+def test_second_recorded_fit_compiles_nothing_again(linear_data):
+    traces_made = []
+
+    class Traced(keras.Model):
+        def train_step(self, *arguments):
+            traces_made.append(1)
+            return super().train_step(*arguments)
+
+    x, y, _ = linear_data(steps=3)
+    inputs = keras.Input((3,))
+    model = Traced(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", "mse")
+    callback = GradientNormCallback()
+    fit(model, x, y, callback)
+    first = len(traces_made)
+
+    fit(model, x, y, callback)
+
+    assert len(traces_made) == first
+    # Compiled again, the model has another train step.
+    model.compile("sgd", "mae")
+    fit(model, x, y, callback)
+    assert len(traces_made) > first
+    assert len(callback.norms) == 9
+
+
+class RaiseAt(keras.callbacks.Callback):
+    def __init__(self, exception, batch):
+        super().__init__()
+        self.exception = exception
+        self.batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.batch:
+            raise self.exception
+
+
+class RaiseBefore(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 2:
+            raise RuntimeError("stop")
+
+
+class BrokenData(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise RuntimeError("broken data")
+        return self.x[4 * index : 4 * index + 4], self.y[4 * index : 4 * index + 4]
+
+
+@pytest.mark.parametrize("source", ["callback", "interrupt", "data"])
+@pytest.mark.parametrize("position", ["before", "after"])
+def test_exception_in_the_middle(linear_model, linear_data, tmp_path, source, position):
+    x, y, _ = linear_data(steps=4)
+    model = linear_model(keras.optimizers.SGD(0.1, momentum=0.9))
+    fit(model, x, y)
+    model.train_on_batch(x[:4], y[:4])
+    model.predict(x, verbose=0)
+    before = traces(model)
+    callback = GradientNormCallback()
+    interrupt = KeyboardInterrupt("stop")
+    exception = interrupt if source == "interrupt" else RuntimeError("stop")
+    callbacks = [callback]
+    arguments = {"x": x, "y": y, "batch_size": 4}
+    if source == "data":
+        arguments = {"x": BrokenData(x, y)}
+    else:
+        callbacks.insert(position == "after", RaiseAt(exception, 1))
+
+    # TensorFlow wraps what the data raises in an error of its own.
+    with pytest.raises(BaseException, match=r"stop|broken data"):
+        model.fit(**arguments, verbose=0, callbacks=callbacks)
+
+    # The optimizer is clean at once, and what was recorded is there.
+    assert {**traces(model), "train_function": None} == {
+        **before,
+        "train_function": None,
+    }
+    recorded = len(callback.norms)
+    assert recorded >= 1
+    # The model can be used and saved.
+    model.predict(x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    # Training without the callback holds nothing of it.
+    for trained in (model, copy):
+        fit(trained, x, y)
+        trained.train_on_batch(x[:4], y[:4])
+    assert traces(model) == before
+    for weight, expected in zip(model.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert len(callback.norms) == recorded
+    # And training with it goes on.
+    fit(model, x, y, callback)
+    assert len(callback.norms) == recorded + 4
+    assert traces(model) == before
+
+
+def test_train_on_batch_after_an_exception(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    model = linear_model()
+    callback = GradientNormCallback()
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(model, x, y, RaiseAt(RuntimeError("stop"), 1), callback)
+
+    model.train_on_batch(x, y)
+
+    assert callback.steps.tolist() == [0, 1]
+
+
+def test_exception_right_before_a_step(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    model = linear_model()
+    callback = GradientNormCallback()
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(model, x, y, callback, RaiseBefore())
+
+    fit(model, x, y)
+
+    assert callback.steps.tolist() == [0, 1]
+
+
+def test_another_callback_after_an_exception(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    model = linear_model()
+    first, second = GradientNormCallback(), GradientNormCallback()
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(model, x, y, first, RaiseAt(RuntimeError("stop"), 1))
+
+    fit(model, x, y, second)
+
+    assert first.steps.tolist() == [0, 1]
+    assert second.steps.tolist() == [2, 3, 4]
+
+
+def test_early_stopping_restores_weights(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    stopping = keras.callbacks.EarlyStopping(
+        "loss", mode="max", patience=2, restore_best_weights=True, verbose=0
+    )
+    model, plain = linear_model(), linear_model()
+    callback = GradientNormCallback()
+
+    fit(model, x, y, callback, stopping, epochs=10)
+    fit(plain, x, y, epochs=1)
+
+    assert len(callback.norms) == 9
+    for weight, expected in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)

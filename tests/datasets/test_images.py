@@ -1,0 +1,279 @@
+"""Readers of image data: small trees written here, and the real CIFAR-10 if present."""
+
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_residual.datasets import (
+    load_cifar10,
+    load_class_folders,
+    load_images,
+    load_tfds,
+)
+
+
+@pytest.fixture
+def class_folders(tmp_path):
+    """Two classes, three images, of known colours."""
+    for name, colour in (
+        ("zebra/0.png", (10, 20, 30)),
+        ("ant/1.PNG", (40, 50, 60)),
+        ("ant/0.bmp", (70, 80, 90)),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), colour).save(tmp_path / name)
+    (tmp_path / "ant" / "notes.txt").write_text("no image")
+    (tmp_path / "README").write_text("no class")
+    return tmp_path
+
+
+@pytest.fixture
+def cifar10_copy(tmp_path):
+    """Strips of 2 x 3 tiles, tile k filled with the number k."""
+    numbers = np.arange(6, dtype=np.uint8)
+    tiles = np.repeat(numbers, 32 * 32 * 3).reshape(2, 3, 32, 32, 3)
+    strip = tiles.transpose(0, 2, 1, 3, 4).reshape(64, 96, 3)
+    for split in ("train", "test"):
+        Image.fromarray(strip).save(tmp_path / f"{split}_00.webp", lossless=True)
+        Image.fromarray(strip + 6).save(tmp_path / f"{split}_01.webp", lossless=True)
+        np.save(tmp_path / f"{split}_labels.npy", np.arange(12, dtype=np.uint8) % 10)
+    return tmp_path
+
+
+def test_class_folders_in_alphabetical_order(class_folders):
+    images, labels, names = load_class_folders(class_folders)
+
+    assert names == ["ant", "zebra"]
+    assert images.dtype == np.uint8
+    assert images[:, 31, 31].tolist() == [[70, 80, 90], [40, 50, 60], [10, 20, 30]]
+    assert labels.tolist() == [0, 0, 1]
+    assert labels.dtype == np.int64
+
+
+def test_grey_images_become_rgb(class_folders):
+    Image.new("L", (32, 32), 7).save(class_folders / "zebra" / "0.png")
+
+    images, _, _ = load_class_folders(class_folders)
+
+    assert images[2, 0, 0].tolist() == [7, 7, 7]
+
+
+def test_an_image_of_another_size_is_named(class_folders):
+    Image.new("RGB", (40, 30)).save(class_folders / "zebra" / "1.png")
+
+    with pytest.raises(ValueError, match=r"zebra.1\.png has 40 x 30 .* 32 x 32"):
+        load_class_folders(class_folders)
+
+
+def test_an_image_that_is_none_is_named(class_folders):
+    (class_folders / "ant" / "2.jpg").write_bytes(b"no image")
+
+    with pytest.raises(ValueError, match=r"ant.2\.jpg cannot be read"):
+        load_class_folders(class_folders)
+
+
+def test_a_truncated_image_is_named(class_folders):
+    file = class_folders / "zebra" / "0.png"
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:800])
+
+    with pytest.raises(ValueError, match=r"zebra.0\.png cannot be read"):
+        load_class_folders(class_folders)
+
+
+def test_a_class_without_images_is_named(class_folders):
+    (class_folders / "empty").mkdir()
+
+    with pytest.raises(ValueError, match="empty has no image"):
+        load_class_folders(class_folders)
+
+
+def test_one_folder_is_no_classification(class_folders):
+    with pytest.raises(ValueError, match="at least two folders"):
+        load_class_folders(class_folders / "ant")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        load_class_folders(tmp_path / "nowhere")
+
+
+def test_strips_are_cut_in_reading_order(cifar10_copy):
+    images, labels, names = load_cifar10(cifar10_copy, split="test")
+
+    assert images.shape == (12, 32, 32, 3)
+    assert images.min((1, 2, 3)).tolist() == list(range(12))
+    assert images.max((1, 2, 3)).tolist() == list(range(12))
+    assert labels.tolist() == [*range(10), 0, 1]
+    assert names[3] == "cat"
+
+
+def test_a_folder_tells_what_it_is(cifar10_copy, class_folders):
+    # Both fixtures share one folder: the label file decides.
+    assert len(load_images(str(cifar10_copy))[0]) == 12
+    (cifar10_copy / "train_labels.npy").unlink()
+    assert load_images(str(class_folders))[2] == ["ant", "zebra"]
+
+
+def test_a_local_copy_must_be_complete(cifar10_copy):
+    (cifar10_copy / "train_01.webp").unlink()
+    with pytest.raises(ValueError, match="6 images and 12 labels"):
+        load_cifar10(cifar10_copy)
+    (cifar10_copy / "train_labels.npy").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"train_labels\.npy cannot be read"):
+        load_cifar10(cifar10_copy)
+    (cifar10_copy / "train_labels.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"must hold train_labels\.npy"):
+        load_cifar10(cifar10_copy)
+
+
+def test_a_strip_that_is_no_grid_is_named(cifar10_copy):
+    Image.new("RGB", (96, 63)).save(cifar10_copy / "train_01.webp")
+
+    with pytest.raises(ValueError, match=r"train_01\.webp has 96 x 63 pixels"):
+        load_cifar10(cifar10_copy)
+
+
+def test_unknown_split_and_source():
+    with pytest.raises(ValueError, match=r"`split` must .* Received: split='val'"):
+        load_cifar10(split="val")
+    with pytest.raises(ValueError, match=r"`source` must .* Received: source='cifar9'"):
+        load_images("cifar9")
+
+
+def test_another_image_size_than_that_of_the_data(cifar10_copy):
+    with pytest.raises(ValueError, match="`image_size` must be 32"):
+        load_images("cifar10", data_dir=cifar10_copy, image_size=64)
+
+
+def test_without_a_network_the_message_says_what_to_do(monkeypatch):
+    def fail():
+        raise Exception("URL fetch failure on https://example.org: no route\ndetails")
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", fail)
+
+    with pytest.raises(ConnectionError, match=r"a local copy.*no route$"):
+        load_cifar10()
+
+
+def test_the_download_of_keras_is_reshaped(monkeypatch):
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    labels = np.array([[1], [2], [3]], np.uint8)
+    data = ((images, labels), (images + 1, labels + 1))
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: data)
+
+    loaded, numbers, _ = load_cifar10(split="test")
+
+    assert loaded.max() == 1
+    assert numbers.tolist() == [2, 3, 4]
+
+
+def test_without_tfds_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+
+    with pytest.raises(ImportError, match=r"keras-residual\[datasets\]"):
+        load_images("tfds:cifar10")
+
+
+@pytest.mark.filterwarnings("ignore")  # what tfds imports is not ours
+@pytest.mark.parametrize("name", ["no_such_set", "", "../etc"])
+def test_unknown_tfds_name(name):
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
+
+    with pytest.raises(ValueError, match=r"`name` must be a data set of TensorFlow"):
+        load_tfds(name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tfds_images_of_another_size():
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
+
+    with pytest.raises(ValueError, match=r"32 x 32 RGB .*'mnist'.*\(28, 28, 1\)"):
+        load_tfds("mnist")
+
+
+def test_a_package_that_tfds_lacks_is_named(monkeypatch):
+    tfds = types.ModuleType("tensorflow_datasets")
+    tfds.core = types.SimpleNamespace(DatasetNotFoundError=LookupError)
+    image = types.SimpleNamespace(shape=(32, 32, 3))
+
+    class Builder:
+        info = types.SimpleNamespace(features={"image": image, "label": None})
+
+        def download_and_prepare(self):
+            raise ModuleNotFoundError("No module named 'scipy.io'", name="scipy")
+
+    tfds.builder = lambda name, data_dir: Builder()
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", tfds)
+
+    with pytest.raises(ImportError, match=r"'tfds:svhn' .* pip install scipy"):
+        load_tfds("svhn")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tfds_data_come_as_arrays(monkeypatch, tmp_path):
+    tfds = pytest.importorskip(
+        "tensorflow_datasets", reason="needs tensorflow-datasets"
+    )
+    # tensorflow-datasets 4.9.10 imports it without depending on it.
+    pytest.importorskip("importlib_resources", reason="needs importlib_resources")
+    builder = _tiny_tfds_builder(tfds)
+    monkeypatch.setattr(
+        tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir)
+    )
+
+    images, labels, names = load_tfds("tiny", data_dir=str(tmp_path))
+
+    order = np.argsort(images[:, 0, 0, 0])  # tfds shuffles what it writes
+    assert images.shape == (6, 32, 32, 3)
+    assert images[order, 5, 5, 1].tolist() == [0, 1, 2, 3, 4, 5]
+    assert labels[order].tolist() == [0, 1, 0, 1, 0, 1]
+    assert names == ["even", "odd"]
+    with pytest.raises(ValueError, match="`split` must be one of train"):
+        load_tfds("tiny", split="test", data_dir=str(tmp_path))
+
+
+def _tiny_tfds_builder(tfds):
+    class Tiny(tfds.core.GeneratorBasedBuilder):
+        """Six images, image k filled with the number k."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(32, 32, 3)),
+                    "label": tfds.features.ClassLabel(names=["even", "odd"]),
+                }
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number in range(6):
+                image = np.full((32, 32, 3), number, np.uint8)
+                yield number, {"image": image, "label": number % 2}
+
+    return Tiny
+
+
+def test_the_real_cifar10(shared_data):
+    images, labels, _ = load_images("cifar10", data_dir=shared_data("cifar10"))
+
+    assert images.shape == (50_000, 32, 32, 3)
+    assert np.bincount(labels).tolist() == [5000] * 10
+    # The published channel means and deviations.
+    scaled = images.reshape(-1, 3) / np.float32(255)
+    np.testing.assert_allclose(
+        scaled.mean(0, dtype=np.float64), [0.4914, 0.4822, 0.4465], atol=5e-5
+    )
+    np.testing.assert_allclose(
+        scaled.std(0, dtype=np.float64), [0.2470, 0.2435, 0.2616], atol=5e-5
+    )

@@ -1,0 +1,170 @@
+import keras
+import numpy as np
+import pytest
+from keras.src import testing
+
+from keras_residual import PlainBlock
+
+ARGUMENTS = [
+    {},
+    {"strides": 2},
+    {"strides": 3},
+    {"block_type": "bottleneck"},
+    {"block_type": "bottleneck", "strides": 2},
+    {"block_type": "bottleneck", "strides": 2, "stride_on": "1x1"},
+    {"preactivation": True, "strides": 2},
+    {"preactivation": True, "block_type": "bottleneck", "strides": 2},
+    {"use_batch_norm": False, "strides": 2},
+    {"activation": "silu", "use_bias": True},
+]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_output_equals_pytorch(arguments, training, randomize, reference_block):
+    images = np.random.default_rng(1).normal(size=(3, 9, 12, 4)).astype("float32")
+    block = PlainBlock(5, **arguments)
+    block.build(images.shape)
+    randomize(block)
+    expected = reference_block(block, images, training=training, residual=False)
+    outputs = keras.ops.convert_to_numpy(block(images, training=training))
+    np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4)
+    assert outputs.shape == block.compute_output_shape(images.shape)
+
+
+# The harness itself fits on a generator with `shuffle` on.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
+class PlainBlockHarness(testing.TestCase):
+    def test_keras_layer_contract(self):
+        self.run_layer_test(
+            PlainBlock,
+            init_kwargs={"filters": 4, "strides": 2},
+            input_shape=(2, 9, 6, 3),
+            expected_output_shape=(2, 5, 3, 4),
+            expected_num_trainable_weights=6,
+            expected_num_non_trainable_weights=4,
+            expected_num_seed_generators=0,
+            expected_num_losses=0,
+            supports_masking=False,
+        )
+
+    def test_keras_layer_contract_with_regularizer_and_bottleneck(self):
+        self.run_layer_test(
+            PlainBlock,
+            init_kwargs={
+                "filters": 2,
+                "block_type": "bottleneck",
+                "preactivation": True,
+                "kernel_regularizer": "l2",
+            },
+            input_shape=(2, 4, 6, 3),
+            expected_output_shape=(2, 4, 6, 8),
+            expected_num_trainable_weights=9,
+            expected_num_non_trainable_weights=6,
+            expected_num_losses=3,
+            supports_masking=False,
+        )
+
+
+def test_weights_are_in_forward_order():
+    block = PlainBlock(4, block_type="bottleneck")
+    block.build((None, 8, 8, 3))
+    assert [w.path.split("/", 1)[1] for w in block.trainable_weights] == [
+        "conv1/kernel",
+        "bn1/gamma",
+        "bn1/beta",
+        "conv2/kernel",
+        "bn2/gamma",
+        "bn2/beta",
+        "conv3/kernel",
+        "bn3/gamma",
+        "bn3/beta",
+    ]
+
+
+def test_kernels_of_equal_shape_differ_for_every_form_of_initializer():
+    for initializer in ("he_normal", keras.initializers.HeNormal()):
+        block = PlainBlock(4, kernel_initializer=initializer)
+        block.build((None, 8, 8, 4))
+        assert np.abs(np.array(block.conv1.kernel) - np.array(block.conv2.kernel)).max()
+
+
+def test_zero_init_silences_the_branch():
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
+    for arguments in ({}, {"use_batch_norm": False}, {"preactivation": True}):
+        block = PlainBlock(4, zero_init=True, **arguments)
+        assert np.abs(keras.ops.convert_to_numpy(block(images))).max() == 0.0
+
+
+def test_channels_first_equals_channels_last(randomize):
+    images = np.random.default_rng(0).normal(size=(2, 7, 10, 3)).astype("float32")
+    last = PlainBlock(4, strides=2, block_type="bottleneck")
+    first = PlainBlock(
+        4, strides=2, block_type="bottleneck", data_format="channels_first"
+    )
+    last.build(images.shape)
+    first.build((2, 3, 7, 10))
+    randomize(last)
+    first.set_weights(last.get_weights())
+    outputs = _compiled_prediction(first, images.transpose(0, 3, 1, 2))
+    assert outputs.shape == first.compute_output_shape((2, 3, 7, 10))
+    np.testing.assert_allclose(
+        outputs.transpose(0, 2, 3, 1),
+        _compiled_prediction(last, images),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def _compiled_prediction(layer, images):
+    model = keras.Sequential([keras.Input(images.shape[1:]), layer])
+    model.compile()
+    return model.predict(images, verbose=0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+def test_dtype_policies(policy):
+    block = PlainBlock(4, strides=2, dtype=policy)
+    outputs = block(np.ones((2, 6, 6, 3), "float32"))
+    compute = policy.removeprefix("mixed_")
+    assert keras.backend.standardize_dtype(outputs.dtype) == compute
+    variable = "float32" if policy.startswith("mixed") else policy
+    assert {weight.dtype for weight in block.weights} == {variable}
+
+
+def test_unknown_spatial_size():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, PlainBlock(4, strides=2)(inputs))
+    assert model.output_shape == (None, None, None, 4)
+    assert model.predict(np.ones((1, 5, 8, 3)), verbose=0).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filters": 0}, r"`filters` must be a positive integer. Received: filters=0"),
+        ({"filters": -3}, r"Received: filters=-3"),
+        ({"filters": 2.0}, r"Received: filters=2.0"),
+        ({"filters": True}, r"Received: filters=True"),
+        ({"strides": 0}, r"`strides` must be a positive integer. Received: strides=0"),
+        ({"strides": (2, 2)}, r"Received: strides=\(2, 2\)"),
+        ({"block_type": "wide"}, r"`block_type` must be one of 'basic', 'bottleneck'"),
+        ({"stride_on": "5x5"}, r"`stride_on` must be one of '3x3', '1x1'"),
+        ({"data_format": "NCHW"}, r"`data_format` must be one of 'channels_last'"),
+        ({"batch_norm_momentum": 1.5}, r"Received: batch_norm_momentum=1.5"),
+        ({"batch_norm_epsilon": 0.0}, r"Received: batch_norm_epsilon=0.0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PlainBlock(**{"filters": 4, **arguments})
+
+
+def test_wrong_rank():
+    with pytest.raises(ValueError, match=r"rank 4.*Received: input_shape=\(2, 8, 3\)"):
+        PlainBlock(4)(np.ones((2, 8, 3), "float32"))
+
+
+def test_unknown_channels():
+    with pytest.raises(ValueError, match="known number of channels"):
+        PlainBlock(4).build((None, 8, 8, None))

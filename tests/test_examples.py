@@ -1,0 +1,337 @@
+"""The examples as a user runs them: as programs, in their smallest form."""
+
+import base64
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = (
+    *("--blocks", "2", "--images", "64", "--epochs", "2", "--seeds", "2"),
+    *("--width", "4", "--record-every", "1", "--jobs", "2"),
+)
+
+
+@pytest.fixture(scope="session")
+def start(root):
+    """A function that starts an example in a process group of its own."""
+
+    def start(example, *arguments):
+        return subprocess.Popen(
+            [sys.executable, str(root / "examples" / example), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """A function that runs an example: exit status, standard output and error."""
+
+    def run(example, *arguments):
+        process = start(example, *arguments)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(run, tmp_path_factory):
+    """Folder of a tiny run of simulation 4."""
+    folder = tmp_path_factory.mktemp("sim4") / "run"
+    status, out, err = run("sim4_residual.py", "--out", folder, *TINY)
+    assert status == 0, err
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].startswith("4 trainings (2 at a time)")
+    assert all(line.endswith(" left") for line in lines[1:5])
+    assert lines[5] == f"Report: {folder / 'report.md'}"
+    return folder
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_sim4_writes_what_it_says(finished):
+    figures = {path.name.split("-")[0] for path in finished.glob("figures/*.png")}
+    assert figures == {
+        "curves",
+        "accuracy",
+        "depth",
+        "shift_depth",
+        "heatmap",
+        "epochs",
+    }
+
+    results = table(finished / "results.csv")
+    assert [(row["net"], row["seed"]) for row in results] == [
+        ("plain", "0"),
+        ("residual", "0"),
+        ("plain", "1"),
+        ("residual", "1"),
+    ]
+    assert len({row["parameters"] for row in results}) == 1
+    history = table(finished / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"] * 4
+    for row in history[1::2]:
+        assert row["val_accuracy"] in {result["accuracy"] for result in results}
+
+
+def test_sim4_records_every_convolution(finished):
+    for unit in (finished / "units").iterdir():
+        rows = table(unit / "gradient_norms.csv")
+        # 51 training images make one full batch in each of two epochs.
+        assert [row["step"] for row in rows] == ["0", "1"]
+        kernels = [name for name in rows[0] if re.search(r"conv\d/kernel$", name)]
+        assert len(kernels) == 4
+        norms = np.array([[float(row[name]) for name in kernels] for row in rows])
+        assert np.isfinite(norms).all()
+        assert (norms > 0).all()
+
+
+def test_sim4_nets_start_from_equal_weights(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "examples"))
+    import sim4_residual
+
+    weights = []
+    for net in sim4_residual.NETS:
+        keras.utils.set_random_seed(3)
+        model = sim4_residual.build_network(net, 2, 4, True, 10)
+        weights.append(model.get_weights())
+
+    assert len(weights[0]) == len(weights[1]) > 0
+    for plain, residual in zip(*weights, strict=True):
+        np.testing.assert_array_equal(plain, residual)
+
+
+def test_sim4_report_gives_verdicts_and_figures(finished):
+    text = (finished / "report.md").read_text("utf-8")
+    page = (finished / "report.html").read_text("utf-8")
+
+    for hypothesis in ("H1a", "H1b", "H2"):
+        assert re.search(rf"{hypothesis}\. .*: not enough seeds\. n = 2 seeds", text)
+    for figure in re.findall(r"\]\((figures/.*?)\)", text):
+        assert base64.b64encode((finished / figure).read_bytes()).decode() in page
+    assert "What this does not show" in text
+
+
+def test_sim4_again_only_rebuilds_the_report(run, finished):
+    report = finished / "report.md"
+    text = report.read_text("utf-8")
+    units = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/*")}
+    report.unlink()
+
+    status, out, err = run("sim4_residual.py", "--out", finished, *TINY)
+
+    assert status == 0, err
+    assert "All 4 trainings are there already." in out
+    assert report.read_text("utf-8") == text
+    assert {path: path.stat().st_mtime_ns for path in units} == units
+
+
+def test_sim4_refuses_a_folder_with_other_settings(run, finished):
+    before = sorted(finished.rglob("*"))
+
+    status, out, err = run(
+        "sim4_residual.py", "--out", finished, *TINY, "--epochs", "3", "--width", "5"
+    )
+
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "epochs is 2 there and 3 here; width is 4 there and 5 here" in err
+    assert sorted(finished.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_sim4_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
+    arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY, "--jobs", "1")
+
+    process = start(*arguments)
+    _read_until(process, "[1/4]")
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(err.strip().splitlines()) == 1
+    assert "same command goes on" in err
+
+    process = start(*arguments)
+    _read_until(process, "/4] ")
+    process.kill()
+    # The pipes close only when the workers are gone as well.
+    process.communicate(timeout=60)
+    assert not (tmp_path / "run" / "report.md").exists()
+
+    status, out, err = run(*arguments)
+    assert status == 0, err
+    assert "are there already" in out
+    assert _numbers(tmp_path / "run") == _numbers(finished)
+
+
+def _read_until(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def _numbers(folder):
+    """Everything that a run computes, without the times."""
+    numbers = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.name in ("gradient_norms.csv", "gradient_scales.csv", "hypotheses.csv"):
+            numbers[name] = path.read_bytes()
+        elif path.suffix == ".csv":
+            numbers[name] = table(path)
+        elif path.name == "result.json":
+            numbers[name] = [json.loads(path.read_text())]
+    for rows in numbers.values():
+        if isinstance(rows, list):
+            for row in rows:
+                del row["seconds"]
+    assert len(numbers) == 4 * 3 + 4
+    return numbers
+
+
+BAD_OPTIONS = {
+    "--blocks 0": "--blocks: must be a whole number above 0, not '0'",
+    "--blocks 2 x": "--blocks: must be a whole number above 0, not 'x'",
+    "--seeds -1": "--seeds: must be a whole number above 0, not '-1'",
+    "--epochs 1.5": "--epochs: must be a whole number above 0, not '1.5'",
+    "--strength 2": "--strength: must be from 0 to 1, not '2'",
+    "--learning-rate nan": "--learning-rate: must be a number above 0, not 'nan'",
+    "--images 3": "--images must be 10 or more, not 3",
+    "--preset slow": "--preset: invalid choice: 'slow'",
+    "--batch-norm maybe": "--batch-norm: invalid choice: 'maybe'",
+    "--dataset cifar9": "unknown dataset 'cifar9'",
+    "--dataset {tmp}/nowhere": "unknown dataset",
+    "--dataset {tmp}/file": "file is a file; a folder of images is needed",
+    "--dataset cifar10 --data-dir {tmp}/nowhere": "nowhere does not exist",
+    "--out {tmp}/file": "file is a file",
+    "--out {tmp}/file/below": "file is a file",
+    "--dataset {tmp}/images": "has 30 x 20 pixels, but 32 x 32 are needed",
+    "--dataset {tmp}/empty": "at least two folders of images",
+    "--dataset cifar10 --data-dir {tmp}/empty": "must hold train_labels.npy",
+    "--out {tmp}/images": "is not empty and holds no run",
+}
+
+
+@pytest.mark.parametrize("options", BAD_OPTIONS)
+def test_sim4_bad_input_is_one_line_and_status_2(run, tmp_path, options):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name in ("ant", "bee"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (30, 20)).save(tmp_path / "images" / name / "0.png")
+    before = sorted(tmp_path.rglob("*"))
+
+    status, out, err = run(
+        "sim4_residual.py",
+        *("--out", tmp_path / "run"),
+        *options.format(tmp=tmp_path).split(),
+    )
+
+    assert (status, out) == (2, "")
+    assert err.startswith("sim4_residual.py: error: ")
+    assert len(err.splitlines()) == 1
+    assert BAD_OPTIONS[options] in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="needs a user who is not root"
+)
+def test_sim4_unreadable_folder(run, tmp_path):
+    (tmp_path / "images").mkdir(mode=0o000)
+
+    status, _, err = run("sim4_residual.py", "--dataset", tmp_path / "images")
+
+    assert status == 2
+    assert "images cannot be read: Permission denied" in err
+
+
+def test_sim4_unknown_tfds_name(run, tmp_path):
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
+
+    status, out, err = run(
+        "sim4_residual.py", "--out", tmp_path / "run", "--dataset", "tfds:no_such_set"
+    )
+
+    assert (status, out) == (2, "")
+    assert "Received: name='no_such_set'" in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_sim4_on_class_folders(run, tmp_path):
+    """Images that one pixel tells apart: any net that sees them must learn them."""
+    for label, name in enumerate(("dark", "light")):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for number in range(40):
+            grey = 200 * label + number
+            Image.new("RGB", (32, 32), (grey,) * 3).save(folder / f"{number}.png")
+
+    status, _, err = run(
+        *("sim4_residual.py", "--out", tmp_path / "run"),
+        *("--dataset", tmp_path / "images", "--images", 80, "--epochs", 6),
+        *("--blocks", 1, 2, "--seeds", 1, "--width", 4, "--batch-size", 8),
+        *("--learning-rate", 0.02),
+    )
+
+    assert status == 0, err
+    assert (tmp_path / "run/figures/degradation-bn_on.png").is_file()
+    results = table(tmp_path / "run" / "results.csv")
+    assert {row["blocks"] for row in results} == {"1", "2"}
+    assert min(float(row["best_accuracy"]) for row in results) > 0.9
+
+
+def test_sim4_help_names_defaults(run):
+    status, out, _ = run("sim4_residual.py", "--help")
+
+    assert status == 0
+    assert "(default: 2000)" in out
+    assert "python examples/sim4_residual.py --preset quick" in out
+
+
+def test_sim4_about_sixty_thousand_parameters(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "examples"))
+    import sim4_residual
+
+    counts = {
+        (net, norm): sim4_residual.build_network(net, 10, 18, norm, 10).count_params()
+        for net in sim4_residual.NETS
+        for norm in (True, False)
+    }
+
+    assert counts["plain", True] == counts["residual", True]
+    assert counts["plain", False] == counts["residual", False]
+    assert all(59_000 < count < 61_000 for count in counts.values())
+
+
+def test_sim4_deals_out_the_classes_evenly(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "examples"))
+    import sim4_residual
+
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    chosen = sim4_residual.balanced_choice(labels, 3, 30)
+
+    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
+    assert len(set(chosen)) == 30
+    # Where a class runs out, the others fill up.
+    assert np.bincount(labels[sim4_residual.balanced_choice(labels, 3, 80)])[2] == 20
