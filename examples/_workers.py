@@ -136,14 +136,20 @@ def _work(connection: Connection, train: Train, shared: Any) -> None:
     # It warns of what is meant here: every task compiles a network of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with quiet_import():
-        import keras  # noqa: F401
-    while True:
-        try:
-            connection.send((train(connection.recv(), shared), None))
-        except EOFError:
-            return
-        except Exception:
-            connection.send((None, traceback.format_exc()))
+        # On every backend Keras imports an installed TensorFlow at the first fit.
+        going_on = _answer(connection, train, shared)
+    while going_on:
+        going_on = _answer(connection, train, shared)
+
+
+def _answer(connection: Connection, train: Train, shared: Any) -> bool:
+    try:
+        connection.send((train(connection.recv(), shared), None))
+    except EOFError:
+        return False
+    except Exception:
+        connection.send((None, traceback.format_exc()))
+    return True
 
 
 def _end_with_parent() -> None:

@@ -30,7 +30,12 @@ def start(root):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            # Importing TensorFlow here has set its log level for child processes.
+            env={
+                **os.environ,
+                "PYTHONPATH": str(root),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
             start_new_session=True,
         )
 

@@ -60,7 +60,8 @@ class GradientProbe:
         self._original = self._model.train_function
         below = _probe_behind(self._original)
         if below is not None:
-            below._share()
+            with self._attached():
+                below._share()
             self._hooked = self._original
             self._shared = True
         elif self._hooked is None:
@@ -93,7 +94,8 @@ class GradientProbe:
         if below is None:
             self._compile()
         else:
-            below._share()
+            with self._attached():
+                below._share()
 
     def arm(self) -> None:
         """Announces that the next train step belongs to the probe's own `fit`."""

@@ -43,14 +43,16 @@ class GradientNormCallback(keras.callbacks.Callback):
             them (a residual block, or a layer that stands alone). Nested models are
             opened, so that the blocks of a backbone are columns of their own.
         filepath: A `.csv` file that grows while training runs, with the column `step`
-            followed by one for each name. A killed process loses at most the last
-            recorded step. A file that exists is replaced when `fit` begins.
+            followed by one for each name. A killed process loses at most what the last
+            call of the train step recorded. A file that exists is replaced when `fit`
+            begins.
 
     Attributes:
         names: Names of the columns in forward order: variable or layer paths.
         steps: Step numbers, an int64 array of shape `(n,)`.
         norms: Norms, a float32 array of shape `(n, len(names))`. NaN stands for a
-            variable that the loss does not depend on, and for a gradient that is NaN.
+            gradient that is NaN, and for a variable that the loss does not depend on;
+            JAX gives such a variable a gradient of zeros, and its norm is 0.
 
     Raises:
         ValueError: If an argument is out of range.
