@@ -23,6 +23,8 @@ _ONE_THREAD = {
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
 }
+# A backend keeps some of each network that it compiled: TensorFlow about 90 MB.
+_TASKS_PER_WORKER = 10
 _SHARING = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -71,47 +73,54 @@ def compute(
 ) -> Iterator[tuple[Task, Output]]:
     """Yields the outputs as they come, from so many processes at a time."""
     waiting = list(tasks)
-    running: dict[Any, Task] = {}
-    with _workers(train, shared, min(processes, len(waiting))) as idle:
+    idle: list[_Worker] = []
+    running: dict[Any, tuple[_Worker, Task]] = {}
+    try:
         while waiting or running:
-            while waiting and idle:
-                connection = idle.pop()
-                running[connection] = waiting.pop(0)
-                connection.send(running[connection].arguments)
+            while waiting and len(running) < processes:
+                worker = idle.pop() if idle else _Worker(train, shared)
+                task = waiting.pop(0)
+                running[worker.connection] = worker, task
+                worker.connection.send(task.arguments)
             ready: list[Any] = wait(list(running))
             for connection in ready:
-                task = running.pop(connection)
+                worker, task = running.pop(connection)
+                idle.append(worker)
                 try:
                     output, failure = connection.recv()
                 except EOFError:
                     output, failure = None, "its process died; was memory short?"
                 if failure:
                     raise RuntimeError(f"The training {task.name} failed: {failure}")
-                idle.append(connection)
+                worker.tasks_done += 1
+                if worker.tasks_done == _TASKS_PER_WORKER:
+                    idle.remove(worker)
+                    worker.end()
                 yield task, output
-
-
-@contextlib.contextmanager
-def _workers(train: Train, shared: Any, processes: int) -> Iterator[list[Any]]:
-    # A fresh interpreter: a forked copy of a backend's thread pools hangs.
-    context = multiprocessing.get_context("spawn")
-    connections, workers = [], []
-    try:
-        with _inherited_by_children():
-            for _ in range(processes):
-                ours, theirs = context.Pipe()
-                worker = context.Process(
-                    target=_work, args=(theirs, train, shared), daemon=True
-                )
-                worker.start()
-                theirs.close()
-                connections.append(ours)
-                workers.append(worker)
-        yield connections
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
+        for worker in [*idle, *(worker for worker, _ in running.values())]:
+            worker.end()
+
+
+class _Worker:
+    """A process that computes one task after the other."""
+
+    def __init__(self, train: Train, shared: Any) -> None:
+        # A fresh interpreter: a forked copy of a backend's thread pools hangs.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.tasks_done = 0
+        self._process = context.Process(
+            target=_work, args=(theirs, train, shared), daemon=True
+        )
+        with _inherited_by_children():
+            self._process.start()
+        theirs.close()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
 
 
 @contextlib.contextmanager
