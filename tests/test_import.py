@@ -15,7 +15,7 @@ import keras_residual
 PACKAGE = Path(keras_residual.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = {"tensorflow", "jax", "torch"}
-HEAVY = {"matplotlib", "pandas", "scipy", "seaborn", "jinja2", "tqdm"}
+HEAVY = {"matplotlib", "pandas", "scipy", "jinja2"}
 # Each folder may import these and itself.
 MAY_IMPORT = {
     "layers": set(),

@@ -10,7 +10,7 @@ def sinusoid_images(
     num_classes: int = 10,
     image_size: int = 32,
     *,
-    strength: float = 0.1,
+    strength: float = 0.3,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of uniform noise that hide one sinusoid pattern per class.
@@ -52,7 +52,7 @@ def sinusoid_images(
         ("num_classes", num_classes),
         ("image_size", image_size),
     ):
-        if value < 1:
+        if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. Received: {name}={value!r}"
             )

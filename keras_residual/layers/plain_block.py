@@ -59,9 +59,9 @@ class PlainBlock(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Floating-point tensor of rank 4.
-        training: Boolean. Whether batch normalization uses and updates batch
-            statistics.
+        - inputs: Floating-point tensor of rank 4.
+        - training: Boolean. Whether batch normalization uses and updates batch
+          statistics.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with

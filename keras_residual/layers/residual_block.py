@@ -58,9 +58,9 @@ class ResidualBlock(PlainBlock):
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Floating-point tensor of rank 4.
-        training: Boolean. Whether batch normalization uses and updates batch
-            statistics, and whether branches are dropped.
+        - inputs: Floating-point tensor of rank 4.
+        - training: Boolean. Whether batch normalization uses and updates batch
+          statistics, and whether branches are dropped.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with

@@ -22,8 +22,8 @@ class StochasticDepth(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Floating-point tensor of rank 1 or more, the batch first.
-        training: Boolean. Whether to drop samples.
+        - inputs: Floating-point tensor of rank 1 or more, the batch first.
+        - training: Boolean. Whether to drop samples.
 
     Input shape:
         `(batch, ...)`

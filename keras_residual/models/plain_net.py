@@ -26,8 +26,9 @@ def PlainNet(
     parameters of the residual network less those of its projections. Where the
     residual network has none (`variant="cifar"`, `shortcut="pad"`, depths 18 and 34 of
     `variant="paper"`) both have equally many and, with the same random seed, the same
-    initial weights. What belongs to the shortcut (`shortcut`, `drop_path_rate`,
-    `zero_init`) has no meaning here and is no argument.
+    initial weights, unless stochastic depth draws seeds in between. What belongs to
+    the shortcut (`shortcut`, `drop_path_rate`, `zero_init`) has no meaning here and is
+    no argument.
 
     Args:
         depth: 18, 34, 50, 101, 152 or 200; `6n + 2` (20, 32, 44, 56, 110, ...) for

@@ -74,10 +74,12 @@ def ResNet(
 
     Example:
         ```python
+        import keras
         from keras_residual import ResNet
 
         model = ResNet(20, num_classes=10, variant="cifar")
-        model.compile("adam", "sparse_categorical_crossentropy")
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=["accuracy"])
         print(model.count_params())
         ```
 
