@@ -2,7 +2,7 @@
 
 import csv
 import datetime
-import importlib.metadata
+import importlib
 import os
 import pathlib
 import platform
@@ -10,37 +10,34 @@ import platform
 import keras
 import numpy as np
 
+import keras_residual
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
-def summarize_pairs(seconds, baseline):
-    """One row per contestant: medians, and the ratio to the baseline round by round."""
-    rows = []
+def report(question, seconds, baseline, **settings):
+    """Prints medians and ratios, and appends every round to a CSV file.
+
+    Args:
+        question: Name of the file.
+        seconds: Seconds by contestant, one value for each round.
+        baseline: The contestant that the ratios are taken to, round by round.
+        **settings: What else belongs into each row.
+    """
     for name, values in seconds.items():
         ratios = np.array(values) / np.array(seconds[baseline])
-        low, high = np.quantile(ratios, [0.25, 0.75])
-        rows.append(
-            {
-                "contestant": name,
-                "n": len(values),
-                "median_ms": round(1000 * float(np.median(values)), 3),
-                "min_ms": round(1000 * min(values), 3),
-                "ratio_to": baseline,
-                "ratio_median": round(float(np.median(ratios)), 4),
-                "ratio_quartiles": f"{low:.4f}-{high:.4f}",
-            }
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        print(
+            f"{name}: median {1000 * np.median(values):.1f} ms, n = {len(values)}; "
+            f"{middle:.3f} times {baseline} (quartiles {low:.3f} to {high:.3f})"
         )
-    return rows
-
-
-def append_results(question, rows, **settings):
-    """Prints the rows and appends them, with hardware and versions, to a CSV file."""
     backend = keras.backend.backend()
     context = {
         "date": datetime.date.today().isoformat(),
         "backend": backend,
-        "backend_version": importlib.metadata.version(backend),
+        "backend_version": importlib.import_module(backend).__version__,
         "keras": keras.__version__,
+        "keras_residual": keras_residual.__version__,
         "python": platform.python_version(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         **settings,
@@ -49,12 +46,14 @@ def append_results(question, rows, **settings):
     path = RESULTS / f"{question}.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*context, *rows[0]])
+        columns = [*context, "round", "contestant", "seconds"]
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        for row in rows:
-            writer.writerow({**context, **row})
-            print("  ".join(f"{key}={value}" for key, value in row.items()))
+        for name, values in seconds.items():
+            for number, value in enumerate(values, start=1):
+                row = {"round": number, "contestant": name, "seconds": f"{value:.6g}"}
+                writer.writerow({**context, **row})
     print(f"appended to {path}")
 
 

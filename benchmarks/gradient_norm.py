@@ -14,7 +14,7 @@ import time
 
 import keras
 import numpy as np
-from _results import append_results, summarize_pairs
+from _results import report
 
 from keras_residual import GradientNormCallback, ResNet
 
@@ -120,8 +120,14 @@ def main():
             if round_number:
                 seconds[name].append(elapsed)
         print(f"round {round_number} of {arguments.rounds}", flush=True)
-    rows = summarize_pairs(seconds, BASELINE)
-    append_results("gradient_norm", rows, batch=arguments.batch, network="ResNet-20")
+    report(
+        "gradient_norm",
+        seconds,
+        BASELINE,
+        batch=arguments.batch,
+        steps=arguments.steps,
+        network="ResNet-20",
+    )
 
 
 if __name__ == "__main__":

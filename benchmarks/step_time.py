@@ -13,7 +13,7 @@ import time
 
 import keras
 import numpy as np
-from _results import append_results, summarize_pairs
+from _results import report
 
 from keras_residual import ResNet
 
@@ -115,15 +115,24 @@ def main():
     labels = generator.integers(0, 1000, count)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for round_number in range(arguments.rounds + 1):
-        for name, train in networks.items():
+        order = list(networks)
+        if round_number % 2:
+            order.reverse()
+        for name in order:
             start = time.perf_counter()
-            train(images, labels, arguments.batch)
+            networks[name](images, labels, arguments.batch)
             elapsed = (time.perf_counter() - start) / arguments.steps
             if round_number:
                 seconds[name].append(elapsed)
         print(f"round {round_number} of {arguments.rounds}", flush=True)
-    rows = summarize_pairs(seconds, BASELINE)
-    append_results("step_time", rows, batch=arguments.batch, image_size=224)
+    report(
+        "step_time",
+        seconds,
+        BASELINE,
+        batch=arguments.batch,
+        steps=arguments.steps,
+        image_size=224,
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ folder in one move. A run that was killed therefore goes on where it stopped.
 
 import argparse
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -15,10 +16,11 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import filelock
 from _workers import Output, Task, Train, compute
 
 
@@ -68,15 +70,29 @@ class RunFolder:
         config = self.path / "config.json"
         if config.is_file():
             self._compare(config)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(
+            not entry.name.startswith(".") for entry in self.path.iterdir()
+        ):
             raise RefusedError(
                 f"the output folder {self.path} is not empty and holds no run"
             )
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out, as long as this one lives or the block runs."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                yield
+        except filelock.Timeout as error:
+            raise RefusedError(
+                f"another process is at work in the output folder {self.path}"
+            ) from error
+
     def create(self, processes: int) -> None:
         """Makes the folder, or prepares the existing one for going on."""
         try:
-            self.units.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             for leftover in self.path.glob(".*.tmp"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             config = self.path / "config.json"
@@ -88,6 +104,7 @@ class RunFolder:
                     "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 }
                 self.write_text("config.json", json.dumps(content, indent=2) + "\n")
+            self.units.mkdir(exist_ok=True)
         except OSError as error:
             raise RefusedError(
                 f"the output folder {self.path} cannot be written: {error.strerror}"
@@ -149,7 +166,8 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "keras_residual": keras_residual.__version__,
         "keras": keras.__version__,
-        "backend": f"{backend} {importlib.metadata.version(backend)}",
+        # TensorFlow has packages of other names, such as tensorflow-cpu.
+        "backend": f"{backend} {importlib.import_module(backend).__version__}",
         "numpy": importlib.metadata.version("numpy"),
     }
 

@@ -95,9 +95,8 @@ def test_hypotheses(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame
                     pairs[treatment], pairs[control], level=LEVEL
                 )
             family.append((name, claim, comparison))
-        corrected = iter(
-            holm([found.sign_flip_p_value for *_, found in family if found])
-        )
+        tested = [found.sign_flip_p_value for *_, found in family if found]
+        corrected = iter(holm(tested))
         for name, claim, found in family:
             row = {"blocks": blocks, "batch_norm": batch_norm, "hypothesis": name}
             if found is None:
@@ -105,7 +104,10 @@ def test_hypotheses(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame
                 rows.append({**row, "n": 0, "words": words})
                 continue
             p = float(next(corrected))
-            decided = verdict(found, p)
+            decided = verdict(found, p, num_hypotheses=len(tested))
+            words = describe(
+                found, decided, claim, p_value=p, num_hypotheses=len(tested)
+            )
             rows.append(
                 {
                     **row,
@@ -118,7 +120,7 @@ def test_hypotheses(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame
                     "p_holm": p,
                     "t_test_p": found.t_p_value,
                     "cohen_d_z": found.effect_size,
-                    "words": describe(found, decided, claim, p_value=p),
+                    "words": words,
                 }
             )
     return pd.DataFrame(rows)

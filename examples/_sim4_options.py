@@ -81,6 +81,12 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"argument --images must be 10 or more, not {options.images}")
     options.blocks = sorted(set(options.blocks))
     _check_source(options.dataset, options.data_dir)
+    if options.dataset == "synthetic":
+        options.strength = getattr(options, "strength", 0.3)
+    elif "strength" in options:
+        parser.error(
+            f"argument --strength is for --dataset synthetic, not {options.dataset}"
+        )
     check_output_path(options.out)
     return options
 
@@ -110,9 +116,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--strength",
         type=_share,
-        default=0.3,
+        default=argparse.SUPPRESS,
         metavar="S",
-        help="of the patterns in the synthetic images, 0 to 1",
+        help="largest share of the pattern in a synthetic image, 0 to 1 (default: 0.3)",
     )
 
 
@@ -157,7 +163,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
 
 
 def _check_source(dataset: str, data_dir: Path | None) -> None:
-    named = dataset in ("synthetic", "cifar10") or dataset.startswith("tfds:")
+    stored = dataset == "cifar10" or dataset.startswith("tfds:")
+    named = stored or dataset == "synthetic"
     for folder in (None if named else Path(dataset), data_dir):
         if folder is None or folder.is_dir():
             continue
@@ -168,6 +175,10 @@ def _check_source(dataset: str, data_dir: Path | None) -> None:
         raise RefusedError(
             f"unknown dataset {dataset!r}: it must be synthetic, cifar10, "
             "tfds:<name> or an existing folder"
+        )
+    if data_dir is not None and not stored:
+        raise RefusedError(
+            f"--data-dir is for cifar10 and tfds:<name>, not for --dataset {dataset}"
         )
 
 

@@ -135,9 +135,10 @@ def _method(
     if settings["strength"] is not None:
         data += f", pattern strength {settings['strength']:g}"
     text = (
-        "The hypotheses were stated before the runs. Each is tested by the exact "
-        "sign-flip test, paired by seed, two-sided at level 0.05; within a condition "
-        "the three p-values are corrected together (Holm). H1a is the claim as it is "
+        "The hypotheses were stated before the runs. Each is tested by the sign-flip "
+        "test (exact up to 20 seeds; beyond, from 99,999 sampled sign patterns), "
+        "paired by seed, two-sided at level 0.05; within a condition the three "
+        "p-values are corrected together (Holm). H1a is the claim as it is "
         "usually made; H1b is what it is usually meant to say, that the scale of the "
         "gradient survives the depth. Both use kernels, whose gradients also contain "
         "the size of their inputs: where a signal fades on its way through the net, "

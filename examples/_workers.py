@@ -81,14 +81,16 @@ def compute(
                 worker = idle.pop() if idle else _Worker(train, shared)
                 task = waiting.pop(0)
                 running[worker.connection] = worker, task
-                worker.connection.send(task.arguments)
+                # A worker that died already is noticed where its answer is read.
+                with contextlib.suppress(OSError):
+                    worker.connection.send(task.arguments)
             ready: list[Any] = wait(list(running))
             for connection in ready:
                 worker, task = running.pop(connection)
                 idle.append(worker)
                 try:
                     output, failure = connection.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     output, failure = None, "its process died; was memory short?"
                 if failure:
                     raise RuntimeError(f"The training {task.name} failed: {failure}")
@@ -145,20 +147,18 @@ def _work(connection: Connection, train: Train, shared: Any) -> None:
     # It warns of what is meant here: every task compiles a network of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with quiet_import():
+        import keras  # noqa: F401
+
         # On every backend Keras imports an installed TensorFlow at the first fit.
-        going_on = _answer(connection, train, shared)
-    while going_on:
-        going_on = _answer(connection, train, shared)
-
-
-def _answer(connection: Connection, train: Train, shared: Any) -> bool:
-    try:
-        connection.send((train(connection.recv(), shared), None))
-    except EOFError:
-        return False
-    except Exception:
-        connection.send((None, traceback.format_exc()))
-    return True
+        with contextlib.suppress(ModuleNotFoundError):
+            import tensorflow  # noqa: F401
+    while True:
+        try:
+            connection.send((train(connection.recv(), shared), None))
+        except EOFError:
+            return
+        except Exception:
+            connection.send((None, traceback.format_exc()))
 
 
 def _end_with_parent() -> None:

@@ -181,7 +181,7 @@ def main() -> None:
         "data_sha256": hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
         "images": options.images,
         "classes": names,
-        "strength": options.strength if options.dataset == "synthetic" else None,
+        "strength": getattr(options, "strength", None),
         "blocks": options.blocks,
         "batch_norm": options.batch_norm,
         "seeds": list(range(options.seeds)),
@@ -193,12 +193,13 @@ def main() -> None:
         "threshold": options.threshold,
     }
     folder = RunFolder(options.out, settings)
-    folder.create(options.jobs)
     shared = (images, labels, len(names), settings)
-    run_tasks(folder, tasks, train, shared, options.jobs)
-    from _sim4_report import write_sim4_report
+    with folder.locked():
+        folder.create(options.jobs)
+        run_tasks(folder, tasks, train, shared, options.jobs)
+        from _sim4_report import write_sim4_report
 
-    print(f"Report: {write_sim4_report(folder, tasks, settings)}")
+        print(f"Report: {write_sim4_report(folder, tasks, settings)}")
 
 
 if __name__ == "__main__":

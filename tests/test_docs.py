@@ -25,5 +25,6 @@ def test_every_export_has_a_reference_page(name):
 
 
 def test_every_page_is_in_the_navigation(root):
-    navigation = (root / "mkdocs.yml").read_text()
+    lines = (root / "mkdocs.yml").read_text().splitlines()
+    navigation = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     assert [name for name in PAGES if name not in navigation] == []

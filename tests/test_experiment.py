@@ -114,6 +114,18 @@ def test_an_output_path_that_is_a_file_is_refused(experiment, tmp_path, path):
         experiment.RunFolder(tmp_path / path, {})
 
 
+def test_one_process_at_a_time(experiment, tmp_path):
+    with experiment.RunFolder(tmp_path / "run", {}).locked():
+        other = experiment.RunFolder(tmp_path / "run", {})
+        with (
+            pytest.raises(experiment.RefusedError, match=r"another process.*run$"),
+            other.locked(),
+        ):
+            pass
+    with other.locked():
+        other.create(1)
+
+
 def test_leftovers_of_a_killed_run_are_removed(experiment, tasks, tmp_path):
     experiment.RunFolder(tmp_path, {}).create(1)
     (tmp_path / ".one.tmp").mkdir()

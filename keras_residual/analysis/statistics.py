@@ -331,23 +331,29 @@ def compare_paired(
     )
 
 
-def verdict(comparison: PairedComparison, p_value: float | None = None) -> Verdict:
+def verdict(
+    comparison: PairedComparison,
+    p_value: float | None = None,
+    *,
+    num_hypotheses: int = 1,
+) -> Verdict:
     """Say what the data say about "the treatment is larger than the control".
 
     Args:
         comparison: Result of `compare_paired`.
         p_value: The sign-flip p-value after `holm`, where several hypotheses are
             tested on the same experiment. Default: the comparison's own.
+        num_hypotheses: How many hypotheses `holm` corrected together.
 
     Returns:
         "supported" (significant, treatment larger), "contradicted" (significant,
-        treatment smaller), "undecided" (not significant) or "not enough seeds": no
-        data with so few seeds could have been significant. With a corrected
-        `p_value` this also means that the seeds agree as well as they can and the
-        correction alone lifts the p-value above the level.
+        treatment smaller), "undecided" (not significant) or "not enough seeds": with
+        so few seeds the smallest of so many corrected p-values could not have been
+        significant, whatever the data.
 
     Raises:
-        ValueError: If `p_value` is not between 0 and 1.
+        ValueError: If `p_value` is not between 0 and 1, or `num_hypotheses` is less
+            than 1.
 
     Example:
         ```python
@@ -362,12 +368,15 @@ def verdict(comparison: PairedComparison, p_value: float | None = None) -> Verdi
         raise ValueError(
             f"`p_value` must lie between 0 and 1. Received: p_value={p_value!r}"
         )
-    if not comparison.enough_seeds:
+    if num_hypotheses < 1:
+        raise ValueError(
+            "`num_hypotheses` must be a positive integer. "
+            f"Received: num_hypotheses={num_hypotheses!r}"
+        )
+    if comparison.smallest_p_value * num_hypotheses > comparison.level:
         return "not enough seeds"
     if p <= comparison.level:
         return "supported" if comparison.mean_difference > 0 else "contradicted"
-    if comparison.sign_flip_p_value <= comparison.smallest_p_value:
-        return "not enough seeds"
     return "undecided"
 
 
@@ -378,6 +387,7 @@ def describe(
     unit: str = "",
     *,
     p_value: float | None = None,
+    num_hypotheses: int = 1,
 ) -> str:
     """Put a comparison and its verdict into words.
 
@@ -387,6 +397,7 @@ def describe(
         claim: The hypothesis as a clause, such as "Residual beats plain in accuracy".
         unit: Unit of the numbers, such as "epochs".
         p_value: The corrected p-value that the verdict used, if any.
+        num_hypotheses: How many hypotheses were corrected together.
 
     Returns:
         Claim, verdict, number of seeds, both means, their difference with its t
@@ -414,11 +425,13 @@ def describe(
     notes = []
     if p_value is not None:
         notes.append(f"corrected for several tests {_p(p_value, c.level)}")
-    if not c.enough_seeds:
+    smallest = min(1.0, c.smallest_p_value * num_hypotheses)
+    if smallest > c.level:
         count = "1 seed" if c.n == 1 else f"{c.n} seeds"
+        corrected = " after the correction" if num_hypotheses > 1 else ""
         notes.append(
-            f"with {count} it cannot fall below "
-            f"{c.smallest_p_value:.4g}, so it cannot reach {c.level:g}"
+            f"with {count} it cannot fall below {smallest:.4g}{corrected}, so it "
+            f"cannot reach {c.level:g}"
         )
     if not math.isnan(c.effect_size):
         effect = f"Cohen d_z = {c.effect_size:z.1f}"

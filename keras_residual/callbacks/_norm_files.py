@@ -1,5 +1,6 @@
 """Gradient norm records on disk: CSV and NumPy files that need no library to read."""
 
+import contextlib
 import csv
 import os
 from collections.abc import Sequence
@@ -26,6 +27,19 @@ def write_record(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def start_rows(path: Path, names: Sequence[str], before: int) -> None:
+    """Makes a CSV file for rows from a step on; earlier rows of these names stay."""
+    steps = np.zeros(0, "int64")
+    norms = np.zeros((0, len(names)), "float32")
+    # A file of something else may hold anything, bytes that are no text included.
+    with contextlib.suppress(OSError, ValueError):
+        there, old_steps, old_norms = read_record(path)
+        if there == list(names):
+            earlier = old_steps < before
+            steps, norms = old_steps[earlier], old_norms[earlier]
+    write_record(path, names, steps, norms)
 
 
 def append_rows(path: Path, steps: np.ndarray, norms: np.ndarray) -> None:

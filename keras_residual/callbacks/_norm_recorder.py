@@ -42,6 +42,11 @@ class NormRecorder:
         """Whether the next train steps could overwrite what was not read yet."""
         return self._steps_since_read >= self._capacity // _APPLIES_PER_STEP
 
+    @property
+    def may_hold_records(self) -> bool:
+        """Whether so many train steps ran that one of them was due."""
+        return self._steps_since_read >= self._every
+
     def count_steps(self, steps: int) -> None:
         """Tells how many train steps are about to run."""
         self._steps_since_read += steps
@@ -77,7 +82,7 @@ class NormRecorder:
         self._steps_since_read = 0
         if not self.buffers:
             return np.zeros(0, "int64"), np.zeros((0, 0), "float32")
-        count, steps, norms = (ops.convert_to_numpy(v.value) for v in self.buffers)
+        count, steps, norms = map(ops.convert_to_numpy, self.buffers)
         first = max(self._read_until, int(count) - self._capacity)
         if first > self._read_until:
             warnings.warn(

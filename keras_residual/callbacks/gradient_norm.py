@@ -8,8 +8,14 @@ import keras
 import numpy as np
 
 from keras_residual.callbacks._gradient_probe import GradientProbe, remove_stale_probes
-from keras_residual.callbacks._norm_files import append_rows, read_record, write_record
+from keras_residual.callbacks._norm_files import (
+    append_rows,
+    read_record,
+    start_rows,
+    write_record,
+)
 from keras_residual.callbacks._variable_groups import group_norms, group_variables
+from keras_residual.layers._checks import check_positive_integer
 
 if TYPE_CHECKING:
     import pandas
@@ -44,8 +50,9 @@ class GradientNormCallback(keras.callbacks.Callback):
             opened, so that the blocks of a backbone are columns of their own.
         filepath: A `.csv` file that grows while training runs, with the column `step`
             followed by one for each name. A killed process loses at most what the last
-            call of the train step recorded. A file that exists is replaced when `fit`
-            begins.
+            call of the train step recorded. Of a file with the same columns the rows
+            before the first new step stay, so that training which is resumed (with
+            `BackupAndRestore`, say) goes on in it; any other file is replaced.
 
     Attributes:
         names: Names of the columns in forward order: variable or layer paths.
@@ -81,10 +88,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         filepath: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(
-                f"`every` must be a positive integer. Received: every={every!r}"
-            )
+        every = check_positive_integer("every", every)
         if by not in ("variable", "layer", "block"):
             raise ValueError(
                 '`by` must be "variable", "layer" or "block". ' + f"Received: by={by!r}"
@@ -101,6 +105,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         self._columns: list[int] | None = None
         self._probe: GradientProbe | None = None
         self._is_recording = False
+        self._owns_file = False
 
     @property
     def steps(self) -> np.ndarray:
@@ -169,7 +174,10 @@ class GradientNormCallback(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._probe is None or not self._is_recording:
             return
-        if self.filepath is not None or self._probe.recorder.nearly_full:
+        recorder = self._probe.recorder
+        if recorder.nearly_full or (
+            self.filepath is not None and recorder.may_hold_records
+        ):
             self._read()
         self._probe.arm()
 
@@ -196,8 +204,6 @@ class GradientNormCallback(keras.callbacks.Callback):
                 f"new callback. Received: names={names!r}, expected {self.names!r}"
             )
         self.names, self._columns = names, columns
-        if self.filepath is not None:
-            write_record(Path(self.filepath), self.names, self._steps, self._norms)
 
     def _read(self) -> None:
         """Moves records from the train step's memory to the host."""
@@ -210,7 +216,11 @@ class GradientNormCallback(keras.callbacks.Callback):
         norms = group_norms(norms, self._columns or [])
         self._fresh.append((steps, norms))
         if self.filepath is not None:
-            append_rows(Path(self.filepath), steps, norms)
+            path = Path(self.filepath)
+            if not self._owns_file:
+                start_rows(path, self.names, before=int(steps[0]))
+                self._owns_file = True
+            append_rows(path, steps, norms)
 
     def _collect(self) -> None:
         """Brings the arrays up to date."""

@@ -1,6 +1,10 @@
 """Seeded image generators: data for the simulations that needs no download."""
 
+import numbers
+
 import numpy as np
+
+from keras_residual.layers._checks import check_positive_integer
 
 CYCLES = 4  # of each class's sinusoid across the image
 
@@ -52,16 +56,15 @@ def sinusoid_images(
         ("num_classes", num_classes),
         ("image_size", image_size),
     ):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}"
-            )
-    if not 0 <= strength <= 1:
+        check_positive_integer(name, value)
+    if not isinstance(strength, numbers.Real) or not 0 <= strength <= 1:
         raise ValueError(
-            f"`strength` must be in [0, 1]. Received: strength={strength!r}"
+            f"`strength` must be a number in [0, 1]. Received: strength={strength!r}"
         )
-    if seed < 0:
-        raise ValueError(f"`seed` must be 0 or greater. Received: seed={seed!r}")
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise ValueError(
+            f"`seed` must be an integer of 0 or greater. Received: seed={seed!r}"
+        )
 
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.arange(num_images) % num_classes)

@@ -1,14 +1,25 @@
-"""Checks of arguments that several layers and models take."""
+"""Checks of arguments that layers, models, callbacks and datasets have in common."""
+
+import math
+import numbers
+import operator
+from typing import Any
 
 
-def check_positive_integer(name, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def check_positive_integer(name: str, value: Any) -> int:
+    """Returns the value as an int; NumPy's integers count, True does not."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}"
         )
+    return number
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: Any, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(repr, choices))}. "
@@ -16,12 +27,19 @@ def check_choice(name, value, choices):
         )
 
 
-def check_fraction(name, value):
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 <= value < 1
-    ):
+def check_fraction(name: str, value: Any) -> None:
+    if not _is_number(value) or not 0 <= value < 1:
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
         )
+
+
+def check_positive_number(name: str, value: Any) -> None:
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ValueError(
+            f"`{name}` must be a number greater than 0. Received: {name}={value!r}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -6,6 +6,7 @@ from keras_residual.layers._checks import (
     check_choice,
     check_fraction,
     check_positive_integer,
+    check_positive_number,
 )
 
 _BRANCHES = {
@@ -112,17 +113,13 @@ class PlainBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if data_format is None:
             data_format = keras.config.image_data_format()
-        check_positive_integer("filters", filters)
-        check_positive_integer("strides", strides)
+        filters = check_positive_integer("filters", filters)
+        strides = check_positive_integer("strides", strides)
         check_choice("block_type", block_type, tuple(_BRANCHES))
         check_choice("stride_on", stride_on, ("3x3", "1x1"))
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
         check_fraction("batch_norm_momentum", batch_norm_momentum)
-        if not batch_norm_epsilon > 0:
-            raise ValueError(
-                "`batch_norm_epsilon` must be greater than 0. "
-                f"Received: batch_norm_epsilon={batch_norm_epsilon!r}"
-            )
+        check_positive_number("batch_norm_epsilon", batch_norm_epsilon)
         self.filters = filters
         self.strides = strides
         self.block_type = block_type

@@ -18,7 +18,7 @@ class StochasticDepth(keras.layers.Layer):
 
     Args:
         rate: Float in `[0, 1)`. The probability that a sample is dropped.
-        seed: Integer, `keras.random.SeedGenerator` or None. Seed of the draws.
+        seed: Integer, or None for a random one. Seed of the draws.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:

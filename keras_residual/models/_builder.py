@@ -1,6 +1,8 @@
 """The one builder behind ResNet and PlainNet: depth and variant are data."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 
 import keras
@@ -81,16 +83,17 @@ def build_network(
     settings = VARIANTS[variant]
     block_type, blocks_per_stage = _blocks(depth, variant)
     if include_top:
-        check_positive_integer("num_classes", num_classes)
+        num_classes = check_positive_integer("num_classes", num_classes)
     if data_format is None:
         data_format = keras.config.image_data_format()
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     input_shape = _input_shape(input_shape, settings.image_size, data_format)
-    if weights is not None and not pathlib.Path(weights).is_file():
+    if weights is not None and not (
+        isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
+    ):
         raise ValueError(
             "`weights` must be None or the path of a file written by "
-            f"`model.save_weights`. Received: weights={str(weights)!r}, which is not "
-            "a file"
+            f"`model.save_weights` that exists. Received: weights={weights!r}"
         )
 
     common = {
@@ -145,8 +148,9 @@ def build_network(
 
 
 def _blocks(depth, variant):
+    depth = check_positive_integer("depth", depth)
     if variant == "cifar":
-        if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6 != 0:
+        if depth < 8 or (depth - 2) % 6 != 0:
             raise ValueError(
                 "`depth` must be 6n + 2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...) "
                 f"for variant='cifar'. Received: depth={depth!r}"
@@ -161,27 +165,25 @@ def _blocks(depth, variant):
 
 
 def _input_shape(input_shape, image_size, data_format):
+    last = data_format == "channels_last"
     if input_shape is None:
-        sizes = (image_size, image_size)
-        return (*sizes, 3) if data_format == "channels_last" else (3, *sizes)
-    input_shape = tuple(input_shape)
-    channel_axis = -1 if data_format == "channels_last" else 0
-    if (
-        len(input_shape) != 3
-        or input_shape[channel_axis] is None
-        or any(size is not None and size < 1 for size in input_shape)
-    ):
-        expected = (
-            "(height, width, channels)"
-            if data_format == "channels_last"
-            else "(channels, height, width)"
+        square = (image_size, image_size)
+        return (*square, 3) if last else (3, *square)
+    sizes: tuple[int | None, ...] = ()
+    # What is no shape at all is reported with the rest, below.
+    with contextlib.suppress(TypeError, ValueError):
+        sizes = tuple(
+            None if size is None else check_positive_integer("input_shape", size)
+            for size in input_shape
         )
+    if len(sizes) != 3 or sizes[-1 if last else 0] is None:
+        expected = "(height, width, channels)" if last else "(channels, height, width)"
         raise ValueError(
-            f"`input_shape` must be {expected} of positive sizes, without the batch "
+            f"`input_shape` must be {expected} of positive integers, without the batch "
             "(height and width may be None). "
             f"Received: input_shape={input_shape!r}"
         )
-    return input_shape
+    return sizes
 
 
 def _stem(images, settings, use_batch_norm, data_format):

@@ -249,13 +249,48 @@ def test_filepath_grows_while_training_runs(linear_model, linear_data, tmp_path)
         x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[callback, Reader()]
     )
 
-    assert rows_seen == [0, 1, 1, 2, 2]
+    # A record is on disk before the next one is taken.
+    assert rows_seen == [0, 0, 1, 1, 2]
     with open(path, newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["step", *callback.names]
     assert [int(row[0]) for row in rows] == [0, 2, 4]
     values = np.array([row[1:] for row in rows], "float32")
     np.testing.assert_array_equal(values, callback.norms)
+
+
+def test_resumed_training_goes_on_in_the_file(linear_model, linear_data, tmp_path):
+    x, y, _ = linear_data(steps=4)
+    path, complete = tmp_path / "norms.csv", tmp_path / "complete.csv"
+    fit(linear_model(), x, y, GradientNormCallback(filepath=complete), epochs=2)
+
+    class Killed(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 6:
+                raise KeyboardInterrupt
+
+    def arguments():
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        return GradientNormCallback(filepath=path), backup
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(linear_model(), x, y, *arguments(), Killed(), epochs=2)
+    fit(linear_model(), x, y, *arguments(), epochs=2)
+
+    assert path.read_text() == complete.read_text()
+    assert len(path.read_text().splitlines()) == 9
+
+
+def test_a_new_training_replaces_the_file(linear_model, linear_data, tmp_path):
+    x, y, _ = linear_data(steps=2)
+    path = tmp_path / "norms.csv"
+    for earlier in (None, b"\xff\x00", b"step,another\n1,2.0\n", b""):
+        if earlier is not None:
+            path.write_bytes(earlier)
+        callback = GradientNormCallback(filepath=path)
+        fit(linear_model(), x, y, callback)
+        assert GradientNormCallback.load(path).steps.tolist() == [0, 1]
+        assert GradientNormCallback.load(path).names == callback.names
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz"])

@@ -153,6 +153,7 @@ def test_unknown_spatial_size():
         ({"data_format": "NCHW"}, r"`data_format` must be one of 'channels_last'"),
         ({"batch_norm_momentum": 1.5}, r"Received: batch_norm_momentum=1.5"),
         ({"batch_norm_epsilon": 0.0}, r"Received: batch_norm_epsilon=0.0"),
+        ({"batch_norm_epsilon": "x"}, r"Received: batch_norm_epsilon='x'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -168,3 +169,11 @@ def test_wrong_rank():
 def test_unknown_channels():
     with pytest.raises(ValueError, match="known number of channels"):
         PlainBlock(4).build((None, 8, 8, None))
+
+
+def test_numpy_integers_are_integers(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((6, 6, 3)), PlainBlock(np.int64(4), strides=np.int32(2))]
+    )
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").output_shape[-1] == 4

@@ -173,6 +173,11 @@ def test_without_batch_norm_there_are_biases_instead():
         ({"depth": 19}, r"`depth` must be one of 18, 34, 50, 101, 152, 200 .*depth=19"),
         ({"depth": 21, "variant": "cifar"}, r"`depth` must be 6n \+ 2 .*depth=21"),
         ({"depth": 2, "variant": "cifar"}, r"Received: depth=2"),
+        ({"depth": 18.0}, r"`depth` must be a positive integer. Received: depth=18.0"),
+        ({"depth": [18]}, r"Received: depth=\[18\]"),
+        ({"input_shape": 32}, r"Received: input_shape=32"),
+        ({"input_shape": ("a", 2, 3)}, r"Received: input_shape=\('a', 2, 3\)"),
+        ({"weights": 3}, r"Received: weights=3"),
         ({"variant": "pytorch"}, r"`variant` must be one of .*variant='pytorch'"),
         ({"num_classes": 0}, r"`num_classes` must be a positive integer"),
         (
