@@ -81,8 +81,12 @@ def l2_norms(gradients: list[Any]) -> Any:
         return torch.stack(
             [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients]
         ).to(torch.float32)
-    # TensorFlow's sparse gradients become dense here.
-    tensors = [ops.cast(ops.convert_to_tensor(g), "float32") for g in gradients]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # A sparse gradient may hold a row several times, to be added before squaring.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    tensors = [ops.cast(gradient, "float32") for gradient in gradients]
     sums = ops.stack([ops.sum(ops.square(tensor)) for tensor in tensors])
     in_range = ops.logical_and(sums > _SAFE_SUM, ops.isfinite(sums))
     # Scaling costs a second pass and a kernel for each tensor, 5 % of a step of

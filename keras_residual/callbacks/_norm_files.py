@@ -30,13 +30,14 @@ def write_record(
 
 
 def start_rows(path: Path, names: Sequence[str], before: int) -> None:
-    """Makes a CSV file for rows from a step on; earlier rows of these names stay."""
+    """Makes a CSV file for rows from a step on; older ones of as many columns stay."""
     steps = np.zeros(0, "int64")
     norms = np.zeros((0, len(names)), "float32")
     # A file of something else may hold anything, bytes that are no text included.
     with contextlib.suppress(OSError, ValueError):
         there, old_steps, old_norms = read_record(path)
-        if there == list(names):
+        # Not the names: Keras numbers models anew when one is built again.
+        if len(there) == len(names):
             earlier = old_steps < before
             steps, norms = old_steps[earlier], old_norms[earlier]
     write_record(path, names, steps, norms)

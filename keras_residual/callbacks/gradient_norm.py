@@ -50,7 +50,7 @@ class GradientNormCallback(keras.callbacks.Callback):
             opened, so that the blocks of a backbone are columns of their own.
         filepath: A `.csv` file that grows while training runs, with the column `step`
             followed by one for each name. A killed process loses at most what the last
-            call of the train step recorded. Of a file with the same columns the rows
+            call of the train step recorded. Of a file with as many columns the rows
             before the first new step stay, so that training which is resumed (with
             `BackupAndRestore`, say) goes on in it; any other file is replaced.
 

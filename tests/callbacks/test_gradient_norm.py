@@ -277,14 +277,15 @@ def test_resumed_training_goes_on_in_the_file(linear_model, linear_data, tmp_pat
         fit(linear_model(), x, y, *arguments(), Killed(), epochs=2)
     fit(linear_model(), x, y, *arguments(), epochs=2)
 
-    assert path.read_text() == complete.read_text()
-    assert len(path.read_text().splitlines()) == 9
+    rows, expected = (file.read_text().splitlines() for file in (path, complete))
+    assert rows[1:] == expected[1:]
+    assert len(rows) == 9
 
 
 def test_a_new_training_replaces_the_file(linear_model, linear_data, tmp_path):
     x, y, _ = linear_data(steps=2)
     path = tmp_path / "norms.csv"
-    for earlier in (None, b"\xff\x00", b"step,another\n1,2.0\n", b""):
+    for earlier in (None, b"\xff\x00", b"step,another\n0,2.0\n", b""):
         if earlier is not None:
             path.write_bytes(earlier)
         callback = GradientNormCallback(filepath=path)
