@@ -37,9 +37,15 @@ def start(root):
                 "TF_CPP_MIN_LOG_LEVEL": "3",
             },
             start_new_session=True,
+            # A job in the background of a shell would hand down that it ignores Ctrl-C.
+            preexec_fn=_heed_interrupts if os.name == "posix" else None,
         )
 
     return start
+
+
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
