@@ -25,6 +25,15 @@ def start(root):
     """A function that starts an example in a process group of its own."""
 
     def start(example, *arguments):
+        # As a job in the background of a shell, pytest would hand down to the example
+        # that it ignores Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return popen(example, *arguments)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def popen(example, *arguments):
         return subprocess.Popen(
             [sys.executable, str(root / "examples" / example), *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -37,15 +46,9 @@ def start(root):
                 "TF_CPP_MIN_LOG_LEVEL": "3",
             },
             start_new_session=True,
-            # A job in the background of a shell would hand down that it ignores Ctrl-C.
-            preexec_fn=_heed_interrupts if os.name == "posix" else None,
         )
 
     return start
-
-
-def _heed_interrupts():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
