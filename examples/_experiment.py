@@ -80,14 +80,22 @@ class RunFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes out, as long as this one lives or the block runs."""
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except filelock.Timeout as error:
             raise RefusedError(
                 f"another process is at work in the output folder {self.path}"
             ) from error
+        except OSError as error:
+            raise RefusedError(
+                f"the output folder {self.path} cannot be written: {error.strerror}"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def create(self, processes: int) -> None:
         """Makes the folder, or prepares the existing one for going on."""
