@@ -6,6 +6,7 @@ import importlib
 import os
 import pathlib
 import platform
+import time
 
 import keras
 import numpy as np
@@ -13,6 +14,26 @@ import numpy as np
 import keras_residual
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def alternate(calls, rounds, warm_up=1):
+    """Times functions that take turns, and returns seconds by name, one a round.
+
+    Args:
+        calls: Functions without arguments, by name.
+        rounds: How often each is timed.
+        warm_up: How many rounds before these are not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(warm_up + rounds):
+        # In turn from both ends, so that none always follows the same neighbour.
+        for name in list(calls)[:: -1 if number % 2 else 1]:
+            start = time.perf_counter()
+            calls[name]()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+        print(f"round {number + 1} of {warm_up + rounds}", end="\r", flush=True)
+    return seconds
 
 
 def report(question, seconds, baseline, **settings):

@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from keras_residual.callbacks.gradient_norm import (
     GradientNormCallback as GradientNormCallback,
 )
+from keras_residual.layers.cutout import Cutout as Cutout
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
@@ -34,6 +35,7 @@ from keras_residual.models.resnet import ResNet as ResNet
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cutout",
     "GradientNormCallback",
     "PlainBlock",
     "PlainNet",

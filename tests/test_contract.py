@@ -49,11 +49,22 @@ BRANCH = {
     "data_format": "channels_first",
 }
 ARGUMENTS = {
+    "Cutout": {
+        "size": (3, 0.5),
+        "num_holes": 2,
+        "probability": 0.5,
+        "border": "inside",
+        "fill": (0.1, 0.2, 0.3),
+        "value_range": (0, 1),
+        "seed": 7,
+        "data_format": "channels_first",
+    },
     "PlainBlock": BRANCH,
     "ResidualBlock": {**BRANCH, "shortcut": "pad", "drop_path": 0.25},
     "StochasticDepth": {"rate": 0.5, "seed": 7},
 }
 REQUIRED = {
+    "Cutout": {"size": 3},
     "PlainBlock": {"filters": 4},
     "ResidualBlock": {"filters": 4},
     "StochasticDepth": {"rate": 0.5},

@@ -28,18 +28,26 @@ def check_choice(name: str, value: Any, choices: tuple) -> None:
 
 
 def check_fraction(name: str, value: Any) -> None:
-    if not _is_number(value) or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
         )
 
 
 def check_positive_number(name: str, value: Any) -> None:
-    if not _is_number(value) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise ValueError(
             f"`{name}` must be a number greater than 0. Received: {name}={value!r}"
         )
 
 
-def _is_number(value: Any) -> bool:
+def check_probability(name: str, value: Any) -> None:
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(
+            f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}"
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a real number; NumPy's count, True does not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
