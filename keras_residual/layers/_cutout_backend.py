@@ -117,11 +117,11 @@ def _is_symbolic(x: Any) -> bool:
 
 def next_state(generator: keras.random.SeedGenerator) -> Any:
     """The state of this call, inside the backend."""
+    state = generator.next()
     if keras.backend.backend() != "tensorflow":
-        return generator.next()
+        return state
     import tensorflow as tf
 
-    state = generator.next()
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return state
