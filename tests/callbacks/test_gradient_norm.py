@@ -353,7 +353,7 @@ def test_bad_every(every):
 
 @pytest.mark.parametrize("by", ["foo", None, ["layer"]])
 def test_bad_by(by):
-    with pytest.raises(ValueError, match='`by` must be "variable", "layer" or "block"'):
+    with pytest.raises(ValueError, match="`by` must be one of 'variable', 'layer'"):
         GradientNormCallback(by=by)
 
 
