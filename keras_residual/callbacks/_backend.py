@@ -72,7 +72,10 @@ def snapshot(variables: list[Any]) -> list[Any]:
     """The values that the variables have now, whatever is assigned to them later."""
     if keras.backend.backend() == "torch":
         return [variable.value.detach().clone() for variable in variables]
-    return [ops.convert_to_tensor(variable) for variable in variables]
+    if keras.backend.backend() == "tensorflow":
+        # Keras's conversion gives back the variable itself.
+        return [variable.value.read_value() for variable in variables]
+    return [variable.value for variable in variables]
 
 
 def when(due: Any, compute: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
