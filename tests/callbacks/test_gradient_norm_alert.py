@@ -1,5 +1,6 @@
 """Warnings of gradients that vanish, explode or are not finite."""
 
+import re
 import warnings
 
 import keras
@@ -37,7 +38,8 @@ def texts(caught):
     """What the callback said among all warnings."""
     ours = [w for w in caught if str(w.message).startswith("The gradient norm")]
     assert all(warning.category is UserWarning for warning in ours)
-    return [str(warning.message) for warning in ours]
+    # Keras numbers the models in the paths of their layers.
+    return [re.sub(r"sequential\w*/", "", str(warning.message)) for warning in ours]
 
 
 def scaled(factor):
@@ -54,10 +56,8 @@ def test_healthy_gradients_are_no_alert(convolutional_model, image_data):
 
 def test_exploding():
     model = chain(dense("a"), dense("b"), loss=scaled(1e4))
-    # d/dW_a is 2 and d/dW_b is 2 for each of four weights; both biases add.
     (message,) = alerts(model, ONES, ONES, True, epochs=3)
     assert "at step 0 is above 1000 in 2 of 2 layers" in message
-    assert "largest: b" in message or "largest: a" in message
 
 
 def test_exploding_names_the_largest():
@@ -135,7 +135,9 @@ def test_each_kind_once_in_each_fit():
     y = np.repeat([1e9, 2, 2, np.nan], 4)[:, None] * ONES
     # Predictions are 2, so that the middle of the data has no gradient at all.
     callback = GradientNormCallback(alert=True, every=1)
+    weights = model.get_weights()
     for _ in range(2):
+        model.set_weights(weights)
         with pytest.warns(UserWarning, match="gradient norm") as caught:
             fit(model, ONES, y, callback, epochs=2)
         kinds = ["above 1000", "below 1e-07", "not finite"]

@@ -1,6 +1,13 @@
 """Records in files: while training runs, after it, and after a kill."""
 
 import csv
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+import types
 
 import keras
 import numpy as np
@@ -101,9 +108,10 @@ def test_empty_record_can_be_saved(tmp_path, suffix):
     assert (loaded.names, loaded.steps.shape, loaded.norms.shape) == ([], (0,), (0, 0))
 
 
-def test_load_ignores_a_row_cut_short_by_a_kill(tmp_path):
+@pytest.mark.parametrize("cut", ["", "1", "1,2.", "1,2.5,1"])
+def test_load_ignores_a_row_cut_short_by_a_kill(tmp_path, cut):
     path = tmp_path / "norms.csv"
-    path.write_text("step,a,b\n0,1.5,nan\n1,2.")
+    path.write_text(f"step,a,b\n0,1.5,nan\n{cut}")
     loaded = GradientNormCallback.load(path)
     assert loaded.steps.tolist() == [0]
     np.testing.assert_array_equal(loaded.norms, [[1.5, np.nan]])
@@ -143,3 +151,133 @@ def test_bad_path(tmp_path):
         callback.save(tmp_path / "norms.pickle")
     with pytest.raises(ValueError, match="`path` must end in"):
         GradientNormCallback.load(tmp_path / "norms.pickle")
+
+
+def test_load_refuses_another_file(tmp_path):
+    path = tmp_path / "other.csv"
+    for content in ("", "epoch,loss\n0,1.5\n"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="`path` must be a file with a gradient"):
+            GradientNormCallback.load(path)
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy as np
+from keras_residual import GradientNormCallback
+
+class Kill(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+model.compile("sgd", "mse")
+norms = GradientNormCallback(filepath=sys.argv[1], tensorboard_dir=sys.argv[2])
+model.fit(np.ones((120, 3)), np.ones((120, 2)), batch_size=4, verbose=0,
+          callbacks=[norms, Kill()])
+"""
+
+
+def test_killed_process_loses_at_most_the_last_record(tmp_path):
+    path, folder = tmp_path / "norms.csv", tmp_path / "logs"
+    run = subprocess.run([sys.executable, "-c", KILLED, path, folder])
+    assert run.returncode == -signal.SIGKILL
+    # Steps 0 to 20 ran.
+    assert GradientNormCallback.load(path).steps.tolist() == list(range(20))
+    assert len(scalars(folder)["gradient_norm/sequential/dense/bias"]) == 20
+
+
+def held_bytes(output, steps):
+    """How much memory records of so many steps leave behind."""
+    generator = np.random.default_rng(0)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for first in range(0, steps, 64):
+        numbers = np.arange(first, first + 64)
+        output.append(numbers, generator.random((64, 1, 30), "float32"))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return after - before
+
+
+def test_memory_does_not_grow_with_the_file(linear_data, tmp_path):
+    """Of the part behind the train step, whose own buffers have a fixed size."""
+    x, y, _ = linear_data(steps=1)
+    layers = [keras.layers.Dense(2) for _ in range(15)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile("sgd", "mse")
+    arguments = {"alert": (0.0, 1e9), "tensorboard_dir": tmp_path}
+    in_memory = GradientNormCallback(**arguments)
+    in_file = GradientNormCallback(filepath=tmp_path / "norms.csv", **arguments)
+    fit(model, x, y, in_memory, in_file)
+    held_bytes(in_file._output, 64)
+
+    few, many = (held_bytes(in_file._output, steps) for steps in (640, 6400))
+
+    # 30 float32 and a step number each: this many bytes if they were kept.
+    assert held_bytes(in_memory._output, 6400) > 6400 * 128
+    assert many < few + 6400
+    assert len(in_file.steps) == 1 + 64 + 640 + 6400
+
+
+def test_attributes_read_the_file(linear_model, linear_data, tmp_path):
+    x, y, _ = linear_data(steps=3)
+    callback = GradientNormCallback(filepath=tmp_path / "norms.csv")
+    assert callback.steps.shape == (0,)
+    seen = []
+    reader = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(callback.norms.shape)
+    )
+    fit(linear_model(), x, y, callback, reader, epochs=2)
+    assert seen == [(3, 2), (6, 2)]
+    loaded = GradientNormCallback.load(callback.filepath)
+    np.testing.assert_array_equal(callback.norms, loaded.norms)
+    assert (callback.steps.dtype, callback.norms.dtype) == ("int64", "float32")
+
+
+def scalars(folder):
+    """What TensorBoard's own reader finds: lists of steps and values by tag."""
+    # Without this module the reader imports TensorFlow, which it does not need.
+    sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("notf"))
+    reader = importlib.import_module(
+        "tensorboard.backend.event_processing.event_accumulator"
+    ).EventAccumulator(os.fspath(folder), size_guidance={"scalars": 0})
+    reader.Reload()
+    return {
+        tag: [(event.step, event.value) for event in reader.Scalars(tag)]
+        for tag in reader.Tags()["scalars"]
+    }
+
+
+def test_tensorboard(linear_model, linear_data, tmp_path):
+    x, y, _ = linear_data(steps=4)
+    folder = tmp_path / "new" / "logs"
+    callback = GradientNormCallback(every=2, ratios=True, tensorboard_dir=folder)
+    model = linear_model()
+
+    for _ in range(2):
+        fit(model, x, y, callback)
+
+    found = scalars(folder)
+    for kind, values in {
+        "gradient_norm": callback.norms,
+        "update_ratio": callback.update_ratios,
+    }.items():
+        for name, column in zip(callback.names, values.T, strict=True):
+            expected = list(zip([0, 2, 4, 6], column.tolist(), strict=True))
+            assert found.pop(f"{kind}/{name}") == expected
+    assert found == {}
+
+
+def test_two_callbacks_write_to_one_folder(linear_model, linear_data, tmp_path):
+    x, y, _ = linear_data(steps=2)
+    callbacks = [GradientNormCallback(tensorboard_dir=tmp_path) for _ in range(2)]
+    fit(linear_model(), x, y, *callbacks)
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2
+
+
+def test_tensorboard_is_not_installed(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match=r"`tensorboard_dir` needs.*pip install"):
+        GradientNormCallback(tensorboard_dir=tmp_path)
