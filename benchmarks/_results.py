@@ -1,4 +1,4 @@
-"""What the benchmarks share: ratios of alternating rounds, and where they are kept."""
+"""What the benchmarks share: alternating rounds, their ratios, and the files."""
 
 import csv
 import datetime
@@ -6,6 +6,7 @@ import importlib
 import os
 import pathlib
 import platform
+import time
 
 import keras
 import numpy as np
@@ -13,6 +14,33 @@ import numpy as np
 import keras_residual
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def alternate(contestants, rounds, steps):
+    """Returns seconds for each step by contestant, one value for each round.
+
+    They take turns, so that a machine that slows down slows all of them, and the order
+    is turned round from one round to the next. The first round compiles and is not
+    counted.
+
+    Args:
+        contestants: Functions by name; a call of one runs `steps` steps.
+        rounds: How many rounds count.
+        steps: How many steps one call runs.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(rounds + 1):
+        order = list(contestants)
+        if round_number % 2:
+            order.reverse()
+        for name in order:
+            start = time.perf_counter()
+            contestants[name]()
+            elapsed = (time.perf_counter() - start) / steps
+            if round_number:
+                seconds[name].append(elapsed)
+        print(f"round {round_number} of {rounds}", flush=True)
+    return seconds
 
 
 def report(question, seconds, baseline, **settings):
