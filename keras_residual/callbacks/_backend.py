@@ -83,38 +83,44 @@ def when(due: Any, compute: Callable[[], Any], otherwise: Callable[[], Any]) -> 
     return compute() if due is True else ops.cond(due, compute, otherwise)
 
 
-def batch_norms(due: Any, gradients: list[Any]) -> Any:
+def batch_norms(due: Any, count: int, gradients: Callable[[], list[Any]]) -> Any:
     """Norms of the gradients of the whole batch, or zeros where they are not due.
 
-    On TensorFlow `apply` gets the gradients of one replica, to be added up.
+    Args:
+        due: True, or a boolean tensor.
+        count: How many gradients there are.
+        gradients: Called under the condition. On TensorFlow a train step has those of
+            one replica, to be added up.
     """
 
     def nothing() -> Any:
-        return ops.zeros((len(gradients),), "float32")
+        return ops.zeros((count,), "float32")
 
     if keras.backend.backend() != "tensorflow":
-        return when(due, lambda: l2_norms(gradients), nothing)
+        return when(due, lambda: l2_norms(gradients()), nothing)
     import tensorflow as tf
 
-    # A sparse gradient may hold a row several times, to be added before squaring.
-    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    def dense() -> list[Any]:
+        # A sparse gradient may hold a row several times, to be added before squaring.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients()]
+
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return when(due, lambda: l2_norms(gradients), nothing)
+        return when(due, lambda: l2_norms(dense()), nothing)
     if tf.__internal__.distribute.strategy_supports_no_merge_call():
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        return when(due, lambda: l2_norms(gradients), nothing)
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, dense())
+        return when(due, lambda: l2_norms(summed), nothing)
 
-    def over_replicas(strategy: Any, due: Any, *gradients: Any) -> Any:
+    def over_replicas(strategy: Any, due: Any, *tensors: Any) -> Any:
         replicas = strategy.experimental_local_results
         return when(
             due if due is True else replicas(due)[0],
-            lambda: l2_norms([tf.add_n(replicas(g)) for g in gradients]),
+            lambda: l2_norms([tf.add_n(replicas(tensor)) for tensor in tensors]),
             nothing,
         )
 
     # A replica cannot add up gradients under a condition, the strategy can.
-    return context.merge_call(over_replicas, args=(due, *gradients))
+    return context.merge_call(over_replicas, args=(due, *dense()))
 
 
 def l2_norms(tensors: list[Any]) -> Any:

@@ -139,6 +139,8 @@ class NormRecorder:
         due = self._is_due()
         if due is False:
             return apply()
+        if self._accumulation and not self._optimizer.built:
+            self._optimizer.build(self.trainable)
         if variables is None:
             # The order that `apply(gradients)` means is not public.
             variables = self._optimizer._trainable_variables
@@ -195,8 +197,13 @@ class NormRecorder:
         order = [index[id(v)] for v in self.variables if id(v) in index]
         values = [ops.full((1,), MISSING, "float32")]
         if order:
-            applied = [self._applied(gradients[i], variables[i]) for i in order]
-            values.append(_backend.batch_norms(due, applied))
+            values.append(
+                _backend.batch_norms(
+                    due,
+                    len(order),
+                    lambda: [self._applied(gradients[i], variables[i]) for i in order],
+                )
+            )
         if len(order) == len(self.variables):
             return values[1]
         position = {i: number for number, i in enumerate(order, start=1)}
@@ -209,8 +216,6 @@ class NormRecorder:
         if optimizer.loss_scale_factor:
             gradient = gradient / optimizer.loss_scale_factor
         if self._accumulation:
-            if not optimizer.built:
-                optimizer.build(self.trainable)
             # What was accumulated so far is not public.
             sums = optimizer._accumulated_gradients
             accumulated = sums[optimizer._get_variable_index(variable)]
