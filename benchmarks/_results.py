@@ -1,4 +1,4 @@
-"""What the benchmarks share: ratios of alternating rounds, and where they are kept."""
+"""What the benchmarks share: alternating rounds, their ratios, and the files."""
 
 import csv
 import datetime
@@ -16,23 +16,30 @@ import keras_residual
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
-def alternate(calls, rounds, warm_up=1):
-    """Times functions that take turns, and returns seconds by name, one a round.
+def alternate(contestants, rounds, steps=1):
+    """Returns seconds for each step by contestant, one value for each round.
+
+    They take turns, so that a machine that slows down slows all of them, and the order
+    is turned round from one round to the next. The first round compiles and is not
+    counted.
 
     Args:
-        calls: Functions without arguments, by name.
-        rounds: How often each is timed.
-        warm_up: How many rounds before these are not counted.
+        contestants: Functions by name; a call of one runs `steps` steps.
+        rounds: How many rounds count.
+        steps: How many steps one call runs.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(warm_up + rounds):
-        # In turn from both ends, so that none always follows the same neighbour.
-        for name in list(calls)[:: -1 if number % 2 else 1]:
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(rounds + 1):
+        order = list(contestants)
+        if round_number % 2:
+            order.reverse()
+        for name in order:
             start = time.perf_counter()
-            calls[name]()
-            if number >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-        print(f"round {number + 1} of {warm_up + rounds}", end="\r", flush=True)
+            contestants[name]()
+            elapsed = (time.perf_counter() - start) / steps
+            if round_number:
+                seconds[name].append(elapsed)
+        print(f"round {round_number} of {rounds}", flush=True)
     return seconds
 
 

@@ -12,8 +12,6 @@ PyTorch. The contestants take turns, in an order that changes from round to roun
 - KerasCV's `RandomCutout` (TensorFlow only), where it is installed;
 - albumentations' `CoarseDropout`, image by image in NumPy, where it is installed
   (`pip install albumentations`), and beside it a plain loop.
-
-Two rounds to warm up are not counted.
 """
 
 import argparse
@@ -164,7 +162,7 @@ def main():
         for mode, calls in modes(batch):
             calls.update(numpy_loops(batch))
             print(f"{mode}, {dtype}")
-            seconds = alternate(calls, arguments.rounds, warm_up=2)
+            seconds = alternate(calls, arguments.rounds)
             report(
                 "cutout", seconds, BASELINE, mode=mode, dtype=dtype, **vars(arguments)
             )

@@ -2,19 +2,20 @@
 
     KERAS_BACKEND=jax python benchmarks/gradient_norm.py [--steps 10] [--rounds 15]
 
-Trains ResNet-20 on random 32 x 32 images. Three copies of it take turns, a round being
-one `fit` of `--steps` steps: without a callback, with `GradientNormCallback()` at every
-step, and with a callback that computes the gradients once more, compiled, the way it is
-done today. The first round compiles and is not counted. The ratio is taken round by
-round, and the order changes from one round to the next.
+Trains ResNet-20 on random 32 x 32 images. Copies of it take turns, a round being one
+`fit` of `--steps` steps: without a callback; with `GradientNormCallback()` at every
+step; with ratios as well; with `every=1000`, so that all but the first step stand
+between two records; and with a callback that computes the gradients once more,
+compiled, the way it is done today. The first round compiles and is not counted. The
+ratio is taken round by round, and the order changes from one round to the next.
 """
 
 import argparse
-import time
+import functools
 
 import keras
 import numpy as np
-from _results import report
+from _results import alternate, report
 
 from keras_residual import GradientNormCallback, ResNet
 
@@ -98,28 +99,23 @@ def main():
     contestants: dict[str, list[keras.callbacks.Callback]] = {
         BASELINE: [],
         "GradientNormCallback": [GradientNormCallback()],
+        "GradientNormCallback, ratios": [GradientNormCallback(ratios=True)],
+        "GradientNormCallback, between records": [GradientNormCallback(every=1000)],
         "second tape": [SecondTape(images, labels, arguments.batch)],
     }
-    models = {name: make_model() for name in contestants}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_number in range(arguments.rounds + 1):
-        order = list(contestants)
-        if round_number % 2:
-            order.reverse()
-        for name in order:
-            start = time.perf_counter()
-            models[name].fit(
-                images,
-                labels,
-                batch_size=arguments.batch,
-                shuffle=False,
-                verbose=0,
-                callbacks=list(contestants[name]),
-            )
-            elapsed = (time.perf_counter() - start) / arguments.steps
-            if round_number:
-                seconds[name].append(elapsed)
-        print(f"round {round_number} of {arguments.rounds}", flush=True)
+    trainings = {
+        name: functools.partial(
+            make_model().fit,
+            images,
+            labels,
+            batch_size=arguments.batch,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
+        for name, callbacks in contestants.items()
+    }
+    seconds = alternate(trainings, arguments.rounds, arguments.steps)
     report(
         "gradient_norm",
         seconds,

@@ -9,11 +9,11 @@ backend a ResNet-50 written in PyTorch runs beside them in eager mode.
 """
 
 import argparse
-import time
+import functools
 
 import keras
 import numpy as np
-from _results import report
+from _results import alternate, report
 
 from keras_residual import ResNet
 
@@ -113,18 +113,11 @@ def main():
     count = arguments.batch * arguments.steps
     images = generator.normal(size=(count, 224, 224, 3)).astype("float32")
     labels = generator.integers(0, 1000, count)
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
-    for round_number in range(arguments.rounds + 1):
-        order = list(networks)
-        if round_number % 2:
-            order.reverse()
-        for name in order:
-            start = time.perf_counter()
-            networks[name](images, labels, arguments.batch)
-            elapsed = (time.perf_counter() - start) / arguments.steps
-            if round_number:
-                seconds[name].append(elapsed)
-        print(f"round {round_number} of {arguments.rounds}", flush=True)
+    contestants = {
+        name: functools.partial(train, images, labels, arguments.batch)
+        for name, train in networks.items()
+    }
+    seconds = alternate(contestants, arguments.rounds, arguments.steps)
     report(
         "step_time",
         seconds,

@@ -37,6 +37,8 @@ PathFinder.find_spec = classmethod(
 )
 """
 TRAIN = """
+import tempfile
+
 import keras
 import numpy as np
 from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock
@@ -52,7 +54,7 @@ model = keras.Sequential(
 )
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 before = model.get_weights()
-norms = GradientNormCallback()
+norms = GradientNormCallback(ratios=True, tensorboard_dir=tempfile.mkdtemp())
 model.fit(
     np.ones((4, 8, 8, 3), "float32"), np.arange(4) % 2, verbose=0, callbacks=[norms]
 )

@@ -1,6 +1,6 @@
 """What the gradient probe does differently on TensorFlow, JAX and PyTorch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -54,39 +54,89 @@ def untraced_train_step(model: keras.Model) -> Iterator[None]:
             attributes["train_step"] = outer
 
 
-def sum_over_replicas(gradients: list[Any]) -> list[Any]:
-    """The gradients of the whole batch, where `apply` gets those of one replica."""
+def steps_are_python() -> bool:
+    """Whether the code of a train step runs anew at each step, and is not traced."""
+    return keras.backend.backend() == "torch"
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps a function that counts in Python out of `torch.compile`."""
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.compiler.disable(function)
+
+
+def snapshot(variables: list[Any]) -> list[Any]:
+    """The values that the variables have now, whatever is assigned to them later."""
+    if keras.backend.backend() == "torch":
+        return [variable.value.detach().clone() for variable in variables]
+    if keras.backend.backend() == "tensorflow":
+        # Keras's conversion gives back the variable itself.
+        return [variable.value.read_value() for variable in variables]
+    return [variable.value for variable in variables]
+
+
+def when(due: Any, compute: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """`ops.cond` that traces no second branch where `due` is simply True."""
+    return compute() if due is True else ops.cond(due, compute, otherwise)
+
+
+def batch_norms(due: Any, count: int, gradients: Callable[[], list[Any]]) -> Any:
+    """Norms of the gradients of the whole batch, or zeros where they are not due.
+
+    Args:
+        due: True, or a boolean tensor.
+        count: How many gradients there are.
+        gradients: Called under the condition. On TensorFlow a train step has those of
+            one replica, to be added up.
+    """
+
+    def nothing() -> Any:
+        return ops.zeros((count,), "float32")
+
     if keras.backend.backend() != "tensorflow":
-        return gradients
+        return when(due, lambda: l2_norms(gradients()), nothing)
     import tensorflow as tf
+
+    def dense() -> list[Any]:
+        # A sparse gradient may hold a row several times, to be added before squaring.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients()]
 
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return gradients
-    present = [ops.convert_to_tensor(g) for g in gradients if g is not None]
-    reduced = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [None if g is None else next(reduced) for g in gradients]
+        return when(due, lambda: l2_norms(dense()), nothing)
+    if tf.__internal__.distribute.strategy_supports_no_merge_call():
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, dense())
+        return when(due, lambda: l2_norms(summed), nothing)
+
+    def over_replicas(strategy: Any, due: Any, *tensors: Any) -> Any:
+        replicas = strategy.experimental_local_results
+        return when(
+            due if due is True else replicas(due)[0],
+            lambda: l2_norms([tf.add_n(replicas(tensor)) for tensor in tensors]),
+            nothing,
+        )
+
+    # A replica cannot add up gradients under a condition, the strategy can.
+    return context.merge_call(over_replicas, args=(due, *dense()))
 
 
-def l2_norms(gradients: list[Any]) -> Any:
+def l2_norms(tensors: list[Any]) -> Any:
     """L2 norms of tensors of any shape and float type, as a float32 vector.
 
     Squares leave the range of float32 already at 1e-19, which is where vanishing
     gradients of deep networks are found, so no norm is taken of bare squares.
     """
-    if keras.backend.backend() == "torch" and gradients[0].device.type != "mps":
+    if keras.backend.backend() == "torch" and tensors[0].device.type != "mps":
         # Eager PyTorch pays by the operation, so this is one for each gradient.
         import torch
 
         return torch.stack(
-            [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients]
+            [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors]
         ).to(torch.float32)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # A sparse gradient may hold a row several times, to be added before squaring.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-    tensors = [ops.cast(gradient, "float32") for gradient in gradients]
+    tensors = [ops.cast(tensor, "float32") for tensor in tensors]
     sums = ops.stack([ops.sum(ops.square(tensor)) for tensor in tensors])
     in_range = ops.logical_and(sums > _SAFE_SUM, ops.isfinite(sums))
     # Scaling costs a second pass and a kernel for each tensor, 5 % of a step of

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_residual.callbacks import _backend
-from keras_residual.callbacks._norm_recorder import NormRecorder
+from keras_residual.callbacks._norm_recorder import NormRecorder, Settings
 
 
 class GradientProbe:
@@ -22,14 +22,14 @@ class GradientProbe:
 
     Args:
         model: A compiled `keras.Model` about to run its first training batch.
-        every: Record the updates whose number is a multiple of this.
+        settings: What to measure, and when.
     """
 
-    def __init__(self, model: keras.Model, every: int) -> None:
+    def __init__(self, model: keras.Model, settings: Settings) -> None:
         self._model = model
-        self._every = every
+        self._settings = settings
         self._optimizer = _innermost_optimizer(model)
-        self.recorder = NormRecorder(model, self._optimizer, every)
+        self.recorder = NormRecorder(model, self._optimizer, settings)
         self._armed = False
         self._released = True
         self._shared = False
@@ -39,21 +39,22 @@ class GradientProbe:
         # One object for all accesses, so that `is` recognises it on the model.
         self._train_function = self._run_train_function
 
-    def fits(self, model: keras.Model, every: int) -> bool:
+    def fits(self, model: keras.Model, settings: Settings) -> bool:
         """Whether what was compiled for an earlier `fit` serves this one too."""
         return (
             model is self._model
-            and every == self._every
+            and settings == self._settings
             and not self._shared
             # Compiling the model again, or its train function, puts another one here.
             and model.train_function is self._original
             and _innermost_optimizer(model) is self._optimizer
             and list(map(id, model.trainable_variables))
-            == list(map(id, self.recorder.variables))
+            == list(map(id, self.recorder.trainable))
         )
 
     def install(self) -> None:
         """Takes the place of the model's train function."""
+        self.recorder.expect_other_training()
         # TensorFlow builds some models only while the first step is traced.
         if self._model.built and not self.recorder.buffers:
             self.recorder.create_buffers()
@@ -99,6 +100,9 @@ class GradientProbe:
 
     def arm(self) -> None:
         """Announces that the next train step belongs to the probe's own `fit`."""
+        if self._released:
+            # Another callback of this `fit` called `train_on_batch`.
+            self.install()
         self._armed = True
         # Each `fit` has a history of its own.
         self._history = getattr(self._model, "history", None)
@@ -106,8 +110,9 @@ class GradientProbe:
     def _run_train_function(self, *arguments: Any) -> Any:
         is_own_fit = self._history is getattr(self._model, "history", None)
         if not (self._armed and is_own_fit):
-            # An exception ended the probe's `fit` without `on_train_end`, and this
-            # call comes from later training, which must hold nothing of the probe.
+            # This call is of `train_on_batch`, or of training after an exception that
+            # ended the probe's `fit` without `on_train_end`: neither may hold anything
+            # of the probe.
             self.release()
             return self._model.train_function(*arguments)
         self._armed = False
@@ -147,9 +152,11 @@ class GradientProbe:
             grads = list(grads)
             if trainable_variables is not None:
                 trainable_variables = list(trainable_variables)
-            if grads:
-                self.recorder.record(grads, trainable_variables)
-            return apply(grads, trainable_variables)
+            if not grads:
+                return apply(grads, trainable_variables)
+            return self.recorder.record(
+                grads, trainable_variables, lambda: apply(grads, trainable_variables)
+            )
 
         tracked = self.recorder.buffers if _backend.is_stateless() else []
         try:

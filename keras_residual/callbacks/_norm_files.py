@@ -3,66 +3,139 @@
 import contextlib
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+RATIO = "update_ratio/"
 
-def write_record(
-    path: Path, names: Sequence[str], steps: np.ndarray, norms: np.ndarray
-) -> None:
+
+class Rows(NamedTuple):
+    """Some records.
+
+    Args:
+        steps: Step numbers `(n,)`, int64.
+        norms: Gradient norms `(n, columns)`, float32.
+        ratios: Update-to-weight ratios of the same shape, or None.
+    """
+
+    steps: np.ndarray
+    norms: np.ndarray
+    ratios: np.ndarray | None
+
+    @classmethod
+    def none(cls, columns: int, ratios: bool) -> "Rows":
+        norms = np.zeros((0, columns), "float32")
+        return cls(np.zeros(0, "int64"), norms, norms if ratios else None)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Norms and ratios side by side, as a file has them."""
+        if self.ratios is None:
+            return self.norms
+        return np.concatenate([self.norms, self.ratios], axis=1)
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Returns records one after the other; all have ratios, or none has."""
+    steps, norms, ratios = zip(*parts, strict=True)
+    return Rows(
+        np.concatenate(steps),
+        np.concatenate(norms),
+        None if ratios[0] is None else np.concatenate(ratios),
+    )
+
+
+def column_names(names: Sequence[str], ratios: bool) -> list[str]:
+    """Returns the names of all columns of values."""
+    return [*names, *(RATIO + name for name in names)] if ratios else list(names)
+
+
+def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
     """Writes `.csv` or `.npz`, so that `path` is never seen half written."""
     # The suffix stays at the end: `numpy.savez` appends one where it is missing.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         if path.suffix == ".npz":
-            np.savez(
-                temporary, names=np.asarray(names, "str"), steps=steps, norms=norms
-            )
+            arrays = {"names": np.asarray(names, "str")}
+            arrays |= {"steps": rows.steps, "norms": rows.norms}
+            if rows.ratios is not None:
+                arrays["update_ratios"] = rows.ratios
+            np.savez(temporary, allow_pickle=False, **arrays)
         else:
+            columns = column_names(names, rows.ratios is not None)
             with open(temporary, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerow(["step", *names])
-            append_rows(temporary, steps, norms)
+                csv.writer(file, lineterminator="\n").writerow(["step", *columns])
+            append_rows(temporary, rows)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def start_rows(path: Path, names: Sequence[str], before: int) -> None:
-    """Makes a CSV file for rows from a step on; older ones of as many columns stay."""
-    steps = np.zeros(0, "int64")
-    norms = np.zeros((0, len(names)), "float32")
+def start_file(path: Path, names: Sequence[str], rows: Rows) -> None:
+    """Writes the first rows of a training to a CSV file.
+
+    Earlier rows of a file with as many columns stay.
+    """
     # A file of something else may hold anything, bytes that are no text included.
     with contextlib.suppress(OSError, ValueError):
-        there, old_steps, old_norms = read_record(path)
+        there, old = read_file(path)
         # Not the names: Keras numbers models anew when one is built again.
-        if len(there) == len(names):
-            earlier = old_steps < before
-            steps, norms = old_steps[earlier], old_norms[earlier]
-    write_record(path, names, steps, norms)
+        if len(there) == len(names) and (old.ratios is None) == (rows.ratios is None):
+            earlier = old.steps < rows.steps[0]
+            ratios = None if old.ratios is None else old.ratios[earlier]
+            rows = join([Rows(old.steps[earlier], old.norms[earlier], ratios), rows])
+    write_file(path, names, rows)
 
 
-def append_rows(path: Path, steps: np.ndarray, norms: np.ndarray) -> None:
+def append_rows(path: Path, rows: Rows) -> None:
     """Adds rows to a CSV file."""
     with open(path, "a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(
             # Nine digits bring every float32 back unchanged.
-            [step, *(f"{norm:.9g}" for norm in row)]
-            for step, row in zip(steps.tolist(), norms, strict=True)
+            [step, *(f"{value:.9g}" for value in values)]
+            for step, values in zip(rows.steps.tolist(), rows.values, strict=True)
         )
 
 
-def read_record(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Reads names, steps and norms back."""
+def read_file(path: Path) -> tuple[list[str], Rows]:
+    """Reads names and rows back."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
-            return file["names"].tolist(), file["steps"], file["norms"]
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    names = header[1:]
-    # A process killed while it wrote leaves a last row that is too short.
-    rows = [row for row in rows if len(row) == len(header)]
-    steps = np.asarray([int(row[0]) for row in rows], "int64")
-    norms = np.asarray([row[1:] for row in rows], "float32")
-    return names, steps, norms.reshape(len(rows), len(names))
+            rows = Rows(file["steps"], file["norms"], file.get("update_ratios"))
+            return file["names"].tolist(), rows
+    with open(path, newline="", encoding="utf-8") as text:
+        first, *header = next(csv.reader(text), [""])
+        if first != "step":
+            raise ValueError(
+                "`path` must be a file with a gradient norm record. "
+                f"Received: path={str(path)!r}"
+            )
+        steps, values = _parse(text, len(header))
+    half = len(header) // 2
+    if half and header[half:] == [RATIO + name for name in header[:half]]:
+        return header[:half], Rows(steps, values[:, :half], values[:, half:])
+    return header, Rows(steps, values, None)
+
+
+def _parse(lines: Iterable[str], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values; as lists of strings, long files would fill the memory."""
+
+    def complete() -> Iterator[str]:
+        for line in lines:
+            # A process killed while it wrote leaves a last row that is cut short.
+            if line.endswith("\n") and line.count(",") == columns:
+                yield line
+
+    rows = complete()
+    first = next(rows, None)
+    if first is None:
+        return np.zeros(0, "int64"), np.zeros((0, columns), "float32")
+    kind = np.dtype([("step", "int64"), ("values", "float32", (columns,))])
+    table = np.loadtxt(
+        chain([first], rows), kind, comments=None, delimiter=",", ndmin=1
+    )
+    return table["step"], table["values"]

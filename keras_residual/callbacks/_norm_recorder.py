@@ -1,41 +1,59 @@
 """Measures gradient norms inside a train step, and keeps them until they are read."""
 
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_residual.callbacks import _backend
+from keras_residual.callbacks._variable_groups import MISSING, select_variables
 
-# Stands for the norm of a gradient that does not exist; no norm is negative.
-MISSING = -1.0
 _MINIMUM_CAPACITY = 256
 # A custom train step may apply the optimizer this often before a record is lost.
 _APPLIES_PER_STEP = 4
 
 
+class Settings(NamedTuple):
+    """What to measure, and when.
+
+    Args:
+        every: Record the updates whose number is a multiple of this.
+        layers: Shell patterns of the layers to measure, or None for all.
+        ratios: Whether to measure the updates and the weights as well.
+    """
+
+    every: int
+    layers: Sequence[str] | None
+    ratios: bool
+
+
 class NormRecorder:
-    """A ring of gradient norms, written in the train step and read on the host.
+    """A ring of norms, written in the train step and read on the host.
 
     Args:
         model: The model that trains.
         optimizer: The optimizer whose `apply` gets the unscaled gradients.
-        every: Record the updates whose number is a multiple of this.
+        settings: What to measure, and when.
     """
 
-    def __init__(self, model: keras.Model, optimizer: Any, every: int) -> None:
+    def __init__(self, model: keras.Model, optimizer: Any, settings: Settings) -> None:
+        self.trainable: list[Any] = []
         self.variables: list[Any] = []
         self.buffers: list[Any] = []
         self._model = model
         self._optimizer = optimizer
-        self._every = every
+        self._settings = settings
+        self._kinds = 3 if settings.ratios else 1
         self._capacity = max(
             _MINIMUM_CAPACITY, _APPLIES_PER_STEP * model.steps_per_execution
         )
         self._read_until = 0
         self._steps_since_read = 0
+        self._host_iterations: int | None = None
+        self._decide = _backend.uncompiled(self._decide_on_host)
 
     @property
     def nearly_full(self) -> bool:
@@ -45,20 +63,31 @@ class NormRecorder:
     @property
     def may_hold_records(self) -> bool:
         """Whether so many train steps ran that one of them was due."""
-        return self._steps_since_read >= self._every
+        return self._steps_since_read >= self._settings.every
 
     def count_steps(self, steps: int) -> None:
         """Tells how many train steps are about to run."""
         self._steps_since_read += steps
 
+    def expect_other_training(self) -> None:
+        """Tells that the optimizer may have been used without the recorder."""
+        self._host_iterations = None
+
     def create_buffers(self) -> None:
         """Makes empty buffers for the variables that the model trains now."""
-        self.variables = list(self._model.trainable_variables)
+        trainable = list(self._model.trainable_variables)
+        patterns = self._settings.layers
+        self.variables = (
+            trainable
+            if patterns is None
+            else select_variables(self._model, trainable, patterns)
+        )
+        self.trainable = trainable
         self._read_until = 0
         shapes = {
             "count": (),
             "steps": (self._capacity,),
-            "norms": (self._capacity, len(self.variables)),
+            "norms": (self._capacity, self._kinds * len(self.variables)),
         }
         with _backend.variable_creation(self._model):
             self.buffers = [
@@ -75,13 +104,16 @@ class NormRecorder:
             ]
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the step numbers `(n,)` and norms `(n, variables)` since last time.
+        """Returns step numbers `(n,)` and norms `(n, kinds, variables)`, new ones only.
 
-        A variable that got no gradient has the norm `MISSING`.
+        The first kind are gradients, where a variable that got none has the norm
+        `MISSING`; with ratios the second kind are updates and the third weights.
         """
         self._steps_since_read = 0
+        # An optimizer whose counter was set by hand is out of step until here.
+        self._host_iterations = None
         if not self.buffers:
-            return np.zeros(0, "int64"), np.zeros((0, 0), "float32")
+            return np.zeros(0, "int64"), np.zeros((0, self._kinds, 0), "float32")
         count, steps, norms = map(ops.convert_to_numpy, self.buffers)
         first = max(self._read_until, int(count) - self._capacity)
         if first > self._read_until:
@@ -92,49 +124,70 @@ class NormRecorder:
             )
         rows = np.arange(first, int(count)) % self._capacity
         self._read_until = int(count)
-        return steps[rows].astype("int64"), norms[rows]
+        shape = (len(rows), self._kinds, len(self.variables))
+        return steps[rows].astype("int64"), norms[rows].reshape(shape)
 
-    def record(self, gradients: list[Any], variables: list[Any] | None) -> None:
-        """Takes the arguments of `optimizer.apply`, before it runs."""
+    def record(
+        self,
+        gradients: list[Any],
+        variables: list[Any] | None,
+        apply: Callable[[], Any],
+    ) -> Any:
+        """Calls `apply`, and measures what it is given and what it changes."""
         if not self.buffers:
             self.create_buffers()
+        due = self._is_due()
+        if due is False:
+            return apply()
+        if self._accumulation and not self._optimizer.built:
+            self._optimizer.build(self.trainable)
         if variables is None:
             # The order that `apply(gradients)` means is not public.
             variables = self._optimizer._trainable_variables
-        gradients = _backend.sum_over_replicas(gradients)
-        count, steps, norms = self.buffers
-        step = ops.convert_to_tensor(self._optimizer.iterations)
-        slot = ops.equal(
-            ops.arange(self._capacity, dtype=count.dtype),
-            ops.mod(count, self._capacity),
-        )
-        due = self._is_due(step)
-        if due is None:
-            row = self._row(gradients, variables)
-            count.assign_add(1)
-        else:
-            row = ops.cond(
-                due,
-                lambda: self._row(gradients, variables),
-                lambda: ops.zeros((len(self.variables),), "float32"),
-            )
-            slot = ops.logical_and(slot, due)
-            count.assign_add(ops.cast(due, count.dtype))
-        norms.assign(ops.where(slot[:, None], row[None, :], norms.value))
-        steps.assign(ops.where(slot, ops.cast(step, steps.dtype), steps.value))
+        step = self._update_number(ops.convert_to_tensor(self._optimizer._iterations))
+        measured = [self._gradient_norms(due, gradients, variables)]
+        weights = _backend.snapshot(self.variables) if self._settings.ratios else []
+        result = apply()
 
-    def _is_due(self, step: Any) -> Any:
-        """A boolean tensor, or None for always."""
-        due = None if self._every == 1 else ops.equal(ops.mod(step, self._every), 0)
-        accumulation = self._optimizer.gradient_accumulation_steps
-        if not accumulation:
-            return due
+        def written() -> list[Any]:
+            return self._written(step, measured + self._change(weights))
+
+        values = _backend.when(due, written, lambda: [b.value for b in self.buffers])
+        for buffer, value in zip(self.buffers, values, strict=True):
+            buffer.assign(value)
+        return result
+
+    def _is_due(self) -> Any:
+        """A boolean, or a boolean tensor where the train step is traced."""
+        if self._settings.every == 1 and not self._accumulation:
+            return True
+        if _backend.steps_are_python():
+            return self._decide()
         # `iterations` counts whole updates; the count of micro-batches is not public.
-        micro_step = ops.convert_to_tensor(self._optimizer._iterations)
-        is_update = ops.equal(ops.mod(micro_step + 1, accumulation), 0)
-        return is_update if due is None else ops.logical_and(due, is_update)
+        return self._is_recorded(ops.convert_to_tensor(self._optimizer._iterations))
 
-    def _row(self, gradients: list[Any], variables: list[Any]) -> Any:
+    def _decide_on_host(self) -> bool:
+        # Asking the device at each step would make the host wait for it.
+        if self._host_iterations is None:
+            self._host_iterations = int(self._optimizer._iterations)
+        due = self._is_recorded(self._host_iterations)
+        self._host_iterations += 1
+        return due
+
+    @property
+    def _accumulation(self) -> int:
+        return self._optimizer.gradient_accumulation_steps or 0
+
+    def _update_number(self, iterations: Any) -> Any:
+        return iterations // max(1, self._accumulation)
+
+    def _is_recorded(self, iterations: Any) -> Any:
+        is_update = (iterations + 1) % max(1, self._accumulation) == 0
+        return is_update & (self._update_number(iterations) % self._settings.every == 0)
+
+    def _gradient_norms(
+        self, due: Any, gradients: list[Any], variables: list[Any]
+    ) -> Any:
         """Norms in the order of `self.variables`."""
         index = {
             id(variable): i
@@ -145,8 +198,10 @@ class NormRecorder:
         values = [ops.full((1,), MISSING, "float32")]
         if order:
             values.append(
-                _backend.l2_norms(
-                    [self._applied(gradients[i], variables[i]) for i in order]
+                _backend.batch_norms(
+                    due,
+                    len(order),
+                    lambda: [self._applied(gradients[i], variables[i]) for i in order],
                 )
             )
         if len(order) == len(self.variables):
@@ -160,12 +215,33 @@ class NormRecorder:
         optimizer = self._optimizer
         if optimizer.loss_scale_factor:
             gradient = gradient / optimizer.loss_scale_factor
-        if optimizer.gradient_accumulation_steps:
-            if not optimizer.built:
-                optimizer.build(self.variables)
+        if self._accumulation:
             # What was accumulated so far is not public.
             sums = optimizer._accumulated_gradients
             accumulated = sums[optimizer._get_variable_index(variable)]
-            gradient = gradient + accumulated
-            gradient = gradient / optimizer.gradient_accumulation_steps
+            gradient = (gradient + accumulated) / self._accumulation
         return gradient
+
+    def _change(self, weights: list[Any]) -> list[Any]:
+        """Norms of the updates since `weights`, and of `weights` themselves."""
+        if not weights:
+            return []
+        changed = _backend.snapshot(self.variables)
+        before = [ops.cast(value, "float32") for value in weights]
+        after = [ops.cast(value, "float32") for value in changed]
+        updates = [new - old for new, old in zip(after, before, strict=True)]
+        return [_backend.l2_norms(updates), _backend.l2_norms(before)]
+
+    def _written(self, step: Any, measured: list[Any]) -> list[Any]:
+        """The buffers with one more row."""
+        count, steps, norms = (buffer.value for buffer in self.buffers)
+        slot = ops.equal(
+            ops.arange(self._capacity, dtype=count.dtype),
+            ops.mod(count, self._capacity),
+        )
+        row = ops.concatenate(measured)
+        return [
+            count + 1,
+            ops.where(slot, ops.cast(step, steps.dtype), steps),
+            ops.where(slot[:, None], row[None, :], norms),
+        ]

@@ -1,6 +1,7 @@
 """Gradient norms of a running `fit()`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,14 +9,21 @@ import keras
 import numpy as np
 
 from keras_residual.callbacks._gradient_probe import GradientProbe, remove_stale_probes
-from keras_residual.callbacks._norm_files import (
-    append_rows,
-    read_record,
-    start_rows,
-    write_record,
+from keras_residual.callbacks._norm_arguments import (
+    alert_limits,
+    check_path,
+    layer_patterns,
 )
-from keras_residual.callbacks._variable_groups import group_norms, group_variables
-from keras_residual.layers._checks import check_positive_integer
+from keras_residual.callbacks._norm_files import (
+    Rows,
+    column_names,
+    read_file,
+    write_file,
+)
+from keras_residual.callbacks._norm_output import NormOutput
+from keras_residual.callbacks._norm_recorder import Settings
+from keras_residual.callbacks._tensorboard import check_tensorboard
+from keras_residual.layers._checks import check_choice, check_positive_integer
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +46,8 @@ class GradientNormCallback(keras.callbacks.Callback):
 
     Training is unchanged, and nothing stays behind on the model, in its optimizer or in
     a checkpoint written meanwhile. Recording goes on over several calls of `fit` with
-    the same trainable variables; for others use a new callback.
+    the same trainable variables; for others use a new callback. What trains outside
+    `fit` (`train_on_batch`) is not recorded.
 
     Args:
         every: Record updates number `0`, `every`, `2 * every`, ... The number is
@@ -49,10 +58,23 @@ class GradientNormCallback(keras.callbacks.Callback):
             them (a residual block, or a layer that stands alone). Nested models are
             opened, so that the blocks of a backbone are columns of their own.
         filepath: A `.csv` file that grows while training runs, with the column `step`
-            followed by one for each name. A killed process loses at most what the last
-            call of the train step recorded. Of a file with as many columns the rows
-            before the first new step stay, so that training which is resumed (with
+            followed by one for each name, and with `ratios` by one `update_ratio/...`
+            for each. It then is the record: nothing is kept in memory, and the
+            attributes read the file. A killed process loses at most what the last call
+            of the train step recorded. Of a file with as many columns the rows before
+            the first new step stay, so that training which is resumed (with
             `BackupAndRestore`, say) goes on in it; any other file is replaced.
+        layers: Shell patterns (`"stage1*"`), or one, of the names or paths of the
+            layers to measure, or None for all. A layer that holds others, a block or a
+            nested model, stands for all of them. The others cost nothing.
+        ratios: Whether to record `update_ratios` as well.
+        alert: True, or a pair of norms `(vanishing, exploding)`: one `UserWarning` of
+            each kind in each `fit` when the gradient of a whole layer is below the
+            first in two records in a row, above the second, or not finite. True stands
+            for `(1e-7, 1e3)`. It comes when records are read: every 64 steps, with
+            `filepath` after each record, and at the end.
+        tensorboard_dir: A folder for scalar summaries, `gradient_norm/<name>` and
+            `update_ratio/<name>`. Needs the extra `tensorboard`.
 
     Attributes:
         names: Names of the columns in forward order: variable or layer paths.
@@ -60,9 +82,14 @@ class GradientNormCallback(keras.callbacks.Callback):
         norms: Norms, a float32 array of shape `(n, len(names))`. NaN stands for a
             gradient that is NaN, and for a variable that the loss does not depend on;
             JAX gives such a variable a gradient of zeros, and its norm is 0.
+        update_ratios: With `ratios`, the norm of the change that the optimizer made to
+            the weights, after clipping, momentum, learning rate and weight decay, over
+            the norm of the weights before it: a float32 array like `norms`, else None.
+            For weights that were all zero it is infinity, or NaN if they stayed zero.
 
     Raises:
         ValueError: If an argument is out of range.
+        ImportError: If `tensorboard_dir` is given and tensorboard is not installed.
 
     Example:
     ```python
@@ -86,45 +113,69 @@ class GradientNormCallback(keras.callbacks.Callback):
         every: int = 1,
         by: Literal["variable", "layer", "block"] = "variable",
         filepath: str | os.PathLike[str] | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        ratios: bool = False,
+        alert: bool | tuple[float, float] | None = None,
+        tensorboard_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        every = check_positive_integer("every", every)
-        if by not in ("variable", "layer", "block"):
-            raise ValueError(
-                '`by` must be "variable", "layer" or "block". ' + f"Received: by={by!r}"
-            )
+        self.every = check_positive_integer("every", every)
+        check_choice("by", by, ("variable", "layer", "block"))
         if filepath is not None:
-            _check_path(Path(filepath), "filepath", (".csv",))
-        self.every = every
+            check_path("filepath", Path(filepath), (".csv",))
+        if not isinstance(ratios, bool):
+            raise ValueError(
+                f"`ratios` must be True or False. Received: ratios={ratios!r}"
+            )
+        if tensorboard_dir is not None:
+            check_tensorboard()
+        self._settings = Settings(self.every, layer_patterns(layers), ratios)
         self.by = by
         self.filepath = filepath
-        self.names: list[str] = []
-        self._steps = np.zeros(0, "int64")
-        self._norms = np.zeros((0, 0), "float32")
-        self._fresh: list[tuple[np.ndarray, np.ndarray]] = []
-        self._columns: list[int] | None = None
+        self.layers = layers
+        self.ratios = ratios
+        self.alert = alert
+        self.tensorboard_dir = tensorboard_dir
+        self._output = NormOutput(
+            by, ratios, filepath, alert_limits(alert), tensorboard_dir
+        )
         self._probe: GradientProbe | None = None
         self._is_recording = False
-        self._owns_file = False
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return self._output.names
 
     @property
     def steps(self) -> np.ndarray:
         """Step numbers of all records up to now."""
-        self._collect()
-        return self._steps
+        return self._rows().steps
 
     @property
     def norms(self) -> np.ndarray:
         """Norms of all records up to now."""
-        self._collect()
-        return self._norms
+        return self._rows().norms
+
+    @property
+    def update_ratios(self) -> np.ndarray | None:
+        """Update-to-weight ratios of all records up to now."""
+        return self._rows().ratios
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Returns a pandas table: one row for each step, one column for each name."""
+        """Returns a pandas table with one row for each step.
+
+        The columns are `names`, and with ratios `update_ratio/...` for each name.
+        """
         import pandas
 
-        index = pandas.Index(self.steps, name="step")
-        return pandas.DataFrame(self.norms, index=index, columns=self.names)
+        rows = self._rows()
+        return pandas.DataFrame(
+            rows.values,
+            index=pandas.Index(rows.steps, name="step"),
+            columns=column_names(self.names, rows.ratios is not None),
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the record to a `.csv` or `.npz` file.
@@ -133,8 +184,8 @@ class GradientNormCallback(keras.callbacks.Callback):
             path: Where to; a file that exists is replaced in one move.
         """
         path = Path(path)
-        _check_path(path, "path", (".csv", ".npz"))
-        write_record(path, self.names, self.steps, self.norms)
+        check_path("path", path, (".csv", ".npz"))
+        write_file(path, self.names, self._rows())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "GradientNormCallback":
@@ -144,9 +195,10 @@ class GradientNormCallback(keras.callbacks.Callback):
             path: A `.csv` or `.npz` file that `save` or `filepath` wrote.
         """
         path = Path(path)
-        _check_path(path, "path", (".csv", ".npz"))
-        callback = cls()
-        callback.names, callback._steps, callback._norms = read_record(path)
+        check_path("path", path, (".csv", ".npz"))
+        names, rows = read_file(path)
+        callback = cls(ratios=rows.ratios is not None)
+        callback._output.restore(names, rows)
         return callback
 
     def set_model(self, model: keras.Model) -> None:
@@ -154,14 +206,14 @@ class GradientNormCallback(keras.callbacks.Callback):
         remove_stale_probes(self.model)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._collect()
+        self._read()
         if self.model.optimizer is None:
             raise ValueError(
                 "`model` must be compiled with an optimizer. Received: optimizer=None"
             )
-        self._columns = None
-        if self._probe is None or not self._probe.fits(self.model, self.every):
-            self._probe = GradientProbe(self.model, self.every)
+        self._output.begin_fit()
+        if self._probe is None or not self._probe.fits(self.model, self._settings):
+            self._probe = GradientProbe(self.model, self._settings)
         self._probe.install()
         self._is_recording = True
         try:
@@ -187,58 +239,23 @@ class GradientNormCallback(keras.callbacks.Callback):
     def _end(self) -> None:
         if self._probe is not None:
             self._probe.release()
-        self._collect()
+        self._read()
         self._is_recording = False
 
     def _name_columns(self) -> None:
-        """Fixes the columns, as soon as the variables are known."""
-        variables = self._probe.recorder.variables if self._probe else []
-        if self._columns is not None or not variables:
-            return
-        names, columns = group_variables(self.model, variables, self.by)
-        if not len(self._steps):
-            self._norms = np.zeros((0, len(names)), "float32")
-        elif names != self.names:
-            raise ValueError(
-                "`model` must have the trainable variables of the earlier fit, or a "
-                f"new callback. Received: names={names!r}, expected {self.names!r}"
-            )
-        self.names, self._columns = names, columns
+        # Unknown for a model that is built in its first train step.
+        if self._probe is not None and self._probe.recorder.variables:
+            self._output.name_columns(self.model, self._probe.recorder.variables)
 
     def _read(self) -> None:
-        """Moves records from the train step's memory to the host."""
+        """Moves records from the train step's memory to where they are kept."""
         if self._probe is None or not self._is_recording:
             return
-        steps, norms = self._probe.recorder.read()
-        if not len(steps):
-            return
-        self._name_columns()
-        norms = group_norms(norms, self._columns or [])
-        self._fresh.append((steps, norms))
-        if self.filepath is not None:
-            path = Path(self.filepath)
-            if not self._owns_file:
-                start_rows(path, self.names, before=int(steps[0]))
-                self._owns_file = True
-            append_rows(path, steps, norms)
+        steps, values = self._probe.recorder.read()
+        if len(steps):
+            self._name_columns()
+            self._output.append(steps, values)
 
-    def _collect(self) -> None:
-        """Brings the arrays up to date."""
+    def _rows(self) -> Rows:
         self._read()
-        if self._fresh:
-            steps, norms = zip(*self._fresh, strict=True)
-            self._steps = np.concatenate([self._steps, *steps])
-            self._norms = np.concatenate([self._norms, *norms])
-            self._fresh = []
-
-
-def _check_path(path: Path, argument: str, suffixes: tuple[str, ...]) -> None:
-    received = f"Received: {argument}={str(path)!r}"
-    if path.suffix not in suffixes:
-        raise ValueError(
-            f"`{argument}` must end in {' or '.join(suffixes)}. {received}"
-        )
-    if path.is_dir():
-        raise ValueError(f"`{argument}` must be a file, not a folder. {received}")
-    if not path.parent.is_dir():
-        raise ValueError(f"`{argument}` must be in a folder that exists. {received}")
+        return self._output.rows()

@@ -5,6 +5,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from training import fit
 
 from keras_residual.callbacks import GradientNormCallback
 
@@ -13,18 +14,6 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 without_torch = pytest.mark.skipif(
     BACKEND == "torch", reason="steps_per_execution > 1 does not exist on PyTorch"
 )
-
-
-def fit(model, x, y, *callbacks, batch_size=4, **arguments):
-    return model.fit(
-        x,
-        y,
-        batch_size=batch_size,
-        shuffle=False,
-        verbose=0,
-        callbacks=list(callbacks),
-        **arguments,
-    )
 
 
 def traces(model):
@@ -43,7 +32,17 @@ def traces(model):
     }
 
 
-@pytest.mark.parametrize("arguments", [{}, {"every": 5}, {"by": "block"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"every": 5},
+        {"by": "block"},
+        {"ratios": True},
+        {"ratios": True, "every": 5},
+        {"layers": "dense", "alert": True},
+    ],
+)
 def test_training_is_unchanged(convolutional_model, image_data, arguments):
     x, y = image_data(steps=6)
     plain, recorded = convolutional_model(), convolutional_model()
@@ -136,97 +135,6 @@ def test_norms_are_current_for_other_callbacks(linear_model, linear_data):
     assert seen == [(3, 2), (6, 2)]
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"clipnorm": 0.01}, {"global_clipnorm": 0.01}, {"clipvalue": 0.01}]
-)
-def test_norms_are_those_before_clipping(
-    linear_model, linear_replay, linear_data, arguments
-):
-    x, y, batches = linear_data(steps=1)
-    model = linear_model(keras.optimizers.SGD(0.1, **arguments))
-    expected = linear_replay(model).norms(batches)
-    callback = GradientNormCallback()
-
-    fit(model, x, y, callback)
-
-    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
-
-
-def test_loss_scale_factor_is_divided_out(linear_model, linear_replay, linear_data):
-    x, y, batches = linear_data(steps=3)
-    model = linear_model(keras.optimizers.SGD(0.1, loss_scale_factor=128.0))
-    expected = linear_replay(model).norms(batches)
-    callback = GradientNormCallback()
-
-    fit(model, x, y, callback)
-
-    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
-
-
-def test_dynamic_loss_scale_and_skipped_steps(linear_model, linear_replay, linear_data):
-    x, y, batches = linear_data(steps=12)
-    y *= 16
-
-    def make():
-        return linear_model(
-            keras.optimizers.LossScaleOptimizer(
-                keras.optimizers.SGD(0.1), initial_scale=2.0**127
-            )
-        )
-
-    # Without the callback: which batches does the optimizer skip?
-    plain = make()
-    replay = linear_replay(plain)
-    expected = []
-    for batch in batches:
-        before = int(plain.optimizer.iterations)
-        plain.train_on_batch(*batch)
-        if int(plain.optimizer.iterations) > before:
-            expected += replay.norms([batch]).tolist()
-    assert 0 < len(expected) < 12
-    model = make()
-    callback = GradientNormCallback()
-
-    fit(model, x, y, callback)
-
-    assert callback.steps.tolist() == list(range(len(expected)))
-    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
-
-
-def test_mixed_float16(convolutional_model, image_data, independent_norms):
-    x, y = image_data(steps=1)
-    single = convolutional_model()
-    expected = independent_norms(single, single.get_weights(), x, y)
-    keras.config.set_dtype_policy("mixed_float16")
-    model = convolutional_model()
-    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    callback = GradientNormCallback()
-
-    fit(model, x, y, callback, batch_size=8)
-
-    # Half precision keeps three digits; the loss scale is 32768.
-    np.testing.assert_allclose(callback.norms, [expected], rtol=0.02)
-
-
-@pytest.mark.parametrize("every", [1, 2])
-def test_gradient_accumulation(linear_model, linear_replay, linear_data, every):
-    x, y, batches = linear_data(steps=9)
-    model = linear_model(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3))
-    replay = linear_replay(model)
-    callback = GradientNormCallback(every=every)
-
-    fit(model, x, y, callback)
-
-    expected = []
-    for update in range(3):
-        micro = [replay.gradients(*b) for b in batches[3 * update : 3 * update + 3]]
-        means = [np.mean(parts, axis=0) for parts in zip(*micro, strict=True)]
-        expected.append([np.linalg.norm(mean) for mean in means])
-        replay.apply(means)
-    assert callback.steps.tolist() == list(range(0, 3, every))
-    np.testing.assert_allclose(callback.norms, expected[::every], rtol=1e-5)
-
-
 class CustomStep(keras.Model):
     def train_step(self, *arguments):
         return super().train_step(*arguments)
@@ -243,6 +151,67 @@ def test_custom_train_step(linear_replay, linear_data):
     fit(model, x, y, callback)
 
     np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+class HandWrittenStep(keras.Model):
+    """Applies the optimizer twice to each batch, the second time with new gradients."""
+
+    def train_step(self, *arguments):
+        if BACKEND == "jax":
+            return self.jax_step(*arguments)
+        x, y = arguments[0]
+        for _ in range(2):
+            gradients = self.torch_gradients if BACKEND == "torch" else self.tape
+            self.optimizer.apply(gradients(x, y), self.trainable_variables)
+        return {"loss": 0.0}
+
+    def tape(self, x, y):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean((self(x, training=True) - y) ** 2)
+        return tape.gradient(loss, self.trainable_variables)
+
+    def torch_gradients(self, x, y):
+        import torch
+
+        loss = torch.mean((self(x, training=True) - y) ** 2)
+        return torch.autograd.grad(loss, [v.value for v in self.trainable_variables])
+
+    def jax_step(self, state, data):
+        import jax
+
+        trainable, fixed, optimizer, metrics = state
+        x, y = data
+
+        def loss(weights):
+            outputs, _ = self.stateless_call(weights, fixed, x, training=True)
+            return keras.ops.mean((outputs - y) ** 2)
+
+        for _ in range(2):
+            trainable, optimizer = self.optimizer.stateless_apply(
+                optimizer, jax.grad(loss)(trainable), trainable
+            )
+        return {"loss": 0.0}, (trainable, fixed, optimizer, metrics)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_hand_written_train_step(linear_replay, linear_data, every):
+    x, y, batches = linear_data(steps=5)
+    inputs = keras.Input((3,))
+    model = HandWrittenStep(inputs, keras.layers.Dense(2)(inputs))
+    # The step needs no loss of `compile`, but Keras counts it.
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    twice = [batch for batch in batches for _ in range(2)]
+    replay = linear_replay(model)
+    expected = replay.norms(twice)[::every]
+    callback = GradientNormCallback(every=every, ratios=True)
+
+    fit(model, x, y, callback)
+
+    assert callback.steps.tolist() == list(range(0, 10, every))
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[0], replay.kernel, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "accumulating", "scaled"])
@@ -289,6 +258,81 @@ def test_several_fits_append(linear_model, linear_replay, linear_data, tmp_path)
     np.testing.assert_array_equal(loaded.norms, callback.norms)
 
 
+def test_model_compiled_again_between_fits(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=3)
+    model = linear_model()
+    replay = linear_replay(model)
+    expected = replay.norms(batches).tolist()
+    callback = GradientNormCallback()
+    fit(model, x, y, callback)
+
+    model.compile(keras.optimizers.SGD(0.05, clipnorm=0.1), "mse")
+    fit(model, x, y, callback)
+
+    # The new optimizer counts from zero, and goes on with the same weights.
+    gradients = replay.gradients(*batches[0])
+    expected.append([np.linalg.norm(g) for g in gradients])
+    assert callback.steps.tolist() == [0, 1, 2, 0, 1, 2]
+    np.testing.assert_allclose(callback.norms[:4], expected, rtol=1e-5)
+
+
+def test_model_compiled_again_in_the_middle_of_fit(linear_model, linear_data):
+    x, y, _ = linear_data(steps=3)
+    plain, model = linear_model(), linear_model()
+    callback = GradientNormCallback()
+    messages = []
+
+    # Keras refuses it, and the callback changes nothing about that.
+    for trained, callbacks in ((plain, []), (model, [callback])):
+        compiling = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs, m=trained: m.compile("sgd", "mse")
+        )
+        with pytest.raises(TypeError, match="not callable") as caught:
+            fit(trained, x, y, *callbacks, compiling, epochs=2)
+        messages.append(str(caught.value))
+
+    assert messages[0] == messages[1]
+    assert callback.steps.tolist() == [0, 1, 2]
+    fit(model, x, y, callback)
+    assert len(callback.norms) == 6
+
+
+def test_train_on_batch_is_not_recorded(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=2)
+    model = linear_model()
+    expected = linear_replay(model).norms([batches[0], *batches])[1:]
+    callback = GradientNormCallback()
+
+    model.train_on_batch(*batches[0])
+    fit(model, x, y, callback)
+    model.train_on_batch(*batches[0])
+
+    assert callback.steps.tolist() == [1, 2]
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+
+
+@pytest.mark.skipif(
+    BACKEND == "jax", reason="Keras cannot call train_on_batch within fit on JAX"
+)
+def test_train_on_batch_within_fit(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=3)
+    model = linear_model()
+    order = [batches[0], batches[0], batches[1], batches[0], batches[2]]
+    expected = linear_replay(model).norms(order)[::2]
+    callbacks = [GradientNormCallback(), GradientNormCallback(every=2)]
+    between = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: model.train_on_batch(*batches[0])
+    )
+
+    fit(model, x, y, *callbacks, between)
+
+    for callback in callbacks:
+        assert callback.steps.tolist() == [0, 2, 4]
+        np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+    fit(model, x, y)
+    assert [len(c.norms) for c in callbacks] == [3, 3]
+
+
 def test_another_set_of_variables_is_an_error(convolutional_model, image_data):
     x, y = image_data(steps=1)
     model = convolutional_model()
@@ -310,12 +354,13 @@ def test_two_callbacks_at_once(linear_model, linear_replay, linear_data):
     model.fit(x, y, verbose=0, epochs=0)
     before = traces(model)
     expected = linear_replay(model).norms(batches)
-    callbacks = [GradientNormCallback(), GradientNormCallback(every=2)]
+    callbacks = [GradientNormCallback(), GradientNormCallback(every=2, ratios=True)]
 
     fit(model, x, y, *callbacks)
 
     for callback, rows in zip(callbacks, [expected, expected[::2]], strict=True):
         np.testing.assert_allclose(callback.norms, rows, rtol=1e-5)
+    assert callbacks[1].update_ratios.shape == (2, 2)
     assert traces(model)["train_function"] is before["train_function"]
 
 

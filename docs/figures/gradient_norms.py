@@ -1,0 +1,115 @@
+"""Draws the figures of the guide to gradient norms, and prints their numbers.
+
+    python docs/figures/gradient_norms.py
+
+Trains networks of 20 layers on generated images for a few steps each: about a minute on
+two CPU cores. Needs the extra `analysis`, for matplotlib.
+"""
+
+import pathlib
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+from keras_residual import GradientNormCallback, PlainNet, ResNet
+from keras_residual.datasets import sinusoid_images
+
+ASSETS = pathlib.Path(__file__).parents[1] / "assets"
+SEED = 0
+BATCH = 32
+NETS = {
+    "plain, batch normalization": (PlainNet, True, "C1", "-"),
+    "plain, without": (PlainNet, False, "C1", ":"),
+    "residual, batch normalization": (ResNet, True, "C0", "-"),
+    "residual, without": (ResNet, False, "C0", ":"),
+}
+LEARNING_RATES = {1e-5: "C2", 1e-3: "C0", 1e-1: "C3"}
+
+
+def train(network, batch_norm, learning_rate, steps):
+    keras.utils.set_random_seed(SEED)
+    model = network(20, num_classes=10, variant="cifar", use_batch_norm=batch_norm)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(learning_rate), loss)
+    images, labels = sinusoid_images(BATCH * steps, seed=SEED)
+    norms = GradientNormCallback(ratios=True)
+    losses = []
+    each = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
+    )
+    model.fit(images, labels, batch_size=BATCH, verbose=0, callbacks=[norms, each])
+    # Keras reports the mean over the epoch so far.
+    losses = np.diff(np.array(losses) * np.arange(1, steps + 1), prepend=0)
+    return norms, losses
+
+
+def columns(norms, *endings):
+    """The norms of the convolutions' variables with one of the names, by depth."""
+    chosen = [
+        i
+        for i, name in enumerate(norms.names)
+        if name.endswith(endings) and not name.startswith("classifier")
+    ]
+    return norms.norms[:, chosen], norms.update_ratios[:, chosen]
+
+
+def draw_depth():
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
+    for label, (network, batch_norm, colour, line) in NETS.items():
+        norms, _ = train(network, batch_norm, 1e-3, steps=10)
+        shift = "/beta" if batch_norm else "/bias"
+        for ax, ending in zip(axes, ("/kernel", shift), strict=True):
+            values, _ = columns(norms, ending)
+            mean = np.exp(np.log(values).mean(axis=0))
+            depth = np.arange(1, len(mean) + 1)
+            ax.semilogy(depth, mean, line, color=colour, marker=".", label=label)
+            print(
+                f"{label}, {ending}: first {mean[0]:.2g}, last {mean[-1]:.2g}, "
+                f"first / last {mean[0] / mean[-1]:.2g}"
+            )
+    axes[0].set(title="kernels", ylabel="gradient norm (L2)")
+    axes[1].set(title="biases, or betas of the batch normalization")
+    for ax in axes:
+        ax.set_xlabel("depth (1 = convolution nearest the input)")
+        ax.xaxis.set_major_locator(plt.MultipleLocator(3))
+        ax.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4)
+    save(figure, "depth", bottom=0.08)
+
+
+def draw_ratios():
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
+    for rate, colour in LEARNING_RATES.items():
+        norms, losses = train(ResNet, True, rate, steps=60)
+        values, ratios = columns(norms, "/kernel")
+        label = f"learning rate {rate:g}"
+        steps = norms.steps
+        for ax, rows in zip(axes, (values, ratios), strict=False):
+            ax.semilogy(steps, np.median(rows, axis=1), color=colour, label=label)
+            low, high = np.quantile(rows, [0.0, 1.0], axis=1)
+            ax.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        smooth = np.convolve(losses, np.ones(10) / 10, "valid")
+        axes[2].plot(steps[9:], smooth, color=colour, label=label)
+        late = slice(30, None)
+        print(
+            f"{label}: norm {np.median(values[late]):.2g}, "
+            f"ratio {np.median(ratios[late]):.2g}, loss {losses[-10:].mean():.2f}"
+        )
+    axes[0].set(title="gradient norm of the kernels", xlabel="step")
+    axes[1].set(title="update-to-weight ratio of the kernels", xlabel="step")
+    axes[2].set(title="loss (mean of 10 steps)", xlabel="step", yscale="log")
+    axes[1].legend(fontsize="small")
+    for ax in axes:
+        ax.grid(alpha=0.3)
+    save(figure, "ratios")
+
+
+def save(figure, name, bottom=0.0):
+    figure.tight_layout(rect=(0, bottom, 1, 1))
+    figure.savefig(ASSETS / f"gradient_norms_{name}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    draw_depth()
+    draw_ratios()

@@ -1,0 +1,56 @@
+"""What the arguments of the callback may be."""
+
+import numbers
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_residual.callbacks._norm_alert import EXPLODING, VANISHING
+
+
+def layer_patterns(layers: Any) -> tuple[str, ...] | None:
+    """Returns the patterns of `layers`, or None for all layers."""
+    if layers is None:
+        return None
+    patterns = (layers,) if isinstance(layers, str) else layers
+    if (
+        not isinstance(patterns, Sequence)
+        or not patterns
+        or not all(isinstance(pattern, str) and pattern for pattern in patterns)
+    ):
+        raise ValueError(
+            "`layers` must be None, a shell pattern or a sequence of them. "
+            f"Received: layers={layers!r}"
+        )
+    return tuple(patterns)
+
+
+def alert_limits(alert: Any) -> tuple[float, float] | None:
+    """Returns the limits that `alert` means, or None for no warnings."""
+    if alert is None or alert is False:
+        return None
+    if alert is True:
+        return VANISHING, EXPLODING
+    pair = tuple(alert) if isinstance(alert, Sequence) else ()
+    if (
+        len(pair) != 2
+        or not all(isinstance(x, numbers.Real) for x in pair)
+        or not 0 <= pair[0] < pair[1]
+    ):
+        raise ValueError(
+            "`alert` must be None, True or two norms (vanishing, exploding), the first "
+            f"below the second. Received: alert={alert!r}"
+        )
+    return pair
+
+
+def check_path(argument: str, path: Path, suffixes: tuple[str, ...]) -> None:
+    received = f"Received: {argument}={str(path)!r}"
+    if path.suffix not in suffixes:
+        raise ValueError(
+            f"`{argument}` must end in {' or '.join(suffixes)}. {received}"
+        )
+    if path.is_dir():
+        raise ValueError(f"`{argument}` must be a file, not a folder. {received}")
+    if not path.parent.is_dir():
+        raise ValueError(f"`{argument}` must be in a folder that exists. {received}")

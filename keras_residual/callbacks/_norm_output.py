@@ -1,0 +1,96 @@
+"""What becomes of norms once they are read from the train step."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_residual.callbacks._norm_alert import NormAlert
+from keras_residual.callbacks._norm_files import Rows
+from keras_residual.callbacks._norm_records import FileRecord, MemoryRecord
+from keras_residual.callbacks._tensorboard import ScalarWriter
+from keras_residual.callbacks._variable_groups import (
+    group_norms,
+    group_ratios,
+    group_variables,
+)
+
+
+class NormOutput:
+    """Groups norms into columns, and keeps, writes and watches them.
+
+    Args:
+        by: What makes one column.
+        ratios: Whether updates and weights were measured as well.
+        filepath: The file that is the record, or None for memory.
+        limits: The norms that an alert is about, or None for no alert.
+        tensorboard_dir: The folder for scalar summaries, or None.
+    """
+
+    def __init__(
+        self,
+        by: str,
+        ratios: bool,
+        filepath: str | os.PathLike[str] | None,
+        limits: tuple[float, float] | None,
+        tensorboard_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        self.names: list[str] = []
+        self._by = by
+        self._ratios = ratios
+        self._limits = limits
+        self._tensorboard_dir = tensorboard_dir
+        self._record: FileRecord | MemoryRecord = (
+            MemoryRecord() if filepath is None else FileRecord(Path(filepath))
+        )
+        self._columns: list[int] | None = None
+        self._alert: NormAlert | None = None
+        self._writer: ScalarWriter | None = None
+
+    def begin_fit(self) -> None:
+        """Forgets the variables of the last `fit`, but not its records."""
+        self._columns = None
+
+    def name_columns(self, model: keras.Model, variables: Sequence[Any]) -> None:
+        """Fixes the columns of this `fit`, if they are not fixed yet."""
+        if self._columns is not None:
+            return
+        names, columns = group_variables(model, variables, self._by)
+        if not self._record.is_empty and names != self.names:
+            raise ValueError(
+                "`model` must have the trainable variables of the earlier fit, or a "
+                f"new callback. Received: names={names!r}, expected {self.names!r}"
+            )
+        self.names, self._columns = names, columns
+        if self._limits is not None:
+            self._alert = NormAlert(
+                self._limits, *group_variables(model, variables, "layer")
+            )
+        if self._tensorboard_dir is not None and self._writer is None:
+            self._writer = ScalarWriter(Path(self._tensorboard_dir))
+
+    def append(self, steps: np.ndarray, values: np.ndarray) -> None:
+        """Takes step numbers `(n,)` and norms `(n, kinds, variables)`."""
+        columns = self._columns or []
+        rows = Rows(
+            steps,
+            group_norms(values[:, 0], columns),
+            group_ratios(values[:, 1], values[:, 2], columns) if self._ratios else None,
+        )
+        self._record.append(self.names, rows)
+        if self._writer is not None:
+            self._writer.append(self.names, rows)
+        # Last, because a warning may be made an error.
+        if self._alert is not None:
+            self._alert.check(steps, values[:, 0])
+
+    def restore(self, names: list[str], rows: Rows) -> None:
+        """Takes the content of a file."""
+        self.names = names
+        self._record.append(names, rows)
+
+    def rows(self) -> Rows:
+        return self._record.rows(len(self.names), self._ratios)
