@@ -28,6 +28,7 @@ from keras_residual.callbacks.gradient_norm import (
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
+from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
 from keras_residual.models.plain_net import PlainNet as PlainNet
 from keras_residual.models.resnet import ResNet as ResNet
 
@@ -40,4 +41,5 @@ __all__ = [
     "ResNet",
     "ResidualBlock",
     "StochasticDepth",
+    "fold_batch_norm",
 ]
