@@ -1,7 +1,10 @@
 """Keras layers of deep image networks."""
 
+from keras_residual.layers.image_preprocessing import (
+    ImagePreprocessing as ImagePreprocessing,
+)
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
 
-__all__ = ["PlainBlock", "ResidualBlock", "StochasticDepth"]
+__all__ = ["ImagePreprocessing", "PlainBlock", "ResidualBlock", "StochasticDepth"]
