@@ -1,5 +1,7 @@
 """The preprocessing that belongs to a network."""
 
+from typing import Any
+
 import keras
 
 from keras_residual.layers._checks import check_choice
@@ -8,20 +10,20 @@ from keras_residual.models._builder import VARIANTS
 from keras_residual.models._graph import functional
 from keras_residual.models._structure import read_structure, recognise
 
-_IMAGENET = {
+_IMAGENET: dict[str, Any] = {
     # Mean and standard deviation of ImageNet's pixels, on a scale of 0 to 1, in RGB.
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
     "value_range": (0.0, 1.0),
 }
-_CAFFE = {
+_CAFFE: dict[str, Any] = {
     # The mean pixel that keras.applications subtracts, on a scale of 0 to 255, in BGR.
     "mean": (103.939, 116.779, 123.68),
     "channel_order": "bgr",
 }
 _EVALUATION = {"resize": 256, "crop": 224}
 
-PREPROCESSING = {
+PREPROCESSING: dict[str, dict[str, Any]] = {
     # torchvision, `ResNet50_Weights.IMAGENET1K_V1.transforms()`.
     "torchvision": {**_IMAGENET, **_EVALUATION},
     # `keras.applications.resnet.preprocess_input`. Keras documents no evaluation: the
@@ -88,8 +90,8 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
         check_choice("network", network, tuple(VARIANTS))
         return ImagePreprocessing(**PREPROCESSING[network])
     source = functional(network) if isinstance(network, keras.Model) else None
-    structure = None if source is None else read_structure(source)
-    known = None if structure is None else recognise(structure)
+    structure = source and read_structure(source)
+    known = structure and recognise(structure)
     name, variants, differences = known or (None, [], [])
     choices = [PREPROCESSING[variant] for variant in variants]
     if not choices or differences or any(other != choices[0] for other in choices):
