@@ -94,7 +94,8 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
     known = structure and recognise(structure)
     name, variants, differences = known or (None, [], [])
     choices = [PREPROCESSING[variant] for variant in variants]
-    if not choices or differences or any(other != choices[0] for other in choices):
+    same = all(other == choices[0] for other in choices)
+    if structure is None or not choices or differences or not same:
         found = f", which is {name}, {' or '.join(variants)}" if name else ""
         but = f", but: {'; '.join(differences)}" if differences else ""
         raise ValueError(

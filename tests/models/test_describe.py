@@ -70,6 +70,9 @@ def counted_by_torch(model, shape):
     [
         lambda: ResNet(50, input_shape=(47, 61, 3)),
         lambda: ResNet(14, variant="cifar", shortcut="projection"),
+        lambda: ResNet(
+            50, variant="keras", input_shape=(3, 47, 61), data_format="channels_first"
+        ),
         lambda: keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3)),
         lambda: keras.Sequential(
             [
@@ -81,7 +84,7 @@ def counted_by_torch(model, shape):
             ]
         ),
     ],
-    ids=["ResNet-50", "ResNet-14", "MobileNetV2", "layers"],
+    ids=["ResNet-50", "ResNet-14", "channels first", "MobileNetV2", "layers"],
 )
 def test_multiply_adds_are_those_that_run(build):
     model = build()
