@@ -26,10 +26,18 @@ from keras_residual.callbacks.gradient_norm import (
     GradientNormCallback as GradientNormCallback,
 )
 from keras_residual.layers.cutout import Cutout as Cutout
+from keras_residual.layers.image_preprocessing import (
+    ImagePreprocessing as ImagePreprocessing,
+)
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
+from keras_residual.models.describe import describe as describe
+from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
 from keras_residual.models.plain_net import PlainNet as PlainNet
+from keras_residual.models.preprocessing_for import (
+    preprocessing_for as preprocessing_for,
+)
 from keras_residual.models.resnet import ResNet as ResNet
 
 __version__ = "0.1.0"
@@ -37,9 +45,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Cutout",
     "GradientNormCallback",
+    "ImagePreprocessing",
     "PlainBlock",
     "PlainNet",
     "ResNet",
     "ResidualBlock",
     "StochasticDepth",
+    "describe",
+    "fold_batch_norm",
+    "preprocessing_for",
 ]

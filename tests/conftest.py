@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import keras
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,3 +61,28 @@ def shared_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def random_statistics():
+    """Gives batch normalization and biases values as different as training's.
+
+    Its scales keep the outputs of a deep network of the order of one.
+    """
+
+    def apply(model):
+        generator = np.random.default_rng(0)
+        ranges = {
+            "gamma": (0.2, 0.6),
+            "beta": (-0.5, 0.5),
+            "moving_mean": (-0.5, 0.5),
+            "moving_variance": (0.5, 1.5),
+            "bias": (-0.5, 0.5),
+        }
+        for weight in model.weights:
+            name = weight.path.split("/")[-1]
+            if name in ranges:
+                weight.assign(generator.uniform(*ranges[name], weight.shape))
+        return model
+
+    return apply

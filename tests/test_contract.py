@@ -59,12 +59,23 @@ ARGUMENTS = {
         "seed": 7,
         "data_format": "channels_first",
     },
+    "ImagePreprocessing": {
+        "mean": (103.9, 116.8, 123.7),
+        "std": (58.0, 57.0, 56.0),
+        "value_range": (-1.0, 1.0),
+        "channel_order": "bgr",
+        "resize": 8,
+        "crop": (6, 7),
+        "interpolation": "bicubic",
+        "data_format": "channels_first",
+    },
     "PlainBlock": BRANCH,
     "ResidualBlock": {**BRANCH, "shortcut": "pad", "drop_path": 0.25},
     "StochasticDepth": {"rate": 0.5, "seed": 7},
 }
 REQUIRED = {
     "Cutout": {"size": 3},
+    "ImagePreprocessing": {},
     "PlainBlock": {"filters": 4},
     "ResidualBlock": {"filters": 4},
     "StochasticDepth": {"rate": 0.5},

@@ -222,6 +222,16 @@ class PlainBlock(keras.layers.Layer):
     def _norm(self, number):
         return getattr(self, f"bn{number}")
 
+    def _convolutions(self):
+        """Each convolution with the batch normalization beside it, or None."""
+        return [
+            (
+                self._convolution(number),
+                self._norm(number) if self.use_batch_norm else None,
+            )
+            for number in range(1, self._depth + 1)
+        ]
+
     def _normalize(self, number, inputs, training):
         if not self.use_batch_norm:
             return inputs

@@ -193,6 +193,12 @@ class ResidualBlock(PlainBlock):
             shortcut = inputs
         return self._exit(x + shortcut)
 
+    def _convolutions(self):
+        convolutions = super()._convolutions()
+        if self.projection is not None:
+            convolutions.append((self.projection, self.projection_norm))
+        return convolutions
+
     def _pad(self, inputs):
         step = slice(None, None, self.strides)
         nothing = (0, 0)

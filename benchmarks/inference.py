@@ -1,0 +1,142 @@
+"""How much faster is inference with folded batch normalization, and beside its peers?
+
+    KERAS_BACKEND=torch python benchmarks/inference.py [--depth 50] [--batch 1]
+
+Predicts random images of 224 x 224 with `ResNet(depth)`, with its folded copy, with
+`keras.applications.ResNet50` (depth 50) and, where torchvision is installed, with its
+network, eager and compiled. Of the Keras networks the compiled function is timed that
+`predict` uses, without the batching around it. The networks take turns, a round of
+`--steps` batches each, so that a machine that slows down slows all of them; the first
+round compiles and is not counted. The ratio is taken round by round.
+"""
+
+import argparse
+import importlib.util
+import time
+
+import keras
+import numpy as np
+from _results import report
+
+from keras_residual import ResNet, fold_batch_norm
+
+
+def keras_network(model):
+    """The compiled forward pass, from a NumPy batch to a NumPy batch."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(lambda images: model(images, training=False))
+        return lambda images: function(tf.constant(images)).numpy()
+    if backend == "jax":
+        import jax
+
+        state = (
+            [variable.value for variable in model.trainable_variables],
+            [variable.value for variable in model.non_trainable_variables],
+        )
+        function = jax.jit(
+            lambda state, images: model.stateless_call(*state, images, training=False)[
+                0
+            ]
+        )
+        return lambda images: np.asarray(function(state, images))
+    import torch
+
+    def predict(images):
+        with torch.no_grad():
+            return model(torch.from_numpy(images), training=False).numpy()
+
+    return predict
+
+
+def torch_networks(depth):
+    """torchvision's network, eager and compiled, or nothing where it is missing."""
+    if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision")):
+        return {}
+    import torch
+
+    operators = None
+    try:
+        import torchvision
+    except RuntimeError:
+        # Beside another build of PyTorch its operators, which no ResNet has, cannot be
+        # loaded, and its import fails unless two of them are declared.
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor a, Tensor b, float threshold) -> Tensor")
+        import torchvision
+    model = getattr(torchvision.models, f"resnet{depth}")(weights=None).eval()
+    compiled = torch.compile(model)
+
+    def predict(network, images):
+        # The Keras networks pay for the same change of layout.
+        with torch.no_grad():
+            return network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+
+    name = f"torchvision resnet{depth}"
+    return {
+        f"{name}, eager": lambda images: predict(model, images),
+        f"{name}, torch.compile": lambda images: predict(compiled, images),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--depth", type=int, default=50, choices=[18, 34, 50])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=5, help="batches in a round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--image-size", type=int, default=224)
+    arguments = parser.parse_args()
+
+    keras.utils.set_random_seed(0)
+    shape = (arguments.image_size, arguments.image_size, 3)
+    baseline = f"ResNet({arguments.depth})"
+    model = ResNet(arguments.depth, input_shape=shape)
+    networks = {
+        baseline: keras_network(model),
+        f"{baseline}, folded": keras_network(fold_batch_norm(model)),
+    }
+    if arguments.depth == 50:
+        peer = keras.applications.ResNet50(weights=None, input_shape=shape)
+        networks["keras.applications.ResNet50"] = keras_network(peer)
+        networks["keras.applications.ResNet50, folded"] = keras_network(
+            fold_batch_norm(peer)
+        )
+    networks.update(torch_networks(arguments.depth))
+
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(arguments.batch, *shape)).astype("float32")
+    outputs = [networks[name](images) for name in (baseline, f"{baseline}, folded")]
+    difference = np.abs(outputs[1] - outputs[0]).max() / np.abs(outputs[0]).max()
+    print(f"folded outputs differ by {difference:.1e} of the largest")
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for round_number in range(arguments.rounds + 1):
+        order = list(networks)
+        if round_number % 2:
+            order.reverse()
+        for name in order:
+            start = time.perf_counter()
+            for _ in range(arguments.steps):
+                networks[name](images)
+            elapsed = (time.perf_counter() - start) / arguments.steps
+            if round_number:
+                seconds[name].append(elapsed)
+        print(f"round {round_number} of {arguments.rounds}", flush=True)
+    report(
+        "inference",
+        seconds,
+        baseline,
+        batch=arguments.batch,
+        steps=arguments.steps,
+        image_size=arguments.image_size,
+        depth=arguments.depth,
+    )
+
+
+if __name__ == "__main__":
+    main()
