@@ -6,17 +6,16 @@ Predicts random images of 224 x 224 with `ResNet(depth)`, with its folded copy, 
 `keras.applications.ResNet50` (depth 50) and, where torchvision is installed, with its
 network, eager and compiled. Of the Keras networks the compiled function is timed that
 `predict` uses, without the batching around it. The networks take turns, a round of
-`--steps` batches each, so that a machine that slows down slows all of them; the first
-round compiles and is not counted. The ratio is taken round by round.
+`--steps` batches each; the first round compiles and is not counted.
 """
 
 import argparse
+import functools
 import importlib.util
-import time
 
 import keras
 import numpy as np
-from _results import report
+from _results import alternate, report
 
 from keras_residual import ResNet, fold_batch_norm
 
@@ -82,6 +81,11 @@ def torch_networks(depth):
     }
 
 
+def repeat(network, images, steps):
+    for _ in range(steps):
+        network(images)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -114,19 +118,11 @@ def main():
     outputs = [networks[name](images) for name in (baseline, f"{baseline}, folded")]
     difference = np.abs(outputs[1] - outputs[0]).max() / np.abs(outputs[0]).max()
     print(f"folded outputs differ by {difference:.1e} of the largest")
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
-    for round_number in range(arguments.rounds + 1):
-        order = list(networks)
-        if round_number % 2:
-            order.reverse()
-        for name in order:
-            start = time.perf_counter()
-            for _ in range(arguments.steps):
-                networks[name](images)
-            elapsed = (time.perf_counter() - start) / arguments.steps
-            if round_number:
-                seconds[name].append(elapsed)
-        print(f"round {round_number} of {arguments.rounds}", flush=True)
+    contestants = {
+        name: functools.partial(repeat, network, images, arguments.steps)
+        for name, network in networks.items()
+    }
+    seconds = alternate(contestants, arguments.rounds, arguments.steps)
     report(
         "inference",
         seconds,
