@@ -29,6 +29,8 @@ from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_residual.models.plain_net import PlainNet as PlainNet
+from keras_residual.models.pretrained import export_torch as export_torch
+from keras_residual.models.pretrained import load_pretrained as load_pretrained
 from keras_residual.models.resnet import ResNet as ResNet
 
 __version__ = "0.1.0"
@@ -40,4 +42,6 @@ __all__ = [
     "ResNet",
     "ResidualBlock",
     "StochasticDepth",
+    "export_torch",
+    "load_pretrained",
 ]
