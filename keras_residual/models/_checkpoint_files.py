@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -126,7 +127,10 @@ def _read_torch(path: Path) -> Tensors:
     if zipfile.is_zipfile(path):
         _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # A damaged file makes it warn of what it is about to fail at.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise ValueError(

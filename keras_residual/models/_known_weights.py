@@ -145,6 +145,9 @@ def find_source(
 def download(published: PublishedFile) -> Path:
     """The file in Keras's cache, downloaded if it is not there."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    # Keras takes a temporary folder where this one is missing or cannot be written.
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
     path = home / "models" / published.name
     there = ""
     if path.is_file():
