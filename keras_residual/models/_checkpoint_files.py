@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -29,6 +30,10 @@ _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _TOO_LITTLE = "it declares more data than it holds"
 
 Tensors = dict[str, np.ndarray]
+
+
+class _NotWeights(Exception):
+    """What is wrong with a file, as the end of a sentence."""
 
 
 def check_readable(path: Path) -> None:
@@ -66,7 +71,7 @@ def read_tensors(path: Path) -> Tensors:
     suffix = path.suffix.lower()
     try:
         if path.stat().st_size == 0:
-            raise ValueError("it is empty")
+            raise _NotWeights("it is empty")
         with open(path, "rb") as file:
             start = file.read(512)
         _check_start(suffix, start)
@@ -82,13 +87,17 @@ def read_tensors(path: Path) -> Tensors:
         else:
             tensors = _read_hdf5(path, path.stat().st_size)
         if not tensors:
-            raise ValueError("it holds no tensors")
+            raise _NotWeights("it holds no tensors")
+    except _NotWeights as error:
+        raise ValueError(
+            f"The file {path} cannot be read as weights: {error}"
+        ) from error
     except Exception as error:
         # The readers raise errors of many libraries; for the user they mean one thing.
-        reason = str(error).strip().splitlines()
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"The file {path} cannot be read as weights: "
-            f"{reason[0] if reason else type(error).__name__}"
+            f"The file {path} cannot be read as weights: it is damaged or incomplete "
+            f"({reason})"
         ) from error
     return tensors
 
@@ -96,10 +105,10 @@ def read_tensors(path: Path) -> Tensors:
 def _check_start(suffix: str, start: bytes) -> None:
     # A download that ended at a login page or an error.
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ValueError("it is a web page")
+        raise _NotWeights("it is a web page")
     if suffix in TORCH_SUFFIXES:
         if start[257:262] == b"ustar":
-            raise ValueError(
+            raise _NotWeights(
                 "it is in PyTorch's format of before 2018: load it in PyTorch where "
                 "you trust it, and save it anew"
             )
@@ -111,14 +120,14 @@ def _check_start(suffix: str, start: bytes) -> None:
     else:
         kind, right = "an HDF5 file", start.startswith(b"\x89HDF\r\n\x1a\n")
     if not right:
-        raise ValueError(f"it is not {kind}, whatever its name says")
+        raise _NotWeights(f"it is not {kind}, whatever its name says")
 
 
 def _check_archive(path: Path) -> None:
     """Neither PyTorch nor Keras compresses: who does may unpack to any size."""
     with zipfile.ZipFile(path) as archive:
         if sum(i.file_size for i in archive.infolist()) > 2 * path.stat().st_size:
-            raise ValueError(_TOO_LITTLE)
+            raise _NotWeights(_TOO_LITTLE)
 
 
 def _read_torch(path: Path) -> Tensors:
@@ -131,14 +140,12 @@ def _read_torch(path: Path) -> Tensors:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise ValueError(
-                "it holds more than tensors, and such a file can run code when it is "
-                "opened. Load it in PyTorch where you trust it, and save "
-                "model.state_dict() alone"
-            ) from error
-        raise
+    except pickle.UnpicklingError as error:
+        raise _NotWeights(
+            "it is damaged or holds more than tensors, and such a file can run code "
+            "when it is opened. Where you trust it, load it in PyTorch and save "
+            "model.state_dict() alone"
+        ) from error
     return {name: _from_torch(name, value) for name, value in _flat(content).items()}
 
 
@@ -157,7 +164,7 @@ def _flat(content) -> dict:
             break
         content = inner
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
-        raise ValueError(f"it holds a {type(content).__name__}, not a state_dict")
+        raise _NotWeights(f"it holds a {type(content).__name__}, not a state_dict")
     return content
 
 
@@ -165,12 +172,12 @@ def _from_torch(name, value) -> np.ndarray:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise ValueError(
+        raise _NotWeights(
             f"its entry {name!r} is a {type(value).__name__}, not a tensor"
         )
     value = value.detach()
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise ValueError(f"its tensor {name!r} claims more numbers than it stores")
+        raise _NotWeights(f"its tensor {name!r} claims more numbers than it stores")
     if value.dtype == torch.bfloat16:
         return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
@@ -181,7 +188,7 @@ def _read_safetensors(path: Path) -> Tensors:
     # Not `safetensors.numpy.load_file`: it knows no bfloat16.
     for name, entry in import_safetensors(path).deserialize(path.read_bytes()):
         if entry["dtype"] not in _SAFETENSORS_TYPES:
-            raise ValueError(f"its tensor {name!r} has the type {entry['dtype']}")
+            raise _NotWeights(f"its tensor {name!r} has the type {entry['dtype']}")
         flat = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]])
         tensors[name] = flat.reshape(entry["shape"])
     return tensors
@@ -195,10 +202,10 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
         datasets = {p: n for p, n in nodes.items() if isinstance(n, h5py.Dataset)}
         for path, dataset in datasets.items():
             if dataset.external or dataset.is_virtual:
-                raise ValueError(f"its tensor {path!r} points to another file")
+                raise _NotWeights(f"its tensor {path!r} points to another file")
         # Chunks that were never written take no room on disk, but do in memory.
         if sum(dataset.nbytes for dataset in datasets.values()) > 2 * size:
-            raise ValueError(_TOO_LITTLE)
+            raise _NotWeights(_TOO_LITTLE)
         # A whole model in the legacy format keeps its weights one level down.
         prefix = "model_weights/" if "model_weights" in nodes else ""
         legacy = "layer_names" in (nodes.get(prefix[:-1]) or content).attrs
@@ -208,7 +215,7 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
                 continue
             name = _legacy_name(path[len(prefix) :]) if legacy else _name(nodes, path)
             if name in tensors:
-                raise ValueError(f"it holds two tensors of the name {name!r}")
+                raise _NotWeights(f"it holds two tensors of the name {name!r}")
             tensors[name] = np.array(dataset)
             if dataset.attrs.get("dtype") == "bfloat16":
                 tensors[name] = tensors[name].view(ml_dtypes.bfloat16)
@@ -217,8 +224,8 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
 
 def _legacy_name(path: str) -> str:
     """`conv1_conv/conv1_conv/kernel:0` is `conv1_conv/kernel`."""
-    parts = path.split("/")
-    return f"{parts[0]}/{parts[-1].split(':')[0]}"
+    layer, _, *rest = path.split(":")[0].split("/")
+    return "/".join([layer, *rest])
 
 
 def _name(nodes: dict, path: str) -> str:
@@ -228,7 +235,7 @@ def _name(nodes: dict, path: str) -> str:
     states = [nodes.get("/".join([*groups[:end], "vars"])) for end in ends]
     names = [str(state.attrs.get("name", "")) for state in states if state is not None]
     if marker != "vars" or not names or not all(names):
-        raise ValueError(
+        raise _NotWeights(
             f"its entry {path!r} belongs to no named layer. Files of older versions of "
             "Keras are like that: load it into the model that wrote it, and save anew"
         )

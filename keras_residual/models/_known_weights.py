@@ -126,7 +126,7 @@ def find_source(
         return published
     exists = False
     # What cannot be a path at all is reported with the rest, below.
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(OSError, TypeError, ValueError):
         exists = Path(source).is_file()
     if not exists:
         names = [

@@ -25,7 +25,10 @@ def match(
     network: Network, tensors: dict[str, np.ndarray], path: Path
 ) -> tuple[Assignments, list[str]]:
     """The values of all variables, and what was not loaded one to one, in words."""
-    tensors = without_prefix(tensors)
+    try:
+        tensors = without_prefix(tensors)
+    except ValueError as error:
+        raise ValueError(f"The file {path} holds {error}.") from None
     layout = find_layout(tensors)
     if layout is None:
         raise ValueError(

@@ -87,9 +87,7 @@ def without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, array in tensors.items():
         short = re.sub(r"^(module\.)+", "", name)
         if short in stripped:
-            raise ValueError(
-                f"The tensor {short!r} is there twice, with and without 'module.'"
-            )
+            raise ValueError(f"the tensor {short!r} with and without 'module.'")
         stripped[short] = array
     return stripped
 

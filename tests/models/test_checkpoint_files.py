@@ -89,7 +89,7 @@ def test_empty(file, refused, tmp_path):
 def test_truncated(file, share, good, refused, tmp_path):
     content = (good / file).read_bytes()
     (tmp_path / file).write_bytes(content[: int(share * len(content))])
-    refused(tmp_path / file, "cannot be read as weights")
+    refused(tmp_path / file, "it is (empty|not an? |damaged or incomplete)")
 
 
 # Not HDF5: its library can read a damaged file for ever.
@@ -124,8 +124,8 @@ def test_wrong_type(file, other, good, refused, tmp_path):
     page = b"\n<!DOCTYPE html><html><body>Not found</body></html>"
     content = page if other == "page.html" else (good / other).read_bytes()
     (tmp_path / file).write_bytes(content)
-    words = "web page" if other == "page.html" else "it is not a|cannot be read"
-    refused(tmp_path / file, words)
+    # Keras and PyTorch both write zip archives.
+    refused(tmp_path / file, "it is (a web page|not an? .* file|damaged or incomplete)")
 
 
 @pytest.mark.parametrize("file", ["zip.pth", "legacy.pth", "nested.pth", "plain.pth"])
@@ -141,7 +141,7 @@ def test_hostile_pickle_is_not_executed(file, torch, refused, tmp_path):
             tmp_path / file,
             _use_new_zipfile_serialization=file != "legacy.pth",
         )
-    refused(tmp_path / file, "it holds more than tensors")
+    refused(tmp_path / file, "holds more than tensors")
     assert not (tmp_path / "executed").exists()
     # The file does what it is meant to do where it is trusted.
     if file == "plain.pth":
@@ -257,6 +257,13 @@ def test_without_pytorch_and_safetensors_it_says_what_to_install(
         load_pretrained(model, good / "good.pth")
     with pytest.raises(ImportError, match=r"pip install torch"):
         ResNet(18, weights="torchvision")
+
+
+def test_legacy_files_of_this_library(model, values, tmp_path):
+    model.save(tmp_path / "legacy.h5")
+    other = ResNet(8, 4, variant="cifar", weights=tmp_path / "legacy.h5")
+    for old, new in zip(values(model), values(other), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16", "float64"])

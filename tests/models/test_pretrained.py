@@ -131,7 +131,7 @@ def test_all_problems_are_listed_at_once(state, refused):
 
 def test_prefix_must_not_hide_a_tensor(state, refused):
     state["module.conv1.weight"] = state["conv1.weight"]
-    refused(state, r"'conv1.weight' is there twice, with and without 'module.'")
+    refused(state, r"the tensor 'conv1.weight' with and without 'module.'")
 
 
 def test_other_networks_are_refused(refused):
