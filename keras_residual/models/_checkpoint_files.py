@@ -224,8 +224,8 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
 
 def _legacy_name(path: str) -> str:
     """`conv1_conv/conv1_conv/kernel:0` is `conv1_conv/kernel`."""
-    layer, _, *rest = path.split(":")[0].split("/")
-    return "/".join([layer, *rest])
+    parts = path.split(":")[0].split("/")
+    return "/".join([parts[0], *(parts[2:] or parts[1:])])
 
 
 def _name(nodes: dict, path: str) -> str:

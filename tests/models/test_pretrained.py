@@ -297,7 +297,9 @@ def test_export_loads_strictly_into_torchvision(
     export_torch(model, tmp_path / "weights.safetensors")
     load_file = pytest.importorskip("safetensors.torch").load_file
     network = torch_resnet(depth, num_classes=5)
-    network.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
+    state = load_file(tmp_path / "weights.safetensors")
+    assert set(state) == set(network.state_dict())
+    network.load_state_dict(state, strict=True)
     batch = images(65, 65)
     np.testing.assert_allclose(
         forward(network, batch), model.predict(batch, verbose=0), rtol=1e-4, atol=1e-4
