@@ -38,6 +38,8 @@ from keras_residual.models.plain_net import PlainNet as PlainNet
 from keras_residual.models.preprocessing_for import (
     preprocessing_for as preprocessing_for,
 )
+from keras_residual.models.pretrained import export_torch as export_torch
+from keras_residual.models.pretrained import load_pretrained as load_pretrained
 from keras_residual.models.resnet import ResNet as ResNet
 
 __version__ = "0.1.0"
@@ -52,6 +54,8 @@ __all__ = [
     "ResidualBlock",
     "StochasticDepth",
     "describe",
+    "export_torch",
     "fold_batch_norm",
+    "load_pretrained",
     "preprocessing_for",
 ]

@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import os
-import pathlib
 
 import keras
 
 from keras_residual.layers._checks import check_choice, check_positive_integer
 from keras_residual.layers.residual_block import ResidualBlock
+from keras_residual.models._known_weights import find_source
+from keras_residual.models.pretrained import load_pretrained
 
 # Blocks per stage: He et al. 2015, table 1; depth 200: He et al. 2016, section 5.
 _IMAGENET_DEPTHS = {
@@ -88,13 +88,10 @@ def build_network(
         data_format = keras.config.image_data_format()
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     input_shape = _input_shape(input_shape, settings.image_size, data_format)
-    if weights is not None and not (
-        isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
-    ):
-        raise ValueError(
-            "`weights` must be None or the path of a file written by "
-            f"`model.save_weights` that exists. Received: weights={weights!r}"
-        )
+    if weights is not None:
+        # Before the network is built: that takes seconds.
+        residual = block_class is ResidualBlock
+        find_source("weights", weights, depth=depth, variant=variant, residual=residual)
 
     common = {
         "use_batch_norm": use_batch_norm,
@@ -143,7 +140,7 @@ def build_network(
         )(x)
     model = keras.Model(images, x, name=name)
     if weights is not None:
-        model.load_weights(weights)
+        load_pretrained(model, weights)
     return model
 
 

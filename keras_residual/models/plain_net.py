@@ -1,5 +1,7 @@
 """Plain networks: residual networks without their shortcuts."""
 
+import os
+
 import keras
 
 from keras_residual.layers.plain_block import PlainBlock
@@ -12,7 +14,7 @@ def PlainNet(
     *,
     variant: str = "torchvision",
     input_shape: tuple | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
     include_top: bool = True,
     classifier_activation: str | None = "auto",
     use_batch_norm: bool = True,
@@ -38,8 +40,8 @@ def PlainNet(
         input_shape: Shape of one image, `(height, width, channels)`, or `(channels,
             height, width)` with `data_format="channels_first"`; height and width may be
             None. None: 224 x 224 x 3, and 32 x 32 x 3 for `"cifar"`.
-        weights: Path of a file written by `model.save_weights`, or None for new
-            weights.
+        weights: Path of a `.weights.h5` or `.keras` file of such a network, or None for
+            new weights.
         include_top: Whether the network ends in global average pooling and the
             classifier. False: it puts out the last stage's feature map.
         classifier_activation: Activation of the classifier, `"linear"` for logits;
@@ -55,7 +57,8 @@ def PlainNet(
         numbers to `(batch, num_classes)`.
 
     Raises:
-        ValueError: If an argument is outside its range; the message names it.
+        ValueError: If an argument is outside its range, or the weights do not fit; the
+            message names it.
 
     Example:
         ```python

@@ -1,5 +1,7 @@
 """Residual networks."""
 
+import os
+
 import keras
 
 from keras_residual.layers._checks import check_choice, check_fraction
@@ -13,7 +15,7 @@ def ResNet(
     *,
     variant: str = "torchvision",
     input_shape: tuple | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
     include_top: bool = True,
     classifier_activation: str | None = "auto",
     shortcut: str | None = None,
@@ -48,8 +50,10 @@ def ResNet(
         input_shape: Shape of one image, `(height, width, channels)`, or `(channels,
             height, width)` with `data_format="channels_first"`; height and width may be
             None. None: 224 x 224 x 3, and 32 x 32 x 3 for `"cifar"`.
-        weights: Path of a file written by `model.save_weights`, or None for new
-            weights.
+        weights: None for new weights, or what
+            [`load_pretrained`][keras_residual.load_pretrained] takes: the path of a
+            file of torchvision, timm, keras.applications or this library, or a name
+            such as `"torchvision"`, `"timm:resnet18.a1_in1k"` or `"imagenet"`.
         include_top: Whether the network ends in global average pooling and the
             classifier. False: it puts out the last stage's feature map.
         classifier_activation: Activation of the classifier, `"linear"` for logits;
@@ -70,7 +74,10 @@ def ResNet(
         numbers to `(batch, num_classes)`.
 
     Raises:
-        ValueError: If an argument is outside its range; the message names it.
+        ValueError: If an argument is outside its range, or the weights do not fit; the
+            message names it.
+        ImportError: If the weights need a package that is not installed.
+        ConnectionError: If the weights must be downloaded and cannot be.
 
     Example:
         ```python

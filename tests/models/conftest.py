@@ -1,0 +1,114 @@
+"""References that other libraries compute: torchvision, in PyTorch."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch", reason="the reference is computed by PyTorch")
+
+
+@pytest.fixture(scope="session")
+def torchvision(torch):
+    """torchvision, whose networks are plain PyTorch, but whose import is not.
+
+    Beside another build of PyTorch than its own its operators cannot be loaded, and the
+    import then fails unless two of them are declared. No network here has any.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is the reference, and is not installed")
+    operators = None
+    try:
+        import torchvision
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor a, Tensor b, float threshold) -> Tensor")
+        import torchvision
+    yield torchvision
+    del operators  # they go with this object
+
+
+@pytest.fixture
+def torch_resnet(torch, torchvision):
+    """A function from depth to a torchvision network with random weights everywhere."""
+
+    def build(depth, num_classes=1000, **arguments):
+        torch.manual_seed(depth)
+        network = getattr(torchvision.models, f"resnet{depth}")(
+            weights=None, num_classes=num_classes, **arguments
+        )
+        last = "bn3" if depth >= 50 else "bn2"
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                if name.endswith("running_var"):
+                    tensor.uniform_(0.5, 2.0)
+                elif name.endswith(("running_mean", "bn1.bias", "bn2.bias")):
+                    tensor.normal_(0.0, 0.2)
+                elif tensor.dim() == 1 and name.endswith(".weight"):
+                    # Branches that do not add up to large numbers in deep networks.
+                    scale = 0.2 if f"{last}.weight" in name else 1.0
+                    tensor.uniform_(0.5 * scale, 1.5 * scale)
+                elif name.endswith("bias"):
+                    tensor.normal_(0.0, 0.2)
+        return network.eval()
+
+    return build
+
+
+@pytest.fixture
+def forward(torch):
+    """The outputs of a PyTorch network for images in Keras's order of dimensions."""
+
+    def outputs(network, images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+
+    return outputs
+
+
+@pytest.fixture
+def images():
+    """A function from sizes to a batch of two random images."""
+
+    def draw(height, width, channels=3, batch=2):
+        generator = np.random.default_rng(height)
+        return generator.normal(size=(batch, height, width, channels)).astype("float32")
+
+    return draw
+
+
+@pytest.fixture
+def randomize():
+    """Gives every variable of a Keras network another random value."""
+
+    def set_all(model, seed=0):
+        generator = np.random.default_rng(seed)
+        for variable in model.weights:
+            shape = variable.shape
+            if variable.name in ("gamma", "moving_variance"):
+                # The last normalization of a branch: see `torch_resnet`.
+                last = "_3_bn" in variable.path and variable.name == "gamma"
+                value = generator.uniform(0.5, 1.5, shape) * (0.2 if last else 1.0)
+            elif variable.name == "kernel":
+                fan_in = np.prod(shape[:-1])
+                value = generator.normal(size=shape) * np.sqrt(2 / fan_in)
+            else:
+                value = generator.normal(size=shape) * 0.2
+            variable.assign(value.astype("float32"))
+
+    return set_all
+
+
+@pytest.fixture
+def values():
+    """All values of a model, to see that none changed."""
+
+    def read(model):
+        return [np.array(keras.ops.convert_to_numpy(v.value)) for v in model.weights]
+
+    return read
