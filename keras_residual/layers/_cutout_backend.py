@@ -63,6 +63,7 @@ class TensorFlowState:
             if getattr(graph, "name", "").startswith("Dataset_"):
                 return True
             graph = getattr(graph, "outer_graph", None)
+        # Keras itself hands over none of these tensors on another backend.
         return keras.backend.backend() != "tensorflow"
 
     def __init__(self, generator: keras.random.SeedGenerator) -> None:
@@ -108,6 +109,21 @@ class NumpyState:
     def next(self) -> np.ndarray:
         """The state of this call."""
         return np.asarray([self._seed, next(self._calls)])
+
+
+def pipeline_of(x: Any) -> type[TensorFlowState] | type[NumpyState] | None:
+    """The state to use for an array that a data pipeline hands over."""
+    for kind in (TensorFlowState, NumpyState):
+        if kind.is_for(x):
+            return kind
+    return None
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether Keras would turn this array of a pipeline into one of its backend."""
+    if keras.backend.backend() == "tensorflow":
+        return NumpyState.is_for(x)
+    return pipeline_of(x) is not None
 
 
 def _is_symbolic(x: Any) -> bool:
@@ -211,10 +227,10 @@ def _erase_on_tensorflow(rule: Rule, state: Any, images: Any) -> Any:
     ops = _tensorflow()
     shape = ops.shape(images)
     count, height, width = _extents(rule, shape)
-    for size, extent in zip(rule.size, (height, width), strict=True):
-        if isinstance(size, int) and not isinstance(extent, int):
+    for length, extent in zip(rule.size, (height, width), strict=True):
+        if not length.is_share and not isinstance(extent, int):
             message = "`size` must not be larger than the images"
-            tf.debugging.assert_less_equal(size, extent, message)
+            tf.debugging.assert_less_equal(int(length.value), extent, message)
     patches = cutout.draw_patches(ops, rule, state, count, height, width)
     mask = cutout.erase_mask(ops, rule, patches, shape)
     fill = cutout.fill_values(ops, rule, state, images, images.dtype.name)

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class Length(NamedTuple):
+    """Height or width of a patch. As bare numbers 1 and 1.0 would be equal."""
+
+    value: float
+    is_share: bool
+
+
 class Rule(NamedTuple):
     """The arguments of a `Cutout` layer, hashable."""
 
-    size: tuple[int | float, int | float]
+    size: tuple[Length, Length]
     num_holes: int
     probability: float
     border: str
@@ -36,14 +43,15 @@ class Patches(NamedTuple):
 def patch_lengths(ops: Any, rule: Rule, height: Any, width: Any) -> tuple[Any, Any]:
     """Height and width of a patch in pixels, in an image of this size."""
     lengths = []
-    for size, extent in zip(rule.size, (height, width), strict=True):
-        if isinstance(size, int):
-            lengths.append(size)
+    for length, extent in zip(rule.size, (height, width), strict=True):
+        if not length.is_share:
+            lengths.append(int(length.value))
         elif isinstance(extent, int):
-            lengths.append(max(1, round(size * extent)))
+            lengths.append(max(1, round(length.value * extent)))
         else:
-            length = ops.round(size * ops.cast(extent, "float32"))
-            lengths.append(ops.maximum(ops.cast(length, "int32"), 1))
+            # In float64, as Python does it where the size is known.
+            pixels = ops.round(length.value * ops.cast(extent, "float64"))
+            lengths.append(ops.maximum(ops.cast(pixels, "int32"), 1))
     return lengths[0], lengths[1]
 
 

@@ -1,5 +1,6 @@
 """Cutout, as its authors define it."""
 
+import threading
 from typing import Any
 
 import keras
@@ -12,12 +13,16 @@ from keras_residual.layers._checks import (
     check_probability,
 )
 from keras_residual.layers._cutout_checks import (
+    as_given,
     check_dtype,
     checked_fill,
     checked_range,
     checked_size,
 )
 from keras_residual.layers._cutout_patches import Rule, coverage
+
+# A module's own: layers are copied and pickled, locks are not.
+_STATE_CREATION = threading.Lock()
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -31,10 +36,10 @@ class Cutout(keras.layers.Layer):
     size. In inference the layer is the identity.
 
     It works inside a model, and on the single images or batches of `tf.data`, Grain or
-    a NumPy loop, whatever the backend. With the same `seed`, the n-th call of a layer
-    erases the same patches on every backend and in each of these places. As the first
-    layers of a network see it, erased should mean "average": put Cutout after the
-    normalization, or give the mean colour as `fill`.
+    a loop of one's own, whatever the backend. With the same `seed`, the n-th call of a
+    layer erases the same patches on every backend and in each of these places. To a
+    network erased should mean "average": put Cutout after the normalization, or give
+    the mean colour as `fill`.
 
     Of a dict the entry `"images"` is erased and everything else is returned as it is:
     labels, since the image still shows its class; segmentation masks, bounding boxes
@@ -63,8 +68,9 @@ class Cutout(keras.layers.Layer):
 
     Call arguments:
         - inputs: Images of any integer or floating-point type, or a dict of them.
-        - training: Boolean, whether to erase. By default a layer in a model follows the
-          model, and any other call (in a data pipeline) erases.
+        - training: Boolean, whether to erase. By default what the model around the
+          layer says, True in a `tf.data` or Grain pipeline, and False anywhere else, as
+          in all Keras layers that drop something.
 
     Input shape:
         `(batch, height, width, channels)` or `(height, width, channels)`; with
@@ -125,7 +131,7 @@ class Cutout(keras.layers.Layer):
             data_format=data_format,
         )
         rule = self._rule
-        self.size = rule.size if isinstance(size, tuple | list) else rule.size[0]
+        self.size = as_given(size, rule.size)
         self.num_holes = rule.num_holes
         self.probability = rule.probability
         self.border = border
@@ -135,8 +141,7 @@ class Cutout(keras.layers.Layer):
         self.data_format = data_format
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
-        self._is_in_model = False
-        self._states_outside = {}
+        self._pipeline_states = {}
 
     def build(self, input_shape):
         self.built = True
@@ -149,24 +154,23 @@ class Cutout(keras.layers.Layer):
                     f"Received: keys={list(inputs)!r}"
                 )
             return {**inputs, "images": self(inputs["images"], training=training)}
-        # Keras would turn the arrays of a data pipeline into tensors of its backend.
-        for kind in (backend.TensorFlowState, backend.NumpyState):
-            if kind.is_for(inputs):
-                if training is False:
-                    return inputs
-                return self._erase(inputs, self._state_outside(kind))
-        return super().__call__(inputs, training=training)
+        if backend.is_foreign(inputs):
+            return self.call(inputs, training)
+        # Given as None it would hide what the model around it says.
+        arguments = {} if training is None else {"training": training}
+        return super().__call__(inputs, **arguments)
 
     def call(self, inputs, training=None):
+        pipeline = backend.pipeline_of(inputs)
         if training is None:
-            training = not self._is_in_model
+            training = pipeline is not None
         if not training:
             return inputs
-        return self._erase(inputs, backend.next_state(self.seed_generator))
+        if pipeline is None:
+            return self._erase(inputs, backend.next_state(self.seed_generator))
+        return self._erase(inputs, self._pipeline_state(pipeline).next())
 
     def compute_output_spec(self, inputs, training=None):
-        # A model that calls its layers without `training` is in inference.
-        self._is_in_model = True
         self._check_images(inputs)
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
@@ -244,11 +248,12 @@ class Cutout(keras.layers.Layer):
             return backend.erase(self._rule, state, images[None])[0]
         return backend.erase(self._rule, state, images)
 
-    def _state_outside(self, kind: Any) -> Any:
-        """The next state of a stream of numbers that the backend does not hold."""
-        if kind not in self._states_outside:
-            self._states_outside[kind] = kind(self.seed_generator)
-        return self._states_outside[kind].next()
+    def _pipeline_state(self, kind: Any) -> Any:
+        # Grain calls from several threads.
+        with _STATE_CREATION:
+            if kind not in self._pipeline_states:
+                self._pipeline_states[kind] = kind(self.seed_generator)
+            return self._pipeline_states[kind]
 
     def _check_images(self, images: Any) -> None:
         shape = images.shape
@@ -272,10 +277,10 @@ class Cutout(keras.layers.Layer):
         check_dtype(fill, self._rule.value_range, dtype)
 
     def _check_fit(self, height: int | None, width: int | None) -> None:
-        for name, size, extent in zip(
+        for name, length, extent in zip(
             ("height", "width"), self._rule.size, (height, width), strict=True
         ):
-            if isinstance(size, int) and extent is not None and size > extent:
+            if not length.is_share and extent is not None and length.value > extent:
                 raise ValueError(
                     f"`size` must not be larger than the images, of {name} {extent}. "
                     f"Received: size={self.size!r}"

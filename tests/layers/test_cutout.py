@@ -329,16 +329,80 @@ def test_dict_changes_images_and_nothing_else():
         assert value is elements[key]
 
 
-def test_identity_in_inference():
-    images = np.random.default_rng(0).random((4, 8, 8, 3), "float32")
-    layer = Cutout(4, seed=0)
-    np.testing.assert_array_equal(to_numpy(layer(images, training=False)), images)
-    model = keras.Sequential([keras.Input((8, 8, 3)), layer])
-    model.compile("sgd", "mse")
-    for outputs in (model.predict(images, verbose=0), model(images)):
-        np.testing.assert_array_equal(to_numpy(outputs), images)
-    assert model.evaluate(images, images, verbose=0) == 0
-    assert (to_numpy(model(images, training=True)) == 0).any()
+class Unaware(keras.layers.Layer):
+    """A layer that says nothing about training to the one inside."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+class UnawareModel(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.scale = keras.layers.Dense(1, kernel_initializer="ones")
+
+    def call(self, inputs):
+        return self.scale(self.inner(inputs))
+
+
+def functional_model(inner):
+    inputs = keras.Input((8, 8, 1))
+    scale = keras.layers.Dense(1, kernel_initializer="ones")
+    return keras.Model(inputs, scale(inner(inputs)))
+
+
+def nested_model(inner):
+    return functional_model(Unaware(inner))
+
+
+@pytest.mark.parametrize("make", [functional_model, nested_model, UnawareModel])
+def test_erases_where_dropout_drops(make):
+    images = np.ones((8, 8, 8, 1), "float32")
+    changes = []
+    for layer in (Cutout(4, border="inside"), keras.layers.Dropout(0.5)):
+        model = make(layer)
+        model.compile(keras.optimizers.SGD(0.0), "mae")
+        outputs = {
+            "predict": model.predict(images, verbose=0),
+            "call": model(images),
+            "inference": model(images, training=False),
+            "training": model(images, training=True),
+        }
+        changed = {k: bool((to_numpy(v) != images).any()) for k, v in outputs.items()}
+        changed["evaluate"] = model.evaluate(images, images, verbose=0) > 0
+        changed["fit"] = model.fit(images, images, verbose=0).history["loss"][0] > 0
+        changes.append(changed)
+    assert changes[0] == changes[1]
+    assert not any(changes[0][k] for k in ("predict", "call", "inference", "evaluate"))
+    if make is not UnawareModel:
+        # On JAX Keras tells nothing to the layers of a subclassed model.
+        assert changes[0]["fit"]
+        assert changes[0]["training"]
+
+
+def test_called_by_itself_it_erases_when_told_to():
+    images = np.ones((4, 8, 8, 1), "float32")
+    layer = Cutout(4, border="inside")
+    for _ in range(2):
+        for inputs in (images, ops.convert_to_tensor(images)):
+            for training in (None, False):
+                outputs = layer(inputs, training=training)
+                np.testing.assert_array_equal(to_numpy(outputs), images)
+            assert to_numpy(layer(inputs, training=True)).mean() == 0.75
+        # Having been in a model changes nothing.
+        keras.Sequential([keras.Input((8, 8, 1)), layer])
+
+
+def test_one_pixel_is_not_the_whole_image():
+    images = np.ones((4, 8, 8, 1), "float32")
+    for size, share in ((1, 1 / 64), (1.0, 1.0), (1, 1 / 64)):
+        outputs = to_numpy(Cutout(size, border="inside")(images, training=True))
+        assert (outputs == 0).mean() == share
 
 
 @pytest.mark.parametrize("arguments", [{"jit_compile": False}, {"jit_compile": True}])
@@ -404,14 +468,18 @@ def test_save_and_load_continue_the_stream(tmp_path):
 
 def test_numpy_arguments_are_saved_as_plain_ones():
     layer = Cutout(
-        np.int64(4),
+        np.array([4, 5]),
+        value_range=(np.float32(0), 5),
         num_holes=np.int32(2),
         probability=np.float32(0.5),
         fill=np.array([1.0, 2.0]),
     )
     config = json.loads(json.dumps(layer.get_config()))
     assert Cutout.from_config(config)._rule == layer._rule
-    assert layer._rule == Cutout(4, num_holes=2, probability=0.5, fill=(1, 2))._rule
+    plain = Cutout(
+        (4, 5), value_range=(0, 5), num_holes=2, probability=0.5, fill=(1, 2)
+    )
+    assert layer._rule == plain._rule
 
 
 @pytest.mark.parametrize(
@@ -438,7 +506,7 @@ def test_bad_size(size):
         ({"fill": (1, "a", 2)}, "`fill` must be a number"),
         (
             {"fill": 2, "value_range": (0, 1)},
-            r"`fill` must be within value_range=\(0, 1\)",
+            r"`fill` must be within value_range=\(0.0, 1.0\)",
         ),
         ({"value_range": (1, 0)}, "`value_range` must be a pair of numbers"),
         ({"value_range": 255}, "`value_range` must be a pair of numbers"),
@@ -487,7 +555,7 @@ def test_images_outside_the_value_range(value):
     layer(images, training=True)
     images[1, 2, 3] = value
     with pytest.raises(
-        ValueError, match=r"within value_range=\(0, 1\).*Received: value"
+        ValueError, match=r"within value_range=\(0.0, 1.0\).*Received: value"
     ):
         layer(images, training=True)
     layer(images, training=False)

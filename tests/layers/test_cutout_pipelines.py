@@ -132,6 +132,39 @@ def test_tf_data_bad_images(tf):
         tf.data.Dataset.from_tensors(IMAGES[..., 0, 0]).map(Cutout(2))
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="models run in tf.data on TensorFlow alone",
+)
+def test_model_in_tf_data(tf):
+    class Unaware(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.cutout = Cutout(4, border="inside")
+
+        def call(self, inputs):
+            return self.cutout(inputs)
+
+    model, dataset = Unaware(), tf.data.Dataset.from_tensors(IMAGES)
+    for training in (False, True):
+        outputs = next(iter(dataset.map(lambda x, t=training: model(x, training=t))))
+        assert (outputs.numpy() == 0).any() == training
+
+
+def test_size_is_rounded_the_same_when_the_image_is_unknown(tf):
+    def images():
+        yield np.ones((90, 90, 1), "uint8")
+
+    signature = tf.TensorSpec((None, None, 1), "uint8")
+    dataset = tf.data.Dataset.from_generator(images, output_signature=signature)
+    for share in (0.35, 0.45, 0.5):
+        erased = next(iter(dataset.map(Cutout(share, border="inside"))))
+        direct = Cutout(share, border="inside")(*images(), training=True)
+        assert (erased.numpy() == 0).sum() == (
+            keras.ops.convert_to_numpy(direct) == 0
+        ).sum()
+
+
 def test_tf_data_feeds_fit(tf):
     """The data set of TensorFlow, the training of any backend."""
     cutout = Cutout(4, border="inside")
@@ -150,6 +183,15 @@ def test_grain(grain, expected_single):
     images = [dataset[i] for i in range(24)]
     assert all(isinstance(image, np.ndarray) for image in images)
     np.testing.assert_array_equal(images, expected_single)
+
+
+def test_grain_threads_count_each_call_once(grain, expected_single):
+    for _ in range(20):
+        dataset = grain.MapDataset.source(list(IMAGES)).map(Cutout(4, seed=1))
+        images = dataset.to_iter_dataset(grain.ReadOptions(num_threads=16))
+        assert sorted(x.tobytes() for x in images) == sorted(
+            x.tobytes() for x in expected_single
+        )
 
 
 def test_grain_batches_of_dicts(grain):
