@@ -1,11 +1,11 @@
 """What the arguments of the callback may be."""
 
-import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_residual.callbacks._norm_alert import EXPLODING, VANISHING
+from keras_residual.layers._checks import is_number
 
 
 def layer_patterns(layers: Any) -> tuple[str, ...] | None:
@@ -34,7 +34,7 @@ def alert_limits(alert: Any) -> tuple[float, float] | None:
     pair = tuple(alert) if isinstance(alert, Sequence) else ()
     if (
         len(pair) != 2
-        or not all(isinstance(x, numbers.Real) for x in pair)
+        or not all(is_number(x) for x in pair)
         or not 0 <= pair[0] < pair[1]
     ):
         raise ValueError(
@@ -44,7 +44,19 @@ def alert_limits(alert: Any) -> tuple[float, float] | None:
     return pair
 
 
-def check_path(argument: str, path: Path, suffixes: tuple[str, ...]) -> None:
+def as_path(argument: str, value: Any) -> Path:
+    """Returns the path that an argument means."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise ValueError(
+            f"`{argument}` must be a path. Received: {argument}={value!r}"
+        ) from None
+
+
+def check_file(argument: str, value: Any, suffixes: tuple[str, ...]) -> Path:
+    """Returns the path of a file that can be written or read there."""
+    path = as_path(argument, value)
     received = f"Received: {argument}={str(path)!r}"
     if path.suffix not in suffixes:
         raise ValueError(
@@ -54,3 +66,4 @@ def check_path(argument: str, path: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"`{argument}` must be a file, not a folder. {received}")
     if not path.parent.is_dir():
         raise ValueError(f"`{argument}` must be in a folder that exists. {received}")
+    return path

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -11,7 +10,8 @@ import numpy as np
 from keras_residual.callbacks._gradient_probe import GradientProbe, remove_stale_probes
 from keras_residual.callbacks._norm_arguments import (
     alert_limits,
-    check_path,
+    as_path,
+    check_file,
     layer_patterns,
 )
 from keras_residual.callbacks._norm_files import (
@@ -123,12 +123,13 @@ class GradientNormCallback(keras.callbacks.Callback):
         self.every = check_positive_integer("every", every)
         check_choice("by", by, ("variable", "layer", "block"))
         if filepath is not None:
-            check_path("filepath", Path(filepath), (".csv",))
+            check_file("filepath", filepath, (".csv",))
         if not isinstance(ratios, bool):
             raise ValueError(
                 f"`ratios` must be True or False. Received: ratios={ratios!r}"
             )
         if tensorboard_dir is not None:
+            as_path("tensorboard_dir", tensorboard_dir)
             check_tensorboard()
         self._settings = Settings(self.every, layer_patterns(layers), ratios)
         self.by = by
@@ -183,19 +184,19 @@ class GradientNormCallback(keras.callbacks.Callback):
         Args:
             path: Where to; a file that exists is replaced in one move.
         """
-        path = Path(path)
-        check_path("path", path, (".csv", ".npz"))
+        path = check_file("path", path, (".csv", ".npz"))
         write_file(path, self.names, self._rows())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "GradientNormCallback":
-        """Returns a callback that holds the record of a file.
+        """Returns a callback that holds the record of a file, to be read.
+
+        The file does not say how it was made: to go on recording use a new callback.
 
         Args:
             path: A `.csv` or `.npz` file that `save` or `filepath` wrote.
         """
-        path = Path(path)
-        check_path("path", path, (".csv", ".npz"))
+        path = check_file("path", path, (".csv", ".npz"))
         names, rows = read_file(path)
         callback = cls(ratios=rows.ratios is not None)
         callback._output.restore(names, rows)

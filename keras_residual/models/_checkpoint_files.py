@@ -203,6 +203,9 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
         for path, dataset in datasets.items():
             if dataset.external or dataset.is_virtual:
                 raise _NotWeights(f"its tensor {path!r} points to another file")
+            # Records of variable length may point to one place a thousand times.
+            if dataset.dtype.hasobject:
+                raise _NotWeights(f"its tensor {path!r} holds other data than numbers")
         # Chunks that were never written take no room on disk, but do in memory.
         if sum(dataset.nbytes for dataset in datasets.values()) > 2 * size:
             raise _NotWeights(_TOO_LITTLE)
@@ -230,7 +233,8 @@ def _legacy_name(path: str) -> str:
 
 def _name(nodes: dict, path: str) -> str:
     """`layers/conv2d_1/vars/0` is `conv1_conv/kernel`: groups carry layer names."""
-    *groups, marker, index = path.split("/")
+    above, _, index = path.rpartition("/")
+    *groups, marker = above.split("/")
     ends = range(1, len(groups) + 1)
     states = [nodes.get("/".join([*groups[:end], "vars"])) for end in ends]
     names = [str(state.attrs.get("name", "")) for state in states if state is not None]

@@ -53,10 +53,18 @@ def functional(model):
         if not model.built:
             return None
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not hasattr(model, "operations"):  # a subclass with a `call` of its own
+    if not hasattr(model, "operations") or _has_own_call(model):
         return None
     # Neither the class of the model nor its compilation matters here.
     return keras.Model(model.input, model.output, name=model.name)
+
+
+def _has_own_call(model):
+    """Whether a class outside Keras decides what the model computes."""
+    return any(
+        "call" in vars(cls) and cls.__module__.split(".")[0] != "keras"
+        for cls in type(model).__mro__
+    )
 
 
 def _tensors(arguments):

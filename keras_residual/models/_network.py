@@ -32,6 +32,17 @@ class Network:
         function = "ResNet" if self.residual else "PlainNet"
         return f"{function}({self.depth}, variant={self.variant!r})"
 
+    @property
+    def has_more_projections(self) -> bool:
+        """Whether a shortcut is projected where torchvision's is the identity."""
+        bottleneck = any("/conv3/" in key for key in self.variables)
+        for key in self.variables:
+            if key.endswith("/projection/kernel") and self.variant == "torchvision":
+                stage, block = key.split("/")[0].split("_")
+                if block != "block1" or (stage == "stage1" and not bottleneck):
+                    return True
+        return False
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {key: tuple(variable.shape) for key, variable in self.variables.items()}
 
@@ -62,8 +73,9 @@ def read_network(model: keras.Model) -> Network:
         or own != {id(variable) for variable in model.weights}
     ):
         raise ValueError(
-            "`model` must be what ResNet or PlainNet returns, before layers are added "
-            f"to it. Received: model={model!r}"
+            "`model` must be what ResNet or PlainNet returns, not a model around it "
+            "(`model.get_layer(name)` is the network inside). "
+            f"Received: model={model!r}"
         )
     stem = layers["stem_conv"]
     per_block = 3 if blocks[0].block_type == "bottleneck" else 2

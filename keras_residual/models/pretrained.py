@@ -30,7 +30,9 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
       timm does it: summed for one channel, otherwise repeated and scaled by
       `3 / channels`.
 
-    PyTorch's counters `num_batches_tracked` have no counterpart and are left out.
+    PyTorch's counters `num_batches_tracked` have no counterpart and are left out. This
+    library's own files are compared by names and shapes, which do not tell every
+    variant from every other: load them into the network that was saved.
 
     | file | from | fits |
     |---|---|---|
@@ -99,6 +101,8 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
 def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes the weights as a PyTorch state_dict, which torchvision loads strictly.
 
+    Without the classifier (`include_top=False`) its two tensors are missing there.
+
     The names and layouts are those of torchvision, and for `variant="cifar"` those of
     akamaster/pytorch_resnet_cifar10. `num_batches_tracked` is zero; PyTorch uses it
     only for batch normalization without a momentum. The numbers are float32, so that
@@ -134,12 +138,18 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     network = read_network(model)
     layouts = {layout.variant: layout for layout in (TORCHVISION, CIFAR)}
     layout = layouts.get(network.variant)
-    if layout is None or not network.residual or not network.use_batch_norm:
+    if (
+        layout is None
+        or not network.residual
+        or not network.use_batch_norm
+        or network.has_more_projections
+    ):
         raise ValueError(
             "`model` must be a ResNet with batch normalization whose outputs are those "
             "of variant='torchvision' or 'cifar'. "
             f"Received: the model {network.name!r}, which computes what {network} does"
             + ("" if network.use_batch_norm else ", without batch normalization")
+            + (", with more projections" if network.has_more_projections else "")
         )
     safetensors = import_safetensors(target)
     tensors = {}

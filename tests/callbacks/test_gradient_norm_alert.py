@@ -188,7 +188,17 @@ def test_a_missing_gradient_is_no_alert():
 
 
 @pytest.mark.parametrize(
-    "alert", ["yes", 1.0, (1.0,), (2.0, 1.0), (-1.0, 1.0), (None, 1.0), (np.nan, 1.0)]
+    "alert",
+    [
+        "yes",
+        1.0,
+        (1.0,),
+        (2.0, 1.0),
+        (-1.0, 1.0),
+        (None, 1.0),
+        (np.nan, 1.0),
+        (True, 5),
+    ],
 )
 def test_bad_alert(alert):
     with pytest.raises(ValueError, match="`alert` must be None, True or two norms"):

@@ -145,6 +145,12 @@ def test_bad_filepath(tmp_path, name, problem):
         GradientNormCallback(filepath=tmp_path / name)
 
 
+@pytest.mark.parametrize("argument", ["filepath", "tensorboard_dir"])
+def test_what_is_no_path(argument):
+    with pytest.raises(ValueError, match=f"`{argument}` must be a path. Received: "):
+        GradientNormCallback(**{argument: 3})
+
+
 def test_bad_path(tmp_path):
     callback = GradientNormCallback()
     with pytest.raises(ValueError, match="`path` must end in"):

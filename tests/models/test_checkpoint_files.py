@@ -212,6 +212,17 @@ def test_hdf5_leads_to_no_other_file(refused, tmp_path, good):
     refused(tmp_path / "link.h5", "it holds no tensors")
 
 
+def test_hdf5_holds_numbers_only(refused, tmp_path):
+    with h5py.File(tmp_path / "records.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv1_bn"]
+        kind = h5py.vlen_dtype(np.dtype("float32"))
+        file.create_dataset("conv1_bn/gamma:0", (4,), kind)
+    refused(tmp_path / "records.h5", "holds other data than numbers")
+    with h5py.File(tmp_path / "root.weights.h5", "w") as file:
+        file["alone"] = np.zeros(3, "float32")
+    refused(tmp_path / "root.weights.h5", "'alone' belongs to no named layer")
+
+
 def test_files_without_layer_names_are_refused(good, refused, tmp_path):
     (tmp_path / "old.weights.h5").write_bytes((good / "good.weights.h5").read_bytes())
     with h5py.File(tmp_path / "old.weights.h5", "a") as file:

@@ -328,10 +328,23 @@ class Subclass(keras.Model):
         return inputs
 
 
+class Doubled(keras.Model):
+    """A functional model whose outputs are not those of its layers."""
+
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs, training=training)
+
+
+def doubled():
+    inputs = keras.Input((4, 4, 3))
+    outputs = layers.BatchNormalization()(layers.Conv2D(2, 3)(inputs))
+    return Doubled(inputs, outputs)
+
+
 @pytest.mark.parametrize(
     "model",
-    [None, "model.keras", layers.Dense(1), Subclass(), keras.Sequential()],
-    ids=["None", "path", "layer", "subclass", "not built"],
+    [None, "model.keras", layers.Dense(1), Subclass(), keras.Sequential(), doubled()],
+    ids=["None", "path", "layer", "subclass", "not built", "own call"],
 )
 def test_not_a_model(model):
     message = r"`model` must be a functional or sequential .* Received: model="

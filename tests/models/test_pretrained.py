@@ -273,7 +273,7 @@ def test_only_networks_of_this_library(model):
 def test_models_with_more_layers_are_refused():
     network = small()
     model = keras.Sequential([network, keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match="before layers are added"):
+    with pytest.raises(ValueError, match="not a model around it"):
         load_pretrained(model, "weights.safetensors")
 
 
@@ -351,6 +351,11 @@ def test_export_replaces_a_file_only_by_a_whole_one(tmp_path, monkeypatch):
         (small, "a.pth", r"`path` must end in '.safetensors'. Received: path='a.pth'"),
         (lambda: PlainNet(8, 4, variant="cifar"), "a.safetensors", "must be a ResNet"),
         (lambda: small(use_batch_norm=False), "a.safetensors", "without batch norm"),
+        (
+            lambda: ResNet(18, input_shape=(32, 32, 3), shortcut="projection"),
+            "a.safetensors",
+            "with more projections",
+        ),
     ],
 )
 def test_what_cannot_be_exported(model, path, words):
