@@ -31,6 +31,7 @@ from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_residual.models.plain_net import PlainNet as PlainNet
 from keras_residual.models.resnet import ResNet as ResNet
+from keras_residual.models.transfer_model import TransferModel as TransferModel
 
 __version__ = "0.1.0"
 
@@ -42,4 +43,5 @@ __all__ = [
     "ResNet",
     "ResidualBlock",
     "StochasticDepth",
+    "TransferModel",
 ]
