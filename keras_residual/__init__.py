@@ -41,6 +41,7 @@ from keras_residual.models.preprocessing_for import (
 from keras_residual.models.pretrained import export_torch as export_torch
 from keras_residual.models.pretrained import load_pretrained as load_pretrained
 from keras_residual.models.resnet import ResNet as ResNet
+from keras_residual.models.transfer_model import TransferModel as TransferModel
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "ResNet",
     "ResidualBlock",
     "StochasticDepth",
+    "TransferModel",
     "describe",
     "export_torch",
     "fold_batch_norm",

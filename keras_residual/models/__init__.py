@@ -1,4 +1,4 @@
-"""Residual networks and their plain twins, and weights for them."""
+"""Residual networks, their plain twins, weights for them, and transfer learning."""
 
 from keras_residual.models.describe import describe as describe
 from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
@@ -9,10 +9,12 @@ from keras_residual.models.preprocessing_for import (
 from keras_residual.models.pretrained import export_torch as export_torch
 from keras_residual.models.pretrained import load_pretrained as load_pretrained
 from keras_residual.models.resnet import ResNet as ResNet
+from keras_residual.models.transfer_model import TransferModel as TransferModel
 
 __all__ = [
     "PlainNet",
     "ResNet",
+    "TransferModel",
     "describe",
     "export_torch",
     "fold_batch_norm",

@@ -178,13 +178,13 @@ def test_no_classifier_in_the_file_or_in_the_model(state, tmp_path, values):
         np.testing.assert_array_equal(old, new)
 
 
-def test_one_channel_sees_grey_as_three_saw_it(state, tmp_path, images):
+def test_one_channel_sees_grey_as_three_saw_it(state, tmp_path, draw_images):
     numpy_files.save_file(state, tmp_path / "rgb.safetensors")
     rgb = small(shortcut="projection", weights=tmp_path / "rgb.safetensors")
     grey = small(shortcut="projection", input_shape=(32, 32, 1))
     notes = load_pretrained(grey, tmp_path / "rgb.safetensors")
     assert notes == ["the first kernel's three input channels are summed into one"]
-    batch = images(32, 32, 1)
+    batch = draw_images(32, 32, 1)
     np.testing.assert_allclose(
         grey.predict(batch, verbose=0),
         rgb.predict(batch.repeat(3, axis=-1), verbose=0),
@@ -291,7 +291,7 @@ def test_own_files_of_plain_networks(tmp_path, values):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_export_loads_strictly_into_torchvision(
-    depth, torchvision, torch_resnet, forward, images, values, tmp_path
+    depth, torchvision, torch_resnet, forward, draw_images, values, tmp_path
 ):
     model = ResNet(depth, 5, input_shape=(65, 65, 3))
     export_torch(model, tmp_path / "weights.safetensors")
@@ -300,7 +300,7 @@ def test_export_loads_strictly_into_torchvision(
     state = load_file(tmp_path / "weights.safetensors")
     assert set(state) == set(network.state_dict())
     network.load_state_dict(state, strict=True)
-    batch = images(65, 65)
+    batch = draw_images(65, 65)
     np.testing.assert_allclose(
         forward(network, batch), model.predict(batch, verbose=0), rtol=1e-4, atol=1e-4
     )

@@ -26,20 +26,20 @@ def outputs(model, batch):
     ],
 )
 def test_outputs_are_those_of_torchvision(
-    depth, sizes, torch, torch_resnet, forward, images, tmp_path
+    depth, sizes, torch, torch_resnet, forward, draw_images, tmp_path
 ):
     reference = torch_resnet(depth)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     model = ResNet(depth, input_shape=(None, None, 3))
     assert load_pretrained(model, tmp_path / "weights.pth") == []
     for height, width in sizes:
-        batch = images(height, width)
+        batch = draw_images(height, width)
         expected = forward(reference, batch)
         assert expected.std() > 0.05  # outputs that depend on the images
         np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
 
 
-def test_features_are_those_of_torchvision(torch, torch_resnet, images, tmp_path):
+def test_features_are_those_of_torchvision(torch, torch_resnet, draw_images, tmp_path):
     reference = torch_resnet(18)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     model = ResNet(
@@ -49,7 +49,7 @@ def test_features_are_those_of_torchvision(torch, torch_resnet, images, tmp_path
         data_format="channels_first",
         weights=tmp_path / "weights.pth",
     )
-    batch = images(70, 50).transpose(0, 3, 1, 2)
+    batch = draw_images(70, 50).transpose(0, 3, 1, 2)
     with torch.no_grad():
         trunk = torch.nn.Sequential(*list(reference.children())[:-2])
         expected = trunk(torch.from_numpy(batch)).numpy()
@@ -58,7 +58,7 @@ def test_features_are_those_of_torchvision(torch, torch_resnet, images, tmp_path
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_a_training_step_moves_the_statistics_as_in_torchvision(
-    depth, torch, torch_resnet, images, tmp_path
+    depth, torch, torch_resnet, draw_images, tmp_path
 ):
     reference = torch_resnet(depth)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
@@ -74,7 +74,7 @@ def test_a_training_step_moves_the_statistics_as_in_torchvision(
                     {name: inputs[0].numel() // inputs[0].shape[1]}
                 )
             )
-    batch = images(65, 65)
+    batch = draw_images(65, 65)
     reference.train()
     with torch.no_grad():
         expected = reference(torch.from_numpy(batch.transpose(0, 3, 1, 2))).numpy()
@@ -99,7 +99,9 @@ def test_a_training_step_moves_the_statistics_as_in_torchvision(
 
 
 @pytest.mark.parametrize("file", ["model.weights.h5", "legacy.h5"])
-def test_outputs_are_those_of_keras_applications_50(file, randomize, images, tmp_path):
+def test_outputs_are_those_of_keras_applications_50(
+    file, randomize, draw_images, tmp_path
+):
     reference = keras.applications.ResNet50(weights=None, input_shape=(64, 96, 3))
     randomize(reference)
     if file == "model.weights.h5":
@@ -109,14 +111,16 @@ def test_outputs_are_those_of_keras_applications_50(file, randomize, images, tmp
             write_legacy(reference, content)
     model = ResNet(50, variant="keras", input_shape=(64, 96, 3))
     assert load_pretrained(model, tmp_path / file) == []
-    batch = 10 * images(64, 96)
+    batch = 10 * draw_images(64, 96)
     expected = outputs(reference, batch)
     assert expected.std() > 1e-4
     np.testing.assert_allclose(outputs(model, batch), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("depth", [101, 152])
-def test_outputs_are_those_of_keras_applications(depth, randomize, images, tmp_path):
+def test_outputs_are_those_of_keras_applications(
+    depth, randomize, draw_images, tmp_path
+):
     reference = getattr(keras.applications, f"ResNet{depth}")(
         weights=None,
         classes=10,
@@ -133,7 +137,7 @@ def test_outputs_are_those_of_keras_applications(depth, randomize, images, tmp_p
         classifier_activation="linear",
         weights=tmp_path / "reference.weights.h5",
     )
-    batch = images(65, 65)
+    batch = draw_images(65, 65)
     expected = outputs(reference, batch)
     assert expected.std() > 0.05
     np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)

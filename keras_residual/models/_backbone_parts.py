@@ -1,0 +1,188 @@
+"""The layers of a network in units that one freezes: layers, blocks and stages."""
+
+import dataclasses
+import math
+import re
+
+import keras
+
+UNITS = ("layer", "conv", "block", "stage")
+
+# A layer's name up to its block, as keras.applications, KerasHub and this library
+# write it: conv5_block3_1_conv, block_16_project, block7a_dwconv, expanded_conv_3_add,
+# convnext_tiny_stage_3_block_2_gelu, stage4_block2.
+_BLOCK = re.compile(r"block_?\d+[a-z]?(?![a-z])|expanded_conv(_\d+)?(?=_)")
+# The stage in the name of a block, where the name has one.
+_STAGE = re.compile(r"(.*(?:stage_?|conv)\d+)_block_?\d+|(block\d+)[a-z]")
+
+
+@dataclasses.dataclass
+class Block:
+    """Consecutive layers under one name."""
+
+    name: str
+    stage: str
+    layers: list
+
+
+def leaves(network) -> list[keras.layers.Layer]:
+    """The layers that do the work, in the order of the forward pass.
+
+    A layer made of layers, such as a residual block, counts as these, unless it has
+    weights of its own.
+    """
+    found: list[keras.layers.Layer] = []
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            _add_leaves(layer, found)
+    return found
+
+
+def blocks(network) -> list[Block]:
+    """The network's blocks by the names of its layers, the stem first.
+
+    Layers without a block's name belong to the block before them: what follows the
+    last block is unfrozen together with it.
+    """
+    parts: list[Block] = [Block("stem", "stem", [])]
+    by_name = {"stem": parts[0]}
+    current = parts[0]
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        match = _BLOCK.search(layer.name)
+        if match:
+            name = layer.name[: match.end()]
+            if name not in by_name:
+                by_name[name] = Block(name, "", [])
+                parts.append(by_name[name])
+            current = by_name[name]
+        _add_leaves(layer, current.layers)
+    _name_stages(parts[1:])
+    return [part for part in parts if part.layers]
+
+
+def tail(
+    network, count: int | str, unit: str, names=("unfreeze", "unfreeze_unit")
+) -> list[keras.layers.Layer]:
+    """The last `count` units of a network, as layers.
+
+    The names are those of the arguments, for messages.
+    """
+    layers = leaves(network)
+    if isinstance(count, str):  # "all"
+        return layers
+    starts = [
+        index
+        for index, layer in enumerate(layers)
+        if unit == "layer" or (unit == "conv" and _is_convolution(layer))
+    ]
+    labels: list = []
+    if unit in ("block", "stage"):
+        groups = blocks(network)
+        if len(groups) == 1:
+            raise ValueError(
+                f"`{names[1]}` must be 'layer' or 'conv' for this backbone: the names "
+                f"of {network.name}'s layers tell no blocks. "
+                f"Received: {names[1]}={unit!r}"
+            )
+        labels = [
+            getattr(block, "name" if unit == "block" else "stage") for block in groups
+        ]
+        starts = list(dict.fromkeys(labels))
+    if count > len(starts):
+        raise ValueError(
+            f"`{names[0]}` must be at most {len(starts)}, the number of units of "
+            f"{network.name} with {names[1]}={unit!r}. Received: {names[0]}={count!r}"
+        )
+    if not labels:
+        return layers[starts[-count] :]
+    last = starts[-count:]
+    return [
+        layer
+        for block, label in zip(groups, labels, strict=True)
+        if label in last
+        for layer in block.layers
+    ]
+
+
+def row(block: Block) -> dict:
+    """How much of a block trains."""
+    training = [layer for layer in block.layers if layer.trainable]
+    return {
+        "block": block.name,
+        "stage": block.stage,
+        "layers": len(block.layers),
+        "trainable_layers": len(training),
+        "parameters": _size(w for layer in block.layers for w in layer.weights),
+        "trainable_parameters": _size(
+            w for layer in training for w in layer.trainable_weights
+        ),
+    }
+
+
+def batch_norms(network) -> list[keras.layers.Layer]:
+    """The batch normalizations of a network."""
+    return [
+        layer
+        for layer in leaves(network)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+
+
+def _size(weights):
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _is_convolution(layer):
+    return isinstance(
+        layer,
+        (
+            keras.layers.Conv2D,
+            keras.layers.DepthwiseConv2D,
+            keras.layers.SeparableConv2D,
+        ),
+    )
+
+
+def _add_leaves(layer, found):
+    children = _children(layer)
+    weights = {id(weight) for child in children for weight in child.weights}
+    if children and all(id(weight) in weights for weight in layer.weights):
+        for child in children:
+            _add_leaves(child, found)
+    elif all(layer is not other for other in found):
+        found.append(layer)
+
+
+def _children(layer):
+    if isinstance(layer, keras.Model):
+        return [
+            child
+            for child in layer.layers
+            if not isinstance(child, keras.layers.InputLayer)
+        ]
+    children: dict[int, keras.layers.Layer] = {}
+    for value in vars(layer).values():
+        items = value.values() if isinstance(value, dict) else value
+        for item in items if isinstance(value, (dict, list, tuple)) else [value]:
+            if isinstance(item, keras.layers.Layer) and item is not layer:
+                children[id(item)] = item
+    return list(children.values())
+
+
+def _name_stages(parts):
+    stage = None
+    for part in parts:
+        match = _STAGE.fullmatch(part.name)
+        if match:
+            stage = match[1] or match[2]
+        elif stage is None or any(_shrinks(layer) for layer in part.layers):
+            # No stage in the name: one begins wherever the image becomes smaller.
+            stage = part.name
+        part.stage = stage
+
+
+def _shrinks(layer):
+    strides = getattr(layer, "strides", 1)
+    return max(strides if isinstance(strides, (tuple, list)) else (strides,)) > 1

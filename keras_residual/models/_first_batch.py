@@ -1,0 +1,106 @@
+"""What can be seen in the first batch: images of another range, impossible labels."""
+
+import types
+
+import keras
+import numpy as np
+
+# Images of 0 to 1, with what resizing and augmentation may add.
+_UNIT = 1.01
+
+
+def first_batch(x, y):
+    """Images and labels of the first batch, and the data to go on with.
+
+    Data that can be read only once is put together again.
+    """
+    if x is None or isinstance(x, (dict, list, tuple)):
+        # Keras takes these as several inputs, and says itself what is wrong with them.
+        return None, None, x
+    if hasattr(x, "shape"):
+        return _array(x[:32]), None if y is None else _array(y), x
+    if isinstance(x, types.GeneratorType):
+        batch = next(x, None)
+        if batch is not None:
+            x = _chain(batch, x)
+    elif isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+    else:
+        batch = next(iter(x), None)
+    if not isinstance(batch, (list, tuple)):
+        batch = (batch,)
+    images = batch[0]
+    if images is None or isinstance(images, dict):
+        return None, None, x
+    labels = batch[1] if len(batch) > 1 else None
+    return _array(images), None if labels is None else _array(labels), x
+
+
+def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
+    """Raises if these cannot be the images that the model was made for."""
+    if images.ndim != 4 or any(
+        expected not in (None, size)
+        for expected, size in zip(input_shape, images.shape[1:], strict=True)
+    ):
+        raise ValueError(
+            f"`x` must hold images of shape {('batch', *input_shape)}. "
+            f"Received: a batch of shape {images.shape}"
+        )
+    if value_range is None or not images.size:
+        return
+    low, high = float(images.min()), float(images.max())
+    if value_range == (0, 255) and 0 <= low < high <= _UNIT:
+        likely = "0 to 1"
+        advice = "multiply them by 255 or make the model with value_range=(0, 1)"
+    elif value_range == (0, 1) and low >= 0 and high > 2:
+        likely = "0 to 255"
+        advice = "divide them by 255 or make the model with value_range=(0, 255)"
+    elif (
+        # Resizing may go a little beyond the range.
+        low < -0.1 * value_range[1]
+        or high > 1.1 * value_range[1]
+        or (low < 0 and high < 0.05 * value_range[1])
+    ):
+        likely = f"{low:.4g} to {high:.4g}"
+        advice = (
+            "the model preprocesses them itself, so that they must come as they are "
+            "(value_range=None turns this check off)"
+        )
+    else:
+        return
+    raise ValueError(
+        f"`x` must hold images in the range {value_range[0]} to {value_range[1]}, and "
+        f"these look like {likely}: {advice}. "
+        f"Received: a first batch from {low:.4g} to {high:.4g}"
+    )
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Raises if a label is none of the classes."""
+    if labels.ndim == 2 and labels.shape[1] == num_classes:
+        return
+    if labels.ndim == 1 or labels.shape[1:] == (1,):
+        if not labels.size:
+            return
+        low, high = labels.min(), labels.max()
+        if low >= 0 and high < num_classes:
+            return
+        received = f"labels from {low} to {high}"
+    else:
+        received = f"labels of shape {labels.shape}"
+    raise ValueError(
+        f"`y` must hold class numbers from 0 to {num_classes - 1}, or one-hot rows of "
+        f"{num_classes}, for num_classes={num_classes}. Received: {received}"
+    )
+
+
+def _array(values):
+    if keras.ops.is_tensor(values):
+        return keras.ops.convert_to_numpy(values)
+    return np.asarray(values)
+
+
+def _chain(first, rest):
+    # Keras takes generators, but no other iterators.
+    yield first
+    yield from rest

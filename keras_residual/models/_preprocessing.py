@@ -1,0 +1,61 @@
+"""What the weights of keras.applications expect of the images, as a layer."""
+
+import types
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_residual.layers.image_preprocessing import ImagePreprocessing
+
+# The modes of keras.applications' preprocess_input.
+_MODES: dict[str, dict[str, Any]] = {
+    "raw": {},
+    "tf": {"value_range": (-1, 1)},
+    "torch": {
+        "value_range": (0, 1),
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    },
+    "caffe": {"channel_order": "bgr", "mean": (103.939, 116.779, 123.68)},
+}
+MODES = tuple(_MODES)
+
+
+def application_mode(name: str) -> str:
+    """The mode of a keras.applications network, found by trying its function."""
+    pixel = np.array([[[[10.0, 60.0, 210.0]]]], "float32")
+    expected = _preprocess_input(name)(pixel.copy(), data_format="channels_last")
+    for mode in MODES:
+        found = ImagePreprocessing(**_MODES[mode], data_format="channels_last")(pixel)
+        if np.allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-3):
+            return mode
+    raise ValueError(
+        f"`preprocessing` must be one of {', '.join(map(repr, MODES))} or None: how "
+        f"{name} wants its images is not known. Received: preprocessing='auto'"
+    )
+
+
+def preprocess(images, mode, value_range, data_format):
+    """Brings images of `value_range` into what a network of this mode expects."""
+    if mode is None:
+        return images
+    if value_range == (0, 1):
+        images = keras.layers.Rescaling(255.0, name="to_255")(images)
+    return ImagePreprocessing(
+        **_MODES[mode], data_format=data_format, name="preprocessing"
+    )(images)
+
+
+def _preprocess_input(name):
+    modules = {
+        key.replace("_", ""): module
+        for key, module in vars(keras.applications).items()
+        if isinstance(module, types.ModuleType) and key != "imagenet_utils"
+    }
+    for module in modules.values():
+        if hasattr(module, name):
+            return module.preprocess_input
+    # keras.applications.mobilenet_v3 shows its function and not its networks.
+    key = max((key for key in modules if name.lower().startswith(key)), key=len)
+    return modules[key].preprocess_input

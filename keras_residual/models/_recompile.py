@@ -1,0 +1,31 @@
+"""Compiling again after a change of what trains, with everything as it was."""
+
+import keras
+
+
+def recompile(model, arguments: dict) -> None:
+    """Compiles with the given arguments and a copy of the model's optimizer.
+
+    An optimizer is bound to the variables that it was built for. The copy has the
+    settings, the step count and the state of every variable that both train.
+    """
+    old = model.optimizer
+    new = type(old).from_config(old.get_config())
+    model.compile(**{**arguments, "optimizer": new})
+    if not old.built:
+        return
+    # `compile` may have wrapped it for the scaling of the loss.
+    new = model.optimizer
+    new.build(model.trainable_variables)
+    state = _by_path(old)
+    for path, variable in _by_path(new).items():
+        if path in state and state[path].shape == variable.shape:
+            variable.assign(keras.ops.copy(state[path].value))
+
+
+def _by_path(optimizer):
+    found: dict = {}
+    for variable in optimizer.variables:
+        found[variable.path] = None if variable.path in found else variable
+    # Two variables of one path cannot be told apart: their state starts anew.
+    return {path: variable for path, variable in found.items() if variable is not None}

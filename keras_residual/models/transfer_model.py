@@ -1,0 +1,313 @@
+"""Transfer learning: a pretrained backbone, its preprocessing and a new head."""
+
+import inspect
+import os
+import types
+
+import keras
+import numpy as np
+
+from keras_residual.models import _backbone_parts as parts
+from keras_residual.models import _backbones
+from keras_residual.models import _transfer_arguments as arguments
+from keras_residual.models._backbone_layer import Backbone, moved_statistics
+from keras_residual.models._first_batch import check_images, check_labels, first_batch
+from keras_residual.models._preprocessing import preprocess
+from keras_residual.models._recompile import recompile
+from keras_residual.models._transfer_head import make_head, make_pooling
+
+
+@keras.saving.register_keras_serializable("keras_residual")
+class TransferModel(keras.Model):
+    """A classifier on top of a pretrained network.
+
+    Images go through the preprocessing that the network's weights were trained with,
+    the network (the backbone), pooling, and a new head: Dense and ReLU, dropout, Dense
+    and softmax. All of it is one model, saved in one file.
+
+    | `mode` | trains |
+    |---|---|
+    | `"feature_extraction"` | the head; nothing of the backbone |
+    | `"fine_tuning"` | the head and the last `unfreeze` units of the backbone |
+    | `"scratch"` | everything, from new weights |
+
+    In the first two modes the backbone runs in inference mode also while it trains: the
+    moving statistics of its batch normalizations stay as they are, and dropout inside
+    it is off. The scales and offsets (gamma, beta) of the batch normalizations among
+    the unfrozen layers do train. `check_batch_norm` shows it.
+
+    `fit`, `evaluate` and `predict` look at the first batch (reading it once more) and
+    refuse images that are in another range than `value_range`, have another shape, or
+    labels outside the classes.
+
+    Args:
+        backbone: Name of a keras.applications network, `"resnet18"` (34, 50, 101, 152,
+            200) for this library's [`ResNet`][keras_residual.ResNet], a `keras.Model`
+            without top, or the path of a `.keras` file with one. A `keras.Model` is not
+            copied: freezing freezes its layers.
+        num_classes: Integer of at least 2. Number of classes.
+        mode: `"feature_extraction"`, `"fine_tuning"` or `"scratch"`.
+        weights: `"imagenet"` (downloaded), the path of a weights file of the network,
+            with or without its top, or None; for `"resnet18"` and so on also the other
+            names that [`load_pretrained`][keras_residual.load_pretrained] takes.
+            `"auto"` is `"imagenet"` for a name, and None for a model, which has its own
+            weights, and for `mode="scratch"`.
+        unfreeze: Positive integer or `"all"`. With `mode="fine_tuning"`, how many units
+            at the end of the backbone train.
+        unfreeze_unit: `"layer"` (as in `backbone.layers`; a layer made of layers counts
+            as these), `"conv"` (a convolution and all that follows it), `"block"` or
+            `"stage"`, both by the names of the layers.
+        hidden_units: Positive integer, width of the head's hidden layer, or None for no
+            hidden layer.
+        dropout: Float in `[0, 1)`. Dropout rate before the last layer.
+        pooling: `"avg"`, `"max"` or None, which flattens the feature map.
+        preprocessing: How keras.applications prepares images of 0 to 255 for these
+            weights: `"tf"` (-1 to 1), `"torch"` (0 to 1, then ImageNet's mean and
+            standard deviation), `"caffe"` (BGR, less the mean) or `"raw"` (0 to 255).
+            `"auto"` is the right one for a network given by name. None: the backbone
+            gets the images as they are.
+        value_range: `(0, 255)` or `(0, 1)`, the range of the images that the model is
+            given; None does not check it.
+        input_shape: Shape of one image; height and width may be None. None: images of
+            any size with three channels.
+        train_batch_norm: Whether the backbone runs in training mode in `fit`, so that
+            the statistics of unfrozen batch normalizations follow the new images.
+            `mode="scratch"` always does.
+        name: Name of the model.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` if
+        `keras.config.image_data_format()` is `"channels_first"`. Any number type.
+
+    Output shape:
+        `(batch, num_classes)`: probabilities, in float32 also under mixed precision.
+
+    Raises:
+        ValueError: If an argument is outside its range or contradicts another; before
+            anything is downloaded, where it does not need the network itself.
+        ConnectionError: If the weights must be downloaded and cannot be.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual import ResNet, TransferModel
+
+        # Stands for a network that was trained before.
+        backbone = ResNet(8, variant="cifar", include_top=False)
+        model = TransferModel(backbone, num_classes=2, preprocessing="torch")
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3))
+        model.fit(images, np.arange(16) % 2, verbose=0)
+        model.unfreeze(1, "block")  # fine-tune the last block, no compile needed
+        model.fit(images, np.arange(16) % 2, verbose=0)
+        model.save("model.keras")
+        ```
+
+    Reference:
+        Yosinski et al., "How transferable are features in deep neural networks?",
+        NeurIPS 2014. <https://arxiv.org/abs/1411.1792>
+    """
+
+    def __init__(
+        self,
+        backbone: str | os.PathLike | keras.Model,
+        num_classes: int,
+        *,
+        mode: str = "feature_extraction",
+        weights: str | os.PathLike | None = "auto",
+        unfreeze: int | str = 20,
+        unfreeze_unit: str = "layer",
+        hidden_units: int | None = 128,
+        dropout: float = 0.0,
+        pooling: str | None = "avg",
+        preprocessing: str | None = "auto",
+        value_range: tuple | None = (0, 255),
+        input_shape: tuple | None = None,
+        train_batch_norm: bool = False,
+        name: str | None = None,
+    ):
+        arguments.check_head(num_classes, hidden_units, dropout, pooling)
+        arguments.check_mode(mode, unfreeze, unfreeze_unit, train_batch_norm)
+        arguments.check_backbone(backbone)
+        preprocessing = _backbones.resolve_preprocessing(backbone, preprocessing)
+        value_range = arguments.check_range(value_range, preprocessing)
+        weights = _backbones.check_weights(backbone, weights, mode)
+        input_shape = arguments.check_input_shape(
+            input_shape, backbone, weights, preprocessing
+        )
+        scratch = mode == "scratch"
+        network = _backbones.make_backbone(backbone, weights, input_shape, scratch)
+        data_format = keras.config.image_data_format()
+        images = keras.Input(input_shape or network.input_shape[1:], name="images")
+        x = preprocess(images, preprocessing, value_range, data_format)
+        x = Backbone(network, scratch or train_batch_norm, name="backbone")(x)
+        x = make_pooling(pooling, x.shape, data_format)(x)
+        head = make_head(x.shape[-1], hidden_units, dropout, num_classes)
+        super().__init__(images, head(x), name=name or f"transfer_{network.name}")
+        self.num_classes = num_classes
+        self.mode = mode
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.pooling = pooling
+        self.preprocessing = preprocessing
+        self.value_range = value_range
+        self.train_batch_norm = train_batch_norm
+        # In a namespace, where Keras does not look for metrics to track.
+        self._compiled_with = types.SimpleNamespace(arguments=None)
+        if mode == "scratch":
+            self._train_only(parts.leaves(network))
+        elif mode == "fine_tuning":
+            self._train_only(parts.tail(network, unfreeze, unfreeze_unit))
+        else:
+            self._train_only([])
+
+    @property
+    def backbone(self):
+        """The network that the features come from, a `keras.Model`."""
+        return self.get_layer("backbone").network
+
+    @property
+    def head(self):
+        """The layers from pooled features to probabilities, a `keras.Model`."""
+        return self.get_layer("head")
+
+    def unfreeze(self, count: int | str = 20, unit: str = "layer") -> None:
+        """Trains the last units of the backbone, and freezes the rest of it.
+
+        A compiled model is compiled again, with the same loss, metrics and settings.
+        The optimizer keeps its step count and its state for what goes on training.
+
+        Args:
+            count: Positive integer or `"all"`. How many units train.
+            unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
+
+        Raises:
+            ValueError: If the backbone has fewer units than that.
+        """
+        arguments.check_unfreeze(count, unit, names=("count", "unit"))
+        self._train_only(parts.tail(self.backbone, count, unit, ("count", "unit")))
+
+    def freeze(self) -> None:
+        """Freezes the whole backbone, so that the head alone trains.
+
+        A compiled model is compiled again, as by `unfreeze`.
+        """
+        self._train_only([])
+
+    def trainable_table(self) -> list[dict]:
+        """What trains, block by block, and the head last.
+
+        Returns:
+            A list of rows with the keys `"block"`, `"stage"`, `"layers"`,
+            `"trainable_layers"`, `"parameters"` and `"trainable_parameters"`, which
+            `pandas.DataFrame` takes as they are. Layers without parameters count as
+            layers.
+        """
+        head = parts.Block("head", "head", parts.leaves(self.head))
+        return [parts.row(block) for block in [*parts.blocks(self.backbone), head]]
+
+    def check_batch_norm(self) -> list[str]:
+        """The backbone's batch normalizations whose statistics move in training.
+
+        Random images go through the model in training mode, and the statistics are
+        compared bit by bit. Everything is then put back as it was.
+
+        Returns:
+            The names of the layers: none, unless the model trains from scratch or with
+            `train_batch_norm=True`.
+        """
+        sizes = [size or 64 for size in self.input_shape[1:]]
+        high = 1 if self.value_range == (0, 1) else 255
+        images = np.random.default_rng(0).uniform(0, high, (4, *sizes))
+        return moved_statistics(self, self.backbone, images.astype("float32"))
+
+    def compile(self, *args, **kwargs):
+        bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
+        given = dict(list(bound.arguments.items())[1:])  # without the model itself
+        if getattr(given.get("loss"), "from_logits", False):
+            raise ValueError(
+                "`loss` must not have from_logits=True: the model puts out "
+                f"probabilities. Received: loss={given['loss']!r}"
+            )
+        super().compile(*args, **kwargs)
+        self._compiled_with.arguments = given
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            config["optimizer_built"] = self.optimizer.built
+        return config
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        built = config.pop("optimizer_built", True)
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        # So that it takes its state from the file, which has one only if it was built.
+        if built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        validation = kwargs.get("validation_data")
+        x = self._checked(x, y)
+        if isinstance(validation, (tuple, list)):
+            self._checked(*validation[:2])
+        elif validation is not None:
+            kwargs["validation_data"] = self._checked(validation)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        # Within `fit`, which has checked its validation data already.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = self._checked(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self._checked(x), *args, **kwargs)
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "mode": self.mode,
+            "hidden_units": self.hidden_units,
+            "dropout": self.dropout,
+            "pooling": self.pooling,
+            "preprocessing": self.preprocessing,
+            "value_range": self.value_range,
+            "input_shape": self.input_shape[1:],
+            "train_batch_norm": self.train_batch_norm,
+            "name": self.name,
+            "trains": [layer.trainable for layer in self._leaves()],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        trains = config.pop("trains")
+        config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        if config["mode"] == "fine_tuning":
+            config["unfreeze"] = "all"  # what trains is set below, layer by layer
+        model = cls(**config)
+        for layer, trainable in zip(model._leaves(), trains, strict=True):
+            layer.trainable = trainable
+        return model
+
+    def _leaves(self):
+        return [*parts.leaves(self.backbone), *parts.leaves(self.head)]
+
+    def _train_only(self, layers):
+        wanted = {id(layer) for layer in layers}
+        # The containers of what trains must be trainable, too.
+        self.backbone.trainable = True
+        for layer in parts.leaves(self.backbone):
+            layer.trainable = id(layer) in wanted
+        if self.compiled:
+            recompile(self, self._compiled_with.arguments)
+
+    def _checked(self, x, y=None):
+        images, labels, x = first_batch(x, y)
+        if images is not None:
+            check_images(images, self.input_shape[1:], self.value_range)
+        if labels is not None:
+            check_labels(labels, self.num_classes)
+        return x

@@ -1,0 +1,256 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_residual import ResNet, TransferModel
+
+
+def values(variables):
+    return {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in variables}
+
+
+def statistics(model):
+    return values(
+        v for v in model.non_trainable_variables if "moving" in v.path.rsplit("/")[-1]
+    )
+
+
+def changed(before, after):
+    assert set(before) == set(after)
+    return {path for path in before if not np.array_equal(before[path], after[path])}
+
+
+def parameters(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def fit(model, images, labels, epochs=1):
+    model.fit(images, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+
+
+# --- what trains
+
+
+def test_feature_extraction_changes_the_head_alone(make_model, images, labels):
+    model = make_model()
+    before = values(model.variables)
+    fit(model, images, labels)
+    paths = changed(before, values(model.variables))
+    assert {path.split("/")[0] for path in paths} == {"hidden", "classifier"}
+    # Dense 64 -> 8 -> 2 with biases.
+    assert parameters(model.trainable_variables) == 64 * 8 + 8 + 8 * 2 + 2
+
+
+def test_statistics_stay_in_fine_tuning(mobile_net, make_model, images, labels):
+    model = make_model(mobile_net, mode="fine_tuning", unfreeze="all", dropout=0.1)
+    before, norms = statistics(model), values(mobile_net.variables)
+    assert len(before) == 2 * 52  # the published network has 52 batch normalizations
+    fit(model, images, labels)
+    assert changed(before, statistics(model)) == set()
+    moved = changed(norms, values(mobile_net.variables))
+    assert any(path.endswith("gamma") for path in moved)  # scales do train
+    assert model.check_batch_norm() == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"mode": "scratch"}, {"mode": "fine_tuning", "train_batch_norm": True}],
+    ids=["scratch", "train_batch_norm"],
+)
+def test_statistics_move_where_they_should(arguments, make_model, images, labels):
+    model = make_model(**arguments)
+    before = statistics(model)
+    fit(model, images, labels)
+    moved = changed(before, statistics(model))
+    assert moved
+    if arguments["mode"] == "scratch":
+        assert moved == set(before)
+
+
+def test_self_check_names_what_moves_and_leaves_no_trace(make_model):
+    model = make_model(mode="fine_tuning", train_batch_norm=True, dropout=0.5)
+    model.unfreeze(1, "block")
+    before = values(model.variables)
+    assert model.check_batch_norm() == ["bn1", "bn2", "projection_bn"]
+    assert changed(before, values(model.variables)) == set()
+    model.freeze()
+    assert model.check_batch_norm() == []
+
+
+@pytest.mark.parametrize(("count", "convolutions"), [(10, 3), (20, 6)])
+def test_last_layers_of_resnet50(count, convolutions):
+    # Counted in keras.applications' own list of layers.
+    backbone = keras.applications.ResNet50(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    model = TransferModel(
+        backbone, 2, mode="fine_tuning", unfreeze=count, preprocessing="caffe"
+    )
+    trainable = [layer.trainable for layer in backbone.layers[1:]]
+    assert trainable == [False] * (174 - count) + [True] * count
+    kernels = [v for v in backbone.trainable_variables if v.path.endswith("kernel")]
+    assert len(kernels) == convolutions
+    model.unfreeze(5, "conv")
+    kernels = [v for v in backbone.trainable_variables if v.path.endswith("kernel")]
+    assert len(kernels) == 5
+    model.unfreeze(2, "stage")
+    paths = {v.path.split("_")[0] for v in backbone.trainable_variables}
+    assert paths == {"conv4", "conv5"}
+
+
+def test_counts_are_right_at_every_moment(make_model):
+    model = make_model()
+    sizes = []
+    for change in (
+        lambda: None,
+        lambda: model.unfreeze(1, "block"),
+        lambda: model.unfreeze("all"),
+        model.freeze,
+    ):
+        change()
+        table = model.trainable_table()
+        sizes.append(sum(row["trainable_parameters"] for row in table))
+        assert sizes[-1] == parameters(model.trainable_variables)
+        assert sum(row["parameters"] for row in table) == model.count_params()
+    head = 64 * 8 + 8 + 8 * 2 + 2
+    block = 2 * 9 * 64 * 64 - 9 * 32 * 64 + 4 * 64 + 32 * 64 + 2 * 64
+    assert sizes == [head, head + block, sizes[2], head]
+    assert [row["block"] for row in model.trainable_table()] == [
+        "stem",
+        "stage1_block1",
+        "stage2_block1",
+        "stage3_block1",
+        "head",
+    ]
+
+
+# --- compiling again
+
+
+def test_compiling_again_does_not_change_the_training(make_model, images, labels):
+    keras.utils.set_random_seed(1)
+    once = make_model()
+    keras.utils.set_random_seed(1)
+    twice = make_model()
+    fit(once, images, labels, epochs=2)
+    fit(twice, images, labels)
+    twice.freeze()  # nothing to freeze: the optimizer's state must have come along
+    fit(twice, images, labels)
+    for a, b in zip(once.get_weights(), twice.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adamw", "rmsprop", "lion"])
+def test_unfreezing_keeps_what_was_compiled(optimizer, make_model, images, labels):
+    model = make_model()
+    model.compile(
+        keras.optimizers.get({"class_name": optimizer, "config": {"clipnorm": 0.5}}),
+        keras.losses.SparseCategoricalCrossentropy(),
+        metrics=[keras.metrics.SparseTopKCategoricalAccuracy(1, name="top")],
+        jit_compile=False,
+    )
+    model.optimizer.learning_rate.assign(0.003)
+    fit(model, images, labels)
+    old = model.optimizer
+    state = values(old.variables)
+    model.unfreeze(1, "block")
+    assert type(model.optimizer) is type(old)
+    assert model.optimizer.clipnorm == 0.5
+    np.testing.assert_allclose(float(model.optimizer.learning_rate), 0.003)
+    assert model.jit_compile is False
+    assert isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
+    kept = values(model.optimizer.variables)
+    assert set(state) <= set(kept)
+    assert changed(state, {path: kept[path] for path in state}) == set()
+    history = model.fit(images, labels, verbose=0).history
+    assert set(history) == {"loss", "top"}
+    model.freeze()
+    assert set(values(model.optimizer.variables)) == set(state)
+    assert int(model.optimizer.iterations) == 3
+
+
+def test_a_loss_of_ones_own_survives(make_model, images, labels):
+    def loss(y_true, y_pred):
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred) + 100
+
+    model = make_model()
+    model.compile("sgd", loss)
+    fit(model, images, labels)
+    model.unfreeze(1, "conv")
+    assert model.fit(images, labels, verbose=0).history["loss"][0] > 100
+
+
+def test_a_model_that_is_not_compiled_stays_so():
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    model = TransferModel(backbone, 2, preprocessing="torch")
+    model.unfreeze(1)
+    assert not model.compiled
+
+
+# --- saving
+
+
+def test_save_load_and_resume(make_model, images, labels, tmp_path):
+    model = make_model(mode="fine_tuning", unfreeze=1, unfreeze_unit="block")
+    fit(model, images, labels)
+    model.unfreeze(2, "block")
+    fit(model, images, labels)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    assert loaded.trainable_table() == model.trainable_table()
+    fit(model, images, labels)
+    fit(loaded, images, labels)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    loaded.freeze()  # compiled with what the file says
+    fit(loaded, images, labels)
+
+
+def test_layers_frozen_by_hand_stay_frozen_in_the_file(make_model, tmp_path):
+    model = make_model(mode="scratch")
+    model.backbone.get_layer("stage1_block1").conv2.trainable = False
+    model.head.get_layer("hidden").trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not loaded.backbone.get_layer("stage1_block1").conv2.trainable
+    assert not loaded.head.get_layer("hidden").trainable
+    assert loaded.trainable_table() == model.trainable_table()
+
+
+def test_every_argument_is_in_the_file(make_model):
+    backbone = ResNet(8, variant="cifar", include_top=False, input_shape=(16, 24, 3))
+    arguments = {
+        "mode": "fine_tuning",
+        "unfreeze": 5,
+        "hidden_units": None,
+        "dropout": 0.25,
+        "pooling": None,
+        "preprocessing": "tf",
+        "value_range": (0, 1),
+        "input_shape": (16, 24, 3),
+        "train_batch_norm": True,
+        "name": "mine",
+    }
+    model = TransferModel(backbone, 3, **arguments)
+    config = model.get_config()
+    assert sum(config["trains"][:-2]) == arguments.pop("unfreeze")
+    for name, value in arguments.items():
+        assert config[name] == value
+    again = TransferModel.from_config(config)
+    assert {**again.get_config(), "backbone": None} == {**config, "backbone": None}
+    assert again.output_shape == (None, 3)
+
+
+def test_mixed_precision(images, labels):
+    keras.config.set_dtype_policy("mixed_float16")
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    model = TransferModel(backbone, 2, preprocessing="torch")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    fit(model, images, labels)
+    model.unfreeze(1, "block")
+    fit(model, images, labels)
+    assert model.predict(images, verbose=0).dtype == "float32"
+    assert int(model.optimizer.inner_optimizer.iterations) == 4
