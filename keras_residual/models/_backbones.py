@@ -9,6 +9,7 @@ import warnings
 
 import keras
 
+from keras_residual.models._known_weights import find_source
 from keras_residual.models._preprocessing import MODES, application_mode
 from keras_residual.models.resnet import ResNet
 
@@ -53,7 +54,10 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
             "`weights` must be None with mode='scratch', which trains new weights. "
             f"Received: weights={weights!r}"
         )
-    if weights == "imagenet":
+    own = _OWN.fullmatch(backbone) if named else None
+    if own and weights is not None:
+        find_source("weights", weights, depth=int(own[1]), variant="torchvision")
+    elif weights == "imagenet":
         if not named:
             raise ValueError(
                 "`weights` must be a file or None for a backbone that is a model: "
@@ -67,8 +71,6 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
                 f"mode={mode!r}: it would keep the random weights of a new "
                 f"{backbone}. mode='scratch' trains them. Received: weights=None"
             )
-    elif named and _OWN.fullmatch(backbone):
-        pass  # ResNet checks them, before it builds anything
     elif not (
         isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
     ):

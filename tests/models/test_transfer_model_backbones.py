@@ -41,7 +41,7 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
 
     monkeypatch.setattr(_backbones, "_named", lambda *_, **__: tiny())
     model = TransferModel(name, 2, mode="scratch", value_range=value_range)
-    layer = keras.Model(model.inputs, model.get_layer("preprocessing").output)
+    layer = keras.Model(model.input, model.get_layer("preprocessing").output)
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype("float32")
     module = importlib.import_module(f"keras.applications.{MODULES[name]}")
     expected = module.preprocess_input(images.copy(), data_format="channels_last")
