@@ -235,7 +235,8 @@ def _erase_on_tensorflow(rule: Rule, state: Any, images: Any) -> Any:
     mask = cutout.erase_mask(ops, rule, patches, shape)
     fill = cutout.fill_values(ops, rule, state, images, images.dtype.name)
     # `tf.where` broadcasts, which costs half as much again where XLA does not fuse it.
-    fill = tf.broadcast_to(fill, tf.shape(images))
+    size = tf.shape(images)
+    fill = tf.broadcast_to(fill, size) if fill.shape.rank else tf.fill(size, fill)
     return tf.raw_ops.Select(condition=mask, x=fill, y=images)
 
 
