@@ -11,6 +11,11 @@ from keras_residual.models import _backbone_parts as parts
 from keras_residual.models import _backbones
 from keras_residual.models import _transfer_arguments as arguments
 from keras_residual.models._backbone_layer import Backbone, moved_statistics
+from keras_residual.models._cached_features import (
+    CachedFeatures,
+    compute,
+    opened,
+)
 from keras_residual.models._first_batch import check_images, check_labels, first_batch
 from keras_residual.models._preprocessing import preprocess
 from keras_residual.models._recompile import recompile
@@ -144,6 +149,8 @@ class TransferModel(keras.Model):
         x = make_pooling(pooling, x.shape, data_format)(x)
         head = make_head(x.shape[-1], hidden_units, dropout, num_classes)
         super().__init__(images, head(x), name=name or f"transfer_{network.name}")
+        # Images, or the features of images: `call` tells them by their rank.
+        self.input_spec = None
         self.num_classes = num_classes
         self.mode = mode
         self.hidden_units = hidden_units
@@ -153,6 +160,7 @@ class TransferModel(keras.Model):
         self.value_range = value_range
         self.train_batch_norm = train_batch_norm
         # In a namespace, where Keras does not look for metrics to track.
+        self._read_cache: dict = {}
         self._compiled_with = types.SimpleNamespace(arguments=None)
         if mode == "scratch":
             self._train_only(parts.leaves(network))
@@ -221,6 +229,39 @@ class TransferModel(keras.Model):
         images = np.random.default_rng(0).uniform(0, high, (4, *sizes))
         return moved_statistics(self, self.backbone, images.astype("float32"))
 
+    def cache_features(
+        self, dataset, labels=None, *, copies: int = 1, batch_size: int = 32
+    ) -> CachedFeatures:
+        """Runs images through the frozen backbone once, for any number of epochs.
+
+        What comes back takes the place of images and labels in `fit` (also as
+        `validation_data`) and `evaluate`: the head trains alone, at the price of this
+        one pass. `predict` takes images as before.
+
+        The features stay in memory, four bytes a number.
+
+        Args:
+            dataset: Images in an array, or a data set of batches of images and labels.
+            labels: The labels of an array of images.
+            copies: Positive integer. How often the data set is read: each time a data
+                set that augments at random gives other images.
+            batch_size: Positive integer. Images at a time, if they are an array.
+
+        Returns:
+            The features and the labels, `copies` times as many as there are images.
+            They are refused once the backbone's weights are others.
+
+        Raises:
+            ValueError: If a part of the backbone trains, or the data are none that
+                `fit` takes.
+        """
+        return compute(self, dataset, labels, copies, batch_size)
+
+    def call(self, inputs, training=None, mask=None):
+        if len(inputs.shape) == 2:
+            return self.head(inputs, training=training)
+        return super().call(inputs, training=training, mask=mask)
+
     def compile(self, *args, **kwargs):
         bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
         given = dict(list(bound.arguments.items())[1:])  # without the model itself
@@ -248,7 +289,14 @@ class TransferModel(keras.Model):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         validation = kwargs.get("validation_data")
-        x = self._checked(x, y)
+        if isinstance(validation, CachedFeatures):
+            kwargs["validation_data"] = opened(self, validation, None)
+            validation = None
+        self._forget_other_inputs("train", isinstance(x, CachedFeatures))
+        if isinstance(x, CachedFeatures):
+            x, y = opened(self, x, y)
+        else:
+            x = self._checked(x, y)
         if isinstance(validation, (tuple, list)):
             self._checked(*validation[:2])
         elif validation is not None:
@@ -258,7 +306,11 @@ class TransferModel(keras.Model):
     def evaluate(self, x=None, y=None, *args, **kwargs):
         # Within `fit`, which has checked its validation data already.
         if not kwargs.get("_use_cached_eval_dataset"):
-            x = self._checked(x, y)
+            self._forget_other_inputs("test", isinstance(x, CachedFeatures))
+            if isinstance(x, CachedFeatures):
+                x, y = opened(self, x, y)
+            else:
+                x = self._checked(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -291,6 +343,12 @@ class TransferModel(keras.Model):
         for layer, trainable in zip(model._leaves(), trains, strict=True):
             layer.trainable = trainable
         return model
+
+    def _forget_other_inputs(self, kind, cached):
+        # TensorFlow would relax a function that it traced for images to any rank.
+        if self._read_cache.get(kind, False) != cached:
+            setattr(self, f"{kind}_function", None)
+        self._read_cache[kind] = cached
 
     def _leaves(self):
         return [*parts.leaves(self.backbone), *parts.leaves(self.head)]

@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+import pytest
+
+
+def fit(model, *data):
+    model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
+
+
+def test_training_on_features_is_training_on_images(make_model, images, labels):
+    keras.utils.set_random_seed(3)
+    slow = make_model()
+    keras.utils.set_random_seed(3)
+    fast = make_model()
+    cache = fast.cache_features(images, labels, batch_size=5)
+    assert cache.features.shape == (16, 64)
+    assert len(cache) == 16
+    fit(slow, images, labels)
+    fit(fast, cache)
+    for a, b in zip(slow.get_weights(), fast.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        fast.predict(images, verbose=0), slow.predict(images, verbose=0), atol=1e-4
+    )
+    expected = fast.evaluate(images, labels, verbose=0)
+    np.testing.assert_allclose(
+        fast.evaluate(cache, verbose=0), expected, rtol=1e-4, atol=1e-5
+    )
+    fit(fast, images, labels)  # and images again
+    history = fast.fit(
+        cache, validation_data=cache, epochs=2, batch_size=8, verbose=0
+    ).history
+    assert "val_loss" in history
+    assert int(fast.optimizer.iterations) == 3 * 2 * 2
+
+
+def test_copies_read_the_data_again(make_model, images, labels):
+    class Brighter(keras.utils.PyDataset):
+        """Gives brighter images at each reading, as random augmentation would."""
+
+        readings = 0
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            self.readings += 1
+            half = slice(8 * index, 8 * index + 8)
+            return np.clip(images[half] + 20.0 * self.readings, 0, 255), labels[half]
+
+    model = make_model()
+    cache = model.cache_features(Brighter(), copies=3)
+    assert cache.features.shape == (48, 64)
+    np.testing.assert_array_equal(cache.labels, np.tile(labels, 3))
+    assert not np.array_equal(cache.features[:16], cache.features[16:32])
+    once = model.cache_features(images, labels)
+    twice = model.cache_features(images, labels, copies=2)
+    np.testing.assert_array_equal(twice.features[16:], once.features)
+
+
+def test_never_stale(make_model, images, labels):
+    model = make_model()
+    cache = model.cache_features(images, labels)
+    with pytest.raises(ValueError, match="must be features of this model's backbone"):
+        make_model().fit(cache)  # other weights
+    model.unfreeze(1, "conv")
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="The backbone must be frozen"):
+            use(cache)
+    with pytest.raises(ValueError, match="The backbone must be frozen"):
+        model.cache_features(images, labels)
+    fit(model, images, labels)
+    model.freeze()
+    with pytest.raises(ValueError, match="Call `cache_features` again"):
+        model.fit(cache)
+    with pytest.raises(ValueError, match="Call `cache_features` again"):
+        model.fit(images, labels, validation_data=cache)
+
+
+def test_bad_data(make_model, images, labels):
+    model = make_model()
+    with pytest.raises(ValueError, match="look like 0 to 1"):
+        model.cache_features(images / 255, labels)
+    with pytest.raises(ValueError, match="`copies` must be a positive integer"):
+        model.cache_features(images, labels, copies=0)
+    with pytest.raises(ValueError, match="pairs of images and labels"):
+        model.cache_features(images)
+    with pytest.raises(ValueError, match=r"must hold images\. Received: no batch"):
+        model.cache_features([])
+    with pytest.raises(ValueError, match="be read again"):
+        model.cache_features((pair for pair in [(images, labels)]), copies=2)
+    with pytest.raises(ValueError, match="`y` must be left out"):
+        model.fit(model.cache_features(images, labels), labels)
