@@ -103,8 +103,10 @@ def _batches(data, labels, batch_size):
 
 def _fingerprint(model):
     digest = hashlib.sha256()
-    for name in ("preprocessing", "pooling"):
-        config = model.get_layer(name).get_config()
+    for layer in model.layers:
+        if layer.name in ("backbone", "head"):
+            continue
+        config = layer.get_config()
         digest.update(json.dumps(config, default=str, sort_keys=True).encode())
     for weight in model.backbone.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))

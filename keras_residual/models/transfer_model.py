@@ -159,8 +159,8 @@ class TransferModel(keras.Model):
         self.preprocessing = preprocessing
         self.value_range = value_range
         self.train_batch_norm = train_batch_norm
-        # In a namespace, where Keras does not look for metrics to track.
         self._read_cache: dict = {}
+        # In a namespace, where Keras does not look for metrics to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
         if mode == "scratch":
             self._train_only(parts.leaves(network))

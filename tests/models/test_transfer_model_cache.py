@@ -58,6 +58,15 @@ def test_copies_read_the_data_again(make_model, images, labels):
     np.testing.assert_array_equal(twice.features[16:], once.features)
 
 
+def test_other_preprocessing_is_another_cache(make_model, images, labels):
+    model = make_model(preprocessing=None)
+    cache = model.cache_features(images, labels)
+    fit(model, cache)
+    other = make_model(model.backbone, preprocessing="tf")
+    with pytest.raises(ValueError, match="must be features of this model's backbone"):
+        other.fit(cache)
+
+
 def test_never_stale(make_model, images, labels):
     model = make_model()
     cache = model.cache_features(images, labels)
