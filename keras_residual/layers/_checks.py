@@ -1,5 +1,6 @@
 """Checks of arguments that layers, models, callbacks and datasets have in common."""
 
+import contextlib
 import math
 import numbers
 import operator
@@ -46,6 +47,26 @@ def check_probability(name: str, value: Any) -> None:
         raise ValueError(
             f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}"
         )
+
+
+def check_image_shape(input_shape: Any, data_format: str) -> tuple[int | None, ...]:
+    """Returns `input_shape`, of one image, as a tuple; its sides may be None."""
+    last = data_format == "channels_last"
+    sizes: tuple[int | None, ...] = ()
+    # What is no shape at all is reported with the rest, below.
+    with contextlib.suppress(TypeError, ValueError):
+        sizes = tuple(
+            None if size is None else check_positive_integer("input_shape", size)
+            for size in input_shape
+        )
+    if len(sizes) != 3 or sizes[-1 if last else 0] is None:
+        expected = "(height, width, channels)" if last else "(channels, height, width)"
+        raise ValueError(
+            f"`input_shape` must be {expected} of positive integers, without the batch "
+            "(height and width may be None). "
+            f"Received: input_shape={input_shape!r}"
+        )
+    return sizes
 
 
 def is_number(value: Any) -> bool:

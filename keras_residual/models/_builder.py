@@ -1,11 +1,14 @@
 """The one builder behind ResNet and PlainNet: depth and variant are data."""
 
-import contextlib
 import dataclasses
 
 import keras
 
-from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers._checks import (
+    check_choice,
+    check_image_shape,
+    check_positive_integer,
+)
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._known_weights import find_source
 from keras_residual.models.pretrained import load_pretrained
@@ -162,25 +165,10 @@ def _blocks(depth, variant):
 
 
 def _input_shape(input_shape, image_size, data_format):
-    last = data_format == "channels_last"
     if input_shape is None:
         square = (image_size, image_size)
-        return (*square, 3) if last else (3, *square)
-    sizes: tuple[int | None, ...] = ()
-    # What is no shape at all is reported with the rest, below.
-    with contextlib.suppress(TypeError, ValueError):
-        sizes = tuple(
-            None if size is None else check_positive_integer("input_shape", size)
-            for size in input_shape
-        )
-    if len(sizes) != 3 or sizes[-1 if last else 0] is None:
-        expected = "(height, width, channels)" if last else "(channels, height, width)"
-        raise ValueError(
-            f"`input_shape` must be {expected} of positive integers, without the batch "
-            "(height and width may be None). "
-            f"Received: input_shape={input_shape!r}"
-        )
-    return sizes
+        return (*square, 3) if data_format == "channels_last" else (3, *square)
+    return check_image_shape(input_shape, data_format)
 
 
 def _stem(images, settings, use_batch_norm, data_format):

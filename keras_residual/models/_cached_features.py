@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_residual.layers._checks import check_positive_integer
-from keras_residual.models._first_batch import check_images, check_labels
+from keras_residual.models._first_batch import as_array, check_images, check_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def compute(model, dataset, labels, copies, batch_size) -> CachedFeatures:
     features, kept = [], []
     for _ in range(copies):
         for images, classes in _batches(dataset, labels, batch_size):
-            images, classes = _array(images), _array(classes)
+            images, classes = as_array(images), as_array(classes)
             check_images(images, model.input_shape[1:], model.value_range)
             check_labels(classes, model.num_classes)
             features.append(np.array(network.predict_on_batch(images)))
@@ -113,9 +113,3 @@ def _fingerprint(model):
         digest.update(f"{value.shape} {value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def _array(values):
-    if keras.ops.is_tensor(values):
-        return keras.ops.convert_to_numpy(values)
-    return np.asarray(values)

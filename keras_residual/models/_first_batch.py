@@ -18,7 +18,7 @@ def first_batch(x, y):
         # Keras takes these as several inputs, and says itself what is wrong with them.
         return None, None, x
     if hasattr(x, "shape"):
-        return _array(x[:32]), None if y is None else _array(y), x
+        return as_array(x[:32]), None if y is None else as_array(y), x
     if isinstance(x, types.GeneratorType):
         batch = next(x, None)
         if batch is not None:
@@ -33,7 +33,7 @@ def first_batch(x, y):
     if images is None or isinstance(images, dict):
         return None, None, x
     labels = batch[1] if len(batch) > 1 else None
-    return _array(images), None if labels is None else _array(labels), x
+    return as_array(images), None if labels is None else as_array(labels), x
 
 
 def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
@@ -94,7 +94,8 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
     )
 
 
-def _array(values):
+def as_array(values) -> np.ndarray:
+    """The values of a tensor of the backend, or of anything else, in NumPy."""
     if keras.ops.is_tensor(values):
         return keras.ops.convert_to_numpy(values)
     return np.asarray(values)

@@ -7,6 +7,7 @@ import keras
 from keras_residual.layers._checks import (
     check_choice,
     check_fraction,
+    check_image_shape,
     check_positive_integer,
 )
 from keras_residual.models import _backbones
@@ -90,23 +91,11 @@ def check_range(value_range, preprocessing) -> tuple | None:
 
 def check_input_shape(input_shape, backbone, weights, preprocessing) -> tuple | None:
     """Returns the shape as a tuple; raises on impossible shapes and channels."""
-    last = keras.config.image_data_format() == "channels_last"
     if input_shape is None:
         return None
-    expected = "(height, width, channels)" if last else "(channels, height, width)"
-    try:
-        shape = tuple(
-            None if size is None else check_positive_integer("input_shape", size)
-            for size in input_shape
-        )
-    except (TypeError, ValueError):
-        shape = ()
-    if len(shape) != 3 or shape[-1 if last else 0] is None:
-        raise ValueError(
-            f"`input_shape` must be {expected} of positive integers, without the batch "
-            f"(height and width may be None). Received: input_shape={input_shape!r}"
-        )
-    channels = shape[-1 if last else 0]
+    data_format = keras.config.image_data_format()
+    shape = check_image_shape(input_shape, data_format)
+    channels = shape[-1 if data_format == "channels_last" else 0]
     reason = None
     if weights == "imagenet":
         reason = "the ImageNet weights"
