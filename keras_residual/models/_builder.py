@@ -14,7 +14,7 @@ from keras_residual.models._known_weights import find_source
 from keras_residual.models.pretrained import load_pretrained
 
 # Blocks per stage: He et al. 2015, table 1; depth 200: He et al. 2016, section 5.
-_IMAGENET_DEPTHS = {
+IMAGENET_DEPTHS = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
@@ -156,12 +156,12 @@ def _blocks(depth, variant):
                 f"for variant='cifar'. Received: depth={depth!r}"
             )
         return "basic", ((depth - 2) // 6,) * 3
-    if depth not in _IMAGENET_DEPTHS:
+    if depth not in IMAGENET_DEPTHS:
         raise ValueError(
-            f"`depth` must be one of {', '.join(map(str, _IMAGENET_DEPTHS))} for "
+            f"`depth` must be one of {', '.join(map(str, IMAGENET_DEPTHS))} for "
             f"variant={variant!r}. Received: depth={depth!r}"
         )
-    return _IMAGENET_DEPTHS[depth]
+    return IMAGENET_DEPTHS[depth]
 
 
 def _input_shape(input_shape, image_size, data_format):

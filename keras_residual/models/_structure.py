@@ -6,7 +6,7 @@ import keras
 
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock
-from keras_residual.models._builder import _IMAGENET_DEPTHS, VARIANTS
+from keras_residual.models._builder import IMAGENET_DEPTHS, VARIANTS
 from keras_residual.models._graph import Graph, functional
 
 CONVOLUTIONS = (
@@ -151,7 +151,7 @@ def _depth(variant, block_type, counts):
     if variant == "cifar":
         even = block_type == "basic" and len(set(counts)) == 1
         return 6 * counts[0] + 2 if even else None
-    for depth, known in _IMAGENET_DEPTHS.items():
+    for depth, known in IMAGENET_DEPTHS.items():
         if known == (block_type, counts):
             return depth
     return None
