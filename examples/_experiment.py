@@ -2,11 +2,11 @@
 
 A run is a list of tasks, each one training. Every task is computed in a worker process
 with a single thread, so that its numbers depend neither on the number of workers nor on
-what ran before it; this process alone writes, and a finished task appears in the run
-folder in one move. A run that was killed therefore goes on where it stopped.
+what ran before it. This process alone writes (but a task may keep the state of a long
+training in a folder of its own), and a finished task appears in the run folder in one
+move. A run that was killed therefore goes on where it stopped.
 """
 
-import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -26,13 +26,6 @@ from _workers import Output, Task, Train, compute
 
 class RefusedError(Exception):
     """The run cannot start as asked for. The message is one line for the user."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def run_main(main: Callable[[], None], program: str) -> NoReturn:
@@ -122,11 +115,14 @@ class RunFolder:
         return (self.units / task.name).is_dir()
 
     def store(self, task: Task, output: Output) -> None:
-        result, frames = output
+        result, files = output
         temporary = self.path / f".{task.name}.tmp"
         temporary.mkdir()
-        for name, frame in frames.items():
-            frame.to_csv(temporary / name, index=False, lineterminator="\n")
+        for name, content in files.items():
+            if isinstance(content, bytes):
+                (temporary / name).write_bytes(content)
+            else:
+                content.to_csv(temporary / name, index=False, lineterminator="\n")
         text = json.dumps(result, indent=2) + "\n"
         (temporary / "result.json").write_text(text, encoding="utf-8")
         temporary.rename(self.units / task.name)
@@ -153,6 +149,14 @@ class RunFolder:
                 f"the output folder {self.path} holds a run with other settings: "
                 f"{'; '.join(pairs)}. Choose another --out."
             )
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """Settings of the run in a folder; none if it holds no run that can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return dict(config["settings"])
+    return {}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _hypotheses import Hypothesis, test_family
 
-from keras_residual.analysis.statistics import compare_paired, describe, holm, verdict
-
-LEVEL = 0.05
 CONDITION = ["blocks", "batch_norm"]
 # A dead network has gradients of exactly zero, which have no logarithm.
 FLOOR = float(np.finfo(np.float32).tiny)
@@ -81,46 +79,20 @@ def test_hypotheses(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame
     frame["drift"] = np.log10(frame["first_kernel"] / frame["last_kernel"]).abs()
     rows: list[dict[str, Any]] = []
     for (blocks, batch_norm), group in frame.groupby(CONDITION, sort=False):
-        family = []
-        for (name, claim), metric, treatment, control in (
-            (H1A, "log_first", "residual", "plain"),
-            (H1B, "drift", "plain", "residual"),
-            (H2, "accuracy", "residual", "plain"),
-        ):
-            pairs = group.pivot(index="seed", columns="net", values=metric)
-            pairs = pairs[np.isfinite(pairs).all(axis=1)]
-            comparison = None
-            if len(pairs):
-                comparison = compare_paired(
-                    pairs[treatment], pairs[control], level=LEVEL
-                )
-            family.append((name, claim, comparison))
-        tested = [found.sign_flip_p_value for *_, found in family if found]
-        corrected = iter(holm(tested))
-        for name, claim, found in family:
-            row = {"blocks": blocks, "batch_norm": batch_norm, "hypothesis": name}
-            if found is None:
-                words = f"{claim}: cannot be tested, no seed has finite numbers."
-                rows.append({**row, "n": 0, "words": words})
-                continue
-            p = float(next(corrected))
-            decided = verdict(found, p, num_hypotheses=len(tested))
-            words = describe(
-                found, decided, claim, p_value=p, num_hypotheses=len(tested)
+        family = [
+            Hypothesis(
+                name,
+                claim,
+                group.pivot(index="seed", columns="net", values=metric),
+                treatment,
+                control,
             )
-            rows.append(
-                {
-                    **row,
-                    "verdict": decided,
-                    "n": found.n,
-                    "mean_difference": found.mean_difference,
-                    "low": found.interval[0],
-                    "high": found.interval[1],
-                    "p": found.sign_flip_p_value,
-                    "p_holm": p,
-                    "t_test_p": found.t_p_value,
-                    "cohen_d_z": found.effect_size,
-                    "words": words,
-                }
+            for (name, claim), metric, treatment, control in (
+                (H1A, "log_first", "residual", "plain"),
+                (H1B, "drift", "plain", "residual"),
+                (H2, "accuracy", "residual", "plain"),
             )
+        ]
+        condition = {"blocks": blocks, "batch_norm": batch_norm}
+        rows += [{**condition, **row} for row in test_family(family)]
     return pd.DataFrame(rows)

@@ -1,14 +1,11 @@
 """The command line of simulation 4. It imports no backend, so it answers at once."""
 
 import argparse
-import contextlib
-import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from _experiment import Parser, RefusedError, check_output_path, cores
-
-Number = TypeVar("Number", int, float)
+from _experiment import RefusedError, check_output_path, cores
+from _options import Parser, positive, rate, share
 
 # A preset only sets defaults: every option can be given as well.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,19 +36,12 @@ The same command goes on where an interrupted run stopped. Presets: quick is 4 b
 """
 
 
-class _Formatter(
-    argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
-):
-    pass
-
-
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the run, checked as far as that goes without reading the data."""
     parser = Parser(
         prog="sim4_residual.py",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=_Formatter,
     )
     run = parser.add_argument_group("the run")
     run.add_argument("--preset", choices=PRESETS, default="default", help="size")
@@ -64,7 +54,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     run.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         default=min(cores(), 8),
         metavar="N",
         help="trainings at a time, one thread each; they change no number",
@@ -108,14 +98,14 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--images",
-        type=_positive,
+        type=positive,
         default=2000,
         metavar="N",
         help="images used; 80 %% of them train, 20 %% validate",
     )
     group.add_argument(
         "--strength",
-        type=_share,
+        type=share,
         default=argparse.SUPPRESS,
         metavar="S",
         help="largest share of the pattern in a synthetic image, 0 to 1 (default: 0.3)",
@@ -130,7 +120,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     ):
         group.add_argument(
             name,
-            type=_positive,
+            type=positive,
             nargs="+" if name == "--blocks" else None,
             default=argparse.SUPPRESS,  # the preset's
             metavar="N",
@@ -147,15 +137,13 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         ("--batch-size", 32, "images in a step"),
         ("--record-every", 10, "steps between two records of the gradient norms"),
     ):
-        group.add_argument(
-            name, type=_positive, default=default, metavar="N", help=text
-        )
+        group.add_argument(name, type=positive, default=default, metavar="N", help=text)
     group.add_argument(
-        "--learning-rate", type=_rate, default=0.001, metavar="R", help="of Adam"
+        "--learning-rate", type=rate, default=0.001, metavar="R", help="of Adam"
     )
     group.add_argument(
         "--threshold",
-        type=_share,
+        type=share,
         default=0.5,
         metavar="A",
         help="accuracy for the figure of the epochs to reach it",
@@ -180,30 +168,3 @@ def _check_source(dataset: str, data_dir: Path | None) -> None:
         raise RefusedError(
             f"--data-dir is for cifar10 and tfds:<name>, not for --dataset {dataset}"
         )
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    return _checked(value, value >= 1, text, "a whole number above 0")
-
-
-def _share(text: str) -> float:
-    value = _float(text)
-    return _checked(value, 0 <= value <= 1, text, "from 0 to 1")
-
-
-def _rate(text: str) -> float:
-    value = _float(text)
-    return _checked(value, 0 < value < math.inf, text, "a number above 0")
-
-
-def _float(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        return float(text)
-    return math.nan
-
-
-def _checked(value: Number, allowed: bool, text: str, expected: str) -> Number:
-    if not allowed:
-        raise argparse.ArgumentTypeError(f"must be {expected}, not {text!r}")
-    return value

@@ -1,28 +1,26 @@
 """The report of simulation 4: reads the finished trainings and draws conclusions."""
 
 import functools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # Figures go to files, also where there is no display.
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _experiment import RunFolder
+from _reporting import (
+    Draw,
+    count,
+    facts_table,
+    read_results,
+    read_with_keys,
+    save_figure,
+)
 from _sim4_hypotheses import gradient_scales, read_norms, test_hypotheses
 from _workers import Task
-from matplotlib.axes import Axes
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
-
-# Draws on the axes that it is given as `ax`.
-Draw = Callable[..., Axes]
 
 LIMITS = """\
 - What holds here holds for these data, this size, one learning rate and one
@@ -46,13 +44,13 @@ def write_sim4_report(
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing."""
     units = [folder.units / task.name for task in tasks]
-    results = pd.DataFrame(
-        [json.loads((unit / "result.json").read_text("utf-8")) for unit in units]
-    )
+    results = read_results(units)
     results["epochs_to_threshold"] = results["epochs_to_threshold"].astype(float)
     keys = results[["net", "blocks", "batch_norm", "seed"]].to_dict("records")
-    history = _with_keys(units, keys, lambda unit: pd.read_csv(unit / "history.csv"))
-    norms = _with_keys(units, keys, read_norms)
+    history = read_with_keys(
+        units, keys, lambda unit: pd.read_csv(unit / "history.csv")
+    )
+    norms = read_with_keys(units, keys, read_norms)
     scales = gradient_scales(norms)
     hypotheses = test_hypotheses(results, scales)
     for name, frame in (
@@ -63,7 +61,6 @@ def write_sim4_report(
     ):
         folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
 
-    (folder.path / "figures").mkdir(exist_ok=True)
     sections = [_method(folder, results, settings)]
     for (batch_norm, blocks), rows in results.groupby(
         ["batch_norm", "blocks"], sort=False
@@ -88,20 +85,6 @@ def write_sim4_report(
     return write_report(folder.path, title, _summary(hypotheses), sections)
 
 
-def _with_keys(
-    units: Sequence[Path],
-    keys: Sequence[dict[str, Any]],
-    read: Callable[[Path], pd.DataFrame],
-) -> pd.DataFrame:
-    frames = []
-    for unit, key in zip(units, keys, strict=True):
-        frame = read(unit)
-        for position, (name, value) in enumerate(key.items()):
-            frame.insert(position, name, value)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
 def _select(frame: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
     for name, value in values.items():
         frame = frame[frame[name] == value]
@@ -110,11 +93,7 @@ def _select(frame: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
 
 def _heading(batch_norm: str, blocks: int) -> str:
     words = "with" if batch_norm == "on" else "without"
-    return f"{_count(blocks, 'block')}, {words} batch normalization"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{count(blocks, 'block')}, {words} batch normalization"
 
 
 def _summary(hypotheses: pd.DataFrame) -> str:
@@ -130,7 +109,6 @@ def _summary(hypotheses: pd.DataFrame) -> str:
 def _method(
     folder: RunFolder, results: pd.DataFrame, settings: dict[str, Any]
 ) -> Section:
-    config = json.loads((folder.path / "config.json").read_text("utf-8"))
     data = f"{settings['images']} images, {len(settings['classes'])} classes"
     if settings["strength"] is not None:
         data += f", pattern strength {settings['strength']:g}"
@@ -148,18 +126,14 @@ def _method(
         "differ in the shortcuts alone. Each seed draws another split (80 % training, "
         "20 % validation), order and initial weights. The gradient norms are those of "
         "the gradients that updated the weights, recorded "
-        f"every {_count(settings['record_every'], 'step')}."
+        f"every {count(settings['record_every'], 'step')}."
     )
     facts = {
         "dataset": f"{settings['dataset']}: {data}",
-        "training": f"{_count(settings['epochs'], 'epoch')}, batch size "
+        "training": f"{count(settings['epochs'], 'epoch')}, batch size "
         f"{settings['batch_size']}, learning rate {settings['learning_rate']:g}",
         "seeds": str(len(settings["seeds"])),
-        **{name: str(value) for name, value in config["versions"].items()},
-        **{name: str(value) for name, value in config["hardware"].items()},
-        "started": config["started"],
     }
-    table = pd.DataFrame({"what": facts.keys(), "value": facts.values()})
     size = (
         results.groupby(["blocks", "batch_norm", "net"], sort=False)
         .agg(parameters=("parameters", "first"), seconds=("seconds", "mean"))
@@ -169,7 +143,7 @@ def _method(
         "What was done",
         text,
         tables=[
-            (table, "Settings, versions and hardware."),
+            (facts_table(folder, facts), "Settings, versions and hardware."),
             (size, "Trainable parameters, and mean seconds for one training."),
         ],
     )
@@ -192,7 +166,7 @@ def _condition(
     limits = (finite.min(), finite.max()) if finite.nunique() > 1 else None
 
     def save(name: str, *draw: Draw) -> str:
-        return _save(folder, f"{name}-{suffix}.png", *draw)
+        return save_figure(folder, f"{name}-{suffix}.png", *draw)
 
     figures = [
         (
@@ -267,7 +241,7 @@ def _depth_section(folder: Path, results: pd.DataFrame) -> Section:
     figures = []
     for batch_norm, rows in results.groupby("batch_norm", sort=False):
         words = "with" if batch_norm == "on" else "without"
-        name = _save(
+        name = save_figure(
             folder,
             f"degradation-bn_{batch_norm}.png",
             functools.partial(plots.degradation, rows),
@@ -275,19 +249,3 @@ def _depth_section(folder: Path, results: pd.DataFrame) -> Section:
         caption = f"Final accuracy against the depth, {words} batch normalization."
         figures.append((name, caption))
     return Section("Accuracy against depth", figures=figures)
-
-
-def _save(folder: Path, name: str, *draw: Draw) -> str:
-    figure, axes = plt.subplots(
-        1,
-        len(draw),
-        figsize=(7 * len(draw), 5),
-        dpi=110,
-        layout="constrained",
-        squeeze=False,
-    )
-    for function, ax in zip(draw, axes[0], strict=True):
-        function(ax=ax)
-    figure.savefig(folder / "figures" / name)
-    plt.close(figure)
-    return f"figures/{name}"

@@ -22,8 +22,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.labels = labels
         self.batch_size = min(batch_size, len(images))
         self.seed = seed
-        self.epoch = -1
-        self.on_epoch_end()
+        self.begin_epoch(0)
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
@@ -34,8 +33,11 @@ class ShuffledBatches(keras.utils.PyDataset):
         return self.images[chosen], self.labels[chosen]
 
     def on_epoch_end(self) -> None:
-        self.epoch += 1
-        generator = np.random.default_rng([self.seed, self.epoch])
+        self.begin_epoch(self.epoch + 1)
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        generator = np.random.default_rng([self.seed, epoch])
         self.order = generator.permutation(len(self.images))
 
 

@@ -55,14 +55,19 @@ def quiet_import() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Task:
-    """One training: the name of its folder, its arguments, its share of the work."""
+    """One training: the name of its folder, its arguments, its share of the work.
+
+    It begins after the task named by `after` is stored.
+    """
 
     name: str
     arguments: Mapping[str, Any]
     weight: float = 1.0
+    after: str | None = None
 
 
-# What a task gives back: scalars for result.json, and a pandas frame for each CSV file.
+# What a task gives back: scalars for result.json, and the content of other files, a
+# pandas frame (for a CSV file) or bytes.
 Output = tuple[dict[str, Any], dict[str, Any]]
 # Importable function from a task's arguments and what all tasks share to its output.
 Train = Callable[[Mapping[str, Any], Any], Output]
@@ -71,15 +76,20 @@ Train = Callable[[Mapping[str, Any], Any], Output]
 def compute(
     tasks: Sequence[Task], train: Train, shared: Any, processes: int
 ) -> Iterator[tuple[Task, Output]]:
-    """Yields the outputs as they come, from so many processes at a time."""
+    """Yields the outputs as they come, from so many processes at a time.
+
+    An output counts as stored when the next one is asked for.
+    """
     waiting = list(tasks)
+    unfinished = {task.name for task in tasks}
     idle: list[_Worker] = []
     running: dict[Any, tuple[_Worker, Task]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < processes:
+            able = [task for task in waiting if task.after not in unfinished]
+            for task in able[: processes - len(running)]:
+                waiting.remove(task)
                 worker = idle.pop() if idle else _Worker(train, shared)
-                task = waiting.pop(0)
                 running[worker.connection] = worker, task
                 # A worker that died already is noticed where its answer is read.
                 with contextlib.suppress(OSError):
@@ -99,6 +109,7 @@ def compute(
                     idle.remove(worker)
                     worker.end()
                 yield task, output
+                unfinished.remove(task.name)
     finally:
         for worker in [*idle, *(worker for worker, _ in running.values())]:
             worker.end()
@@ -147,11 +158,13 @@ def _work(connection: Connection, train: Train, shared: Any) -> None:
     # It warns of what is meant here: every task compiles a network of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with quiet_import():
-        import keras  # noqa: F401
+        import keras
 
         # On every backend Keras imports an installed TensorFlow at the first fit.
         with contextlib.suppress(ModuleNotFoundError):
             import tensorflow  # noqa: F401
+    # What a keras.json of this machine may say otherwise.
+    keras.config.set_image_data_format("channels_last")
     while True:
         try:
             connection.send((train(connection.recv(), shared), None))
