@@ -52,6 +52,20 @@ class EpochTimer(keras.callbacks.Callback):
             logs["seconds"] = round(time.perf_counter() - self._start, 3)
 
 
+class ValidationTimer(keras.callbacks.Callback):
+    """Adds up the seconds that the validations within `fit` take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.seconds += time.perf_counter() - self._start
+
+
 def split(num_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation images, drawn by the seed."""
     order = np.random.default_rng(seed).permutation(num_images)

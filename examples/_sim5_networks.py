@@ -1,0 +1,82 @@
+"""The networks of simulation 5: the baseline, and transfer from a backbone."""
+
+import keras
+import numpy as np
+
+from keras_residual import TransferModel
+
+HIDDEN_UNITS = 128
+UNFREEZE = 20  # layers
+MAPS = 8
+
+
+def baseline(image_size: int, num_classes: int) -> keras.Model:
+    """Three convolutions of 32, 64 and 128 channels, and a dense layer of 512."""
+    inputs = keras.Input((image_size, image_size, 3), name="images")
+    x = keras.layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    for index, filters in enumerate((32, 64, 128), start=1):
+        x = keras.layers.Conv2D(
+            filters, 3, padding="same", activation="relu", name=f"conv{index}"
+        )(x)
+        x = keras.layers.MaxPooling2D(name=f"pool{index}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = keras.layers.Dense(512, activation="relu", name="hidden")(x)
+    x = keras.layers.Dense(num_classes, activation="softmax", name="classifier")(x)
+    return keras.Model(inputs, x, name="baseline")
+
+
+def transfer(
+    mode: str, backbone: str, weights: str | None, image_size: int, num_classes: int
+) -> TransferModel:
+    """A backbone with a new head; with "fine_tuning" its last layers train as well."""
+    return TransferModel(
+        backbone,
+        num_classes,
+        mode=mode,
+        weights=weights,
+        hidden_units=HIDDEN_UNITS,
+        input_shape=(image_size, image_size, 3),
+        **({"unfreeze": UNFREEZE} if mode == "fine_tuning" else {}),
+    )
+
+
+def first_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
+    """What the first layers make of one image.
+
+    Args:
+        model: The baseline or a `TransferModel`.
+        image: One image, `(1, height, width, 3)`.
+
+    Returns:
+        The maps behind the first convolution (`first`) and behind the last layer at a
+        quarter of the image's size (`quarter`): arrays `(8, height, width)` of the
+        channels that vary most, in the order of their numbers.
+    """
+    network = model
+    if isinstance(model, TransferModel):
+        network = model.backbone
+        image = keras.Model(model.inputs, model.get_layer("backbone").input)([image])
+    layers = [
+        layer
+        for layer in network.layers
+        if len(layer.output.shape) == 4
+        and not isinstance(layer, (keras.layers.InputLayer, keras.layers.ZeroPadding2D))
+    ]
+    height = image.shape[1]
+    found = {
+        "first": next(
+            layer for layer in layers if isinstance(layer, keras.layers.Conv2D)
+        )
+    }
+    for layer in layers:
+        if round(height / layer.output.shape[1]) == 4:
+            found["quarter"] = layer
+    outputs = {name: layer.output for name, layer in found.items()}
+    maps = keras.Model(network.inputs, outputs)([image])
+    return {name: _strongest(values) for name, values in maps.items()}
+
+
+def _strongest(values):
+    values = keras.ops.convert_to_numpy(values)[0].astype(np.float32)
+    channels = np.argsort(-values.std((0, 1)))[:MAPS]
+    return np.moveaxis(values[..., np.sort(channels)], -1, 0)
