@@ -1,18 +1,35 @@
 """What all figures share: colours, labels, and everything around the data."""
 
 import textwrap
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from keras_residual.analysis._frames import NETS, in_order
 from keras_residual.analysis.statistics import mean_interval
 
-# Two colours of Okabe and Ito that colour-blind readers can tell apart; the markers
-# do the same in black and white.
+# Colours of Okabe and Ito that colour-blind readers can tell apart; the markers do the
+# same in black and white.
 COLOURS = {"plain": "#D55E00", "residual": "#0072B2"}
 MARKERS = {"plain": "o", "residual": "^"}
+_KNOWN = {
+    **{net: (COLOURS[net], MARKERS[net]) for net in NETS},
+    "scratch": ("#D55E00", "o"),
+    "frozen": ("#009E73", "D"),
+    "fine-tuned": ("#0072B2", "^"),
+}
+_OTHERS = (
+    ("#CC79A7", "v"),
+    ("#E69F00", "P"),
+    ("#000000", "X"),
+    ("#56B4E9", "s"),
+    ("#009E73", "D"),
+    ("#D55E00", "o"),
+    ("#0072B2", "^"),
+)
 _LABELS = {
     "accuracy": "final accuracy (share of images)",
     "best_accuracy": "best accuracy (share of images)",
@@ -22,6 +39,18 @@ _LABELS = {
     "seconds": "time (s)",
     "epochs_to_threshold": "epochs to the threshold",
 }
+
+
+def styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each name, in the order in which they are drawn."""
+    names = in_order(names)
+    unknown = [name for name in names if name not in _KNOWN]
+    taken = {_KNOWN[name] for name in names if name in _KNOWN}
+    free = [style for style in _OTHERS if style not in taken]
+    return {
+        name: _KNOWN.get(name) or free[unknown.index(name) % len(free)]
+        for name in names
+    }
 
 
 def axes(ax: Axes | None) -> Axes:
@@ -46,6 +75,7 @@ def finish(
         fontsize=9,
         color="0.3",
         va="bottom",
+        gid="note",
     )
     ax.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
     ax.set_xlabel(xlabel)

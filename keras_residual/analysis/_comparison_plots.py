@@ -13,17 +13,27 @@ from keras_residual.analysis._axes import (
     interval_bar,
     label,
     seeds_in_words,
+    styles,
 )
-from keras_residual.analysis._frames import NETS, by_net, intervals, one_condition
+from keras_residual.analysis._frames import (
+    NETS,
+    groups,
+    in_order,
+    intervals,
+    one_condition,
+)
 from keras_residual.analysis.statistics import compare_paired
 
 
-def accuracy_by_seed(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the final accuracy of each seed, joined across the nets.
+def accuracy_by_seed(
+    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+) -> Axes:
+    """Draw the final accuracy of each seed, joined across the groups.
 
     Args:
-        results: Columns net, seed and accuracy; one row per net and seed.
+        results: Columns `by`, seed and accuracy; one row per group and seed.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
 
     Returns:
         The axes.
@@ -44,33 +54,35 @@ def accuracy_by_seed(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = plots.accuracy_by_seed(results)
         ```
     """
-    frame = one_condition(results, "results", ["net", "seed"], "accuracy")
+    frame = one_condition(results, "results", [by, "seed"], "accuracy")
     ax = axes(ax)
-    by_seed = frame.pivot(index="seed", columns="net", values="accuracy")
-    nets = [net for net in NETS if net in by_seed]
-    ax.plot(range(len(nets)), by_seed[nets].T, color="0.75", linewidth=1, zorder=1)
+    by_seed = frame.pivot(index="seed", columns=by, values="accuracy")
+    names = styles(frame[by])
+    ax.plot(
+        range(len(names)), by_seed[list(names)].T, color="0.75", linewidth=1, zorder=1
+    )
     ticks = []
-    for position, net in enumerate(nets):
-        values = by_seed[net].to_numpy(float)
+    for position, (name, (colour, marker)) in enumerate(names.items()):
+        values = by_seed[name].to_numpy(float)
         values = values[np.isfinite(values)]
         ax.scatter(
             np.full(values.size, position),
             values,
-            color=COLOURS[net],
-            marker=MARKERS[net],
+            color=colour,
+            marker=marker,
             s=30,
             alpha=0.7,
         )
-        ticks.append(f"{net}\nn = {seeds_in_words(values.size)}")
+        ticks.append(f"{name}\nn = {seeds_in_words(values.size)}")
         # Beside the dots, outward, where the joining lines leave room.
         side = position + (-0.15 if position == 0 else 0.15)
         if values.size:
-            interval_bar(ax, side, values, COLOURS[net], vertical=True)
-    ax.set_xticks(range(len(nets)), ticks)
-    ax.set_xlim(-0.5, len(nets) - 0.5)
+            interval_bar(ax, side, values, colour, vertical=True)
+    ax.set_xticks(range(len(names)), ticks)
+    ax.set_xlim(-0.5, len(names) - 0.5)
     return finish(
         ax,
-        xlabel="net",
+        xlabel=by,
         ylabel=label("accuracy"),
         title="Final accuracy by seed",
         note="a grey line joins one seed; square and bar: mean and its 95 % t interval",
@@ -83,22 +95,25 @@ def paired_difference(
     treatment: str = "residual",
     control: str = "plain",
     ax: Axes | None = None,
+    *,
+    by: str = "net",
 ) -> Axes:
     """Draw the difference of each seed, and their mean with its interval.
 
     Args:
-        results: Columns net, seed and `metric`; one row per net and seed. Seeds
-            without a finite value in both nets are left out, and the figure says so.
+        results: Columns `by`, seed and `metric`; one row per group and seed. Seeds
+            without a finite value in both groups are left out, and the figure says so.
         metric: Column to compare.
-        treatment: Net whose values count positive.
-        control: Net whose values are taken away.
+        treatment: Group whose values count positive.
+        control: Group whose values are taken away.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If a column or a net is missing or several conditions are mixed.
+        ValueError: If a column or a group is missing or several conditions are mixed.
 
     Example:
         ```python
@@ -113,13 +128,13 @@ def paired_difference(
         ax = plots.paired_difference(results)
         ```
     """
-    frame = one_condition(results, "results", ["net", "seed"], metric)
-    by_seed = frame.pivot(index="seed", columns="net", values=metric)
-    for name, net in (("treatment", treatment), ("control", control)):
-        if net not in by_seed:
+    frame = one_condition(results, "results", [by, "seed"], metric)
+    by_seed = frame.pivot(index="seed", columns=by, values=metric)
+    for argument, name in (("treatment", treatment), ("control", control)):
+        if name not in by_seed:
             raise ValueError(
-                f"`{name}` must be a net in `results`. Received: {name}={net!r}, "
-                f"nets {list(by_seed.columns)}"
+                f"`{argument}` must be in the column {by} of `results`. "
+                f"Received: {argument}={name!r}, {by} {in_order(frame[by])}"
             )
     ax = axes(ax)
     finite = np.isfinite(by_seed[[treatment, control]].to_numpy(float)).all(axis=1)
@@ -196,7 +211,7 @@ def degradation(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
     blocks = np.unique(frame["blocks"])
     # The nets stand side by side at each depth, so that their bars do not cover.
     step = np.diff(blocks).min() if blocks.size > 1 else 1.0
-    for net, rows in by_net(frame):
+    for net, rows in groups(frame, "net"):
         by_seed = rows.pivot(index="blocks", columns="seed", values="accuracy")
         x = by_seed.index.to_numpy(float) + step * (NETS.index(net) - 0.5) * 0.12
         ax.plot(

@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from keras_residual.analysis._axes import COLOURS, MARKERS, axes, count, finish
 from keras_residual.analysis._frames import (
-    by_net,
     edges,
+    groups,
     intervals,
     one_condition,
     power_of_ten,
@@ -60,7 +60,7 @@ def gradient_norm_by_depth(norms: pd.DataFrame, ax: Axes | None = None) -> Axes:
     periods = np.array_split(steps, 3) if steps.size >= 3 else [steps]
     styles = tuple(_PERIODS.values())[-len(periods) :]
     drawn = []
-    for net, rows in by_net(frame):
+    for net, rows in groups(frame, "net"):
         for period, style in zip(periods, styles, strict=True):
             inside = rows[rows["step"].isin(period)]
             logs = inside.groupby(["depth", "seed"])["log"].mean().unstack("seed")

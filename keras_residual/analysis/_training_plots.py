@@ -13,22 +13,29 @@ from keras_residual.analysis._axes import (
     finish,
     label,
     seeds_in_words,
+    styles,
 )
-from keras_residual.analysis._frames import by_net, intervals, one_condition
+from keras_residual.analysis._frames import groups, intervals, one_condition
 
 
 def training_curves(
-    history: pd.DataFrame, metric: str = "val_accuracy", ax: Axes | None = None
+    history: pd.DataFrame,
+    metric: str = "val_accuracy",
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
 ) -> Axes:
-    """Draw a metric over the epochs: mean and interval by net, seeds faint.
+    """Draw a metric over the epochs: mean and interval by group, seeds faint.
 
     The mean is drawn where every seed has a finite value, so a seed that diverged
     leaves a gap instead of silently dropping out.
 
     Args:
-        history: Columns net, seed, epoch and `metric`; one row per net, seed, epoch.
+        history: Columns `by`, seed, epoch and `metric`; one row per group, seed and
+            epoch.
         metric: Column to draw.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
 
     Returns:
         The axes.
@@ -50,21 +57,22 @@ def training_curves(
         ax = plots.training_curves(history)
         ```
     """
-    frame = one_condition(history, "history", ["net", "seed", "epoch"], metric)
+    frame = one_condition(history, "history", [by, "seed", "epoch"], metric)
     ax = axes(ax)
-    for net, rows in by_net(frame):
+    for name, (colour, marker) in styles(frame[by]).items():
+        rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="epoch", columns="seed", values=metric)
-        ax.plot(by_seed.index, by_seed, color=COLOURS[net], alpha=0.25, linewidth=0.8)
+        ax.plot(by_seed.index, by_seed, color=colour, alpha=0.25, linewidth=0.8)
         mean, low, high = intervals(by_seed.to_numpy(float))
-        ax.fill_between(by_seed.index, low, high, color=COLOURS[net], alpha=0.2, lw=0)
+        ax.fill_between(by_seed.index, low, high, color=colour, alpha=0.2, lw=0)
         ax.plot(
             by_seed.index,
             mean,
-            color=COLOURS[net],
+            color=colour,
             linewidth=2,
-            marker=MARKERS[net],
+            marker=marker,
             markersize=5,
-            label=count(net, by_seed.shape[1]),
+            label=count(name, by_seed.shape[1]),
         )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return finish(
@@ -114,7 +122,7 @@ def epochs_to_threshold(
     latest = float(frame[metric].max()) if reached.any() else 1.0
     never = latest + max(1.0, 0.15 * latest)
     nets = []
-    for position, (net, rows) in enumerate(by_net(frame)):
+    for position, (net, rows) in enumerate(groups(frame, "net")):
         epochs = rows.sort_values("seed")[metric].fillna(never).to_numpy(float)
         spread = np.linspace(-0.2, 0.2, epochs.size) if epochs.size > 1 else 0.0
         count = rows[metric].notna().sum()

@@ -13,12 +13,19 @@ from keras_residual.analysis._comparison_plots import degradation as degradation
 from keras_residual.analysis._comparison_plots import (
     paired_difference as paired_difference,
 )
+from keras_residual.analysis._cost_plots import accuracy_by_images as accuracy_by_images
+from keras_residual.analysis._cost_plots import accuracy_by_time as accuracy_by_time
+from keras_residual.analysis._cost_plots import (
+    trainable_parameters as trainable_parameters,
+)
 from keras_residual.analysis._gradient_plots import (
     gradient_norm_by_depth as gradient_norm_by_depth,
 )
 from keras_residual.analysis._gradient_plots import (
     gradient_norm_heatmap as gradient_norm_heatmap,
 )
+from keras_residual.analysis._image_plots import feature_maps as feature_maps
+from keras_residual.analysis._image_plots import photo_grid as photo_grid
 from keras_residual.analysis._training_plots import (
     epochs_to_threshold as epochs_to_threshold,
 )
@@ -33,4 +40,9 @@ __all__ = [
     "gradient_norm_heatmap",
     "epochs_to_threshold",
     "degradation",
+    "trainable_parameters",
+    "accuracy_by_images",
+    "accuracy_by_time",
+    "photo_grid",
+    "feature_maps",
 ]
