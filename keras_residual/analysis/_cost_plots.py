@@ -52,7 +52,7 @@ def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for position, (name, (colour, marker)) in enumerate(names.items()):
         ax.scatter(position, numbers[name], color=colour, marker=marker, s=90)
         ax.annotate(
-            f"{numbers[name]:,}",
+            f"{numbers[name]:,.0f}",
             (position, numbers[name]),
             xytext=(0, 9),
             textcoords="offset points",
@@ -138,10 +138,10 @@ def accuracy_by_images(
     if values.size:
         height = float(values.mean())
         ax.axhline(height, color="0.4", linewidth=1, linestyle="--", zorder=1)
-        note += f"; dashed: {reference} with all {numbers[-1]:,} images"
+        note += f"; dashed: {reference} with all {numbers[-1]:,.0f} images"
     ax.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{number:,}" for number in numbers])
+    ax.set_xticklabels([f"{number:,.0f}" for number in numbers])
     return finish(
         ax,
         xlabel="training images",

@@ -101,7 +101,8 @@ def photo_grid(
         ax.imshow(photo.astype(np.uint8), extent=box, interpolation="nearest")
         best = int(row.argmax())
         # Never 100 % of what is not certain.
-        text = f"{names[best]} {math.floor(100 * row[best])} %"
+        percent = min(round(100 * row[best]), 100 if row[best] == 1 else 99)
+        text = f"{names[best]} {percent} %"
         if best != label:
             text += f"\n✗ {names[label]}"
             ax.add_patch(

@@ -29,10 +29,10 @@ def load_photos(
 
     Args:
         source: A folder with one folder of photos per class; a folder of files named
-            `<class>.<number>.jpg` (also in a single folder inside it, as Kaggle's cats
-            and dogs unpack into `train`); or `"tfds:<name>"`, the split "train" of a
-            set of TensorFlow Datasets such as `"tfds:cats_vs_dogs"`. Photos are the
-            `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
+            `<class>.<number>.jpg` (also in its folder `train`, into which Kaggle's cats
+            and dogs unpack, or in its only folder); or `"tfds:<name>"`, the split
+            "train" of a set of TensorFlow Datasets such as `"tfds:cats_vs_dogs"`.
+            Photos are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
         image_size: Positive integer. Height and width of the result.
         per_class: Positive integer. How many photos to take of each class; None for
             all. A smaller number gives a part of what a larger one gives.
@@ -100,11 +100,11 @@ def load_photos(
 
 def _files_by_class(root: Path) -> dict[str, list[Path]]:
     folders = _files.sorted_entries(root, folders=True)
-    flat = [folder for folder in (root, *folders) if len(_numbered_classes(folder)) > 1]
-    # The folder itself before one in it; several in it are classes, whatever their
-    # files are called.
-    if flat and (flat[0] == root or len(flat) == 1):
-        return _by_name(flat[0])
+    # Several folders are classes, whatever their files are called.
+    inside = [entry for entry in folders if entry.name == "train" or len(folders) == 1]
+    for folder in (root, *inside):
+        if len(_numbered_classes(folder)) > 1:
+            return _by_name(folder)
     if len(folders) < 2:
         raise ValueError(
             "`source` must hold at least two folders of photos, one per class, or "

@@ -44,8 +44,10 @@ def test_wrong_photos_are_framed_and_no_others():
 
 
 def test_less_than_certain_is_never_a_hundred_per_cent():
-    ax = plots.photo_grid(photos(1), [0], [[0.999, 0.001]], NAMES)
-    assert texts_of(ax)[0].get_text() == "cat 99 %"
+    probabilities = np.array([[0.999, 0.001], [0.9, 0.1], [1, 0]], np.float32)
+    ax = plots.photo_grid(photos(3), [0, 0, 0], probabilities, NAMES)
+    written = [text.get_text() for text in texts_of(ax)]
+    assert written == ["cat 99 %", "cat 90 %", "cat 100 %"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 24, 32])

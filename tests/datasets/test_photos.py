@@ -64,12 +64,13 @@ def test_class_folders(class_folders):
     assert images.dtype == np.uint8
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("inside", [None, "only", "train"])
 def test_numbered_names(numbered, tmp_path_factory, inside):
     root = numbered
-    if inside:  # as Kaggle's archive unpacks, beside photos without a class
+    if inside:
         root = tmp_path_factory.mktemp("kaggle")
-        numbered.rename(root / "train")
+        numbered.rename(root / inside)
+    if inside == "train":  # as Kaggle's archive unpacks, beside photos without a class
         save_grey(root / "test1" / "1.jpg", 0)
 
     images, labels, names = load_photos(str(root), image_size=4)

@@ -191,6 +191,20 @@ def test_the_texture_of_the_object_stands_out():
     assert contrast(striped).mean() > 1.2 * contrast(plain).mean()
 
 
+def test_behind_a_plain_object_there_is_a_texture():
+    images, _ = shape_texture_images(200, num_classes=1, seed=8)
+    means = images.reshape(200, 16, 4, 16, 4, 3).mean((2, 4))
+    corners = [
+        means[:, rows, columns]
+        for rows in (np.s_[:4], np.s_[-4:])
+        for columns in (np.s_[:4], np.s_[-4:])
+    ]
+    spread = np.median([corner.std((1, 2)).mean(-1) for corner in corners], axis=0)
+
+    # Noise alone, of 0.04 * 255 in each of the 16 pixels of a tile, gives 2.5.
+    assert spread.mean() > 4
+
+
 # Areas in closed form, for a disc around all of them of radius 1.
 def lens(first, second, distance):
     """The area that two discs share."""
