@@ -199,10 +199,11 @@ def test_behind_a_plain_object_there_is_a_texture():
         for rows in (np.s_[:4], np.s_[-4:])
         for columns in (np.s_[:4], np.s_[-4:])
     ]
-    spread = np.median([corner.std((1, 2)).mean(-1) for corner in corners], axis=0)
+    # The corner that the object leaves free.
+    spread = np.min([corner.std((1, 2)).mean(-1) for corner in corners], axis=0)
 
     # Noise alone, of 0.04 * 255 in each of the 16 pixels of a tile, gives 2.5.
-    assert spread.mean() > 4
+    assert spread.mean() > 3.5
 
 
 # Areas in closed form, for a disc around all of them of radius 1.
