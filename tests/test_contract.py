@@ -28,7 +28,9 @@ FUNCTIONS = {
     for name, function in vars(module).items()
     if inspect.isfunction(function)
     and not name.startswith("_")
-    and function.__module__.startswith(module.__name__)
+    # A module of re-exports lists them; any other exports what it defines.
+    and name in getattr(module, "__all__", [name])
+    and (hasattr(module, "__all__") or function.__module__ == module.__name__)
 }
 
 # A value other than the default for every argument of every layer.

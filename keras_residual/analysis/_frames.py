@@ -1,6 +1,6 @@
 """What the figures need from a tidy frame: checks, intervals and logarithms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,27 +9,23 @@ from numpy.typing import NDArray
 from keras_residual.analysis.statistics import mean_interval
 
 NETS = ("plain", "residual")
+APPROACHES = ("scratch", "frozen", "fine-tuned")
 # Columns that name a condition: a figure shows one value of each.
-_CONDITIONS = ("blocks", "batch_norm", "kind")
+_CONDITIONS = ("blocks", "batch_norm", "kind", "share")
 
 
 def one_condition(
-    frame: pd.DataFrame, name: str, key: list[str], value: str
+    frame: pd.DataFrame, name: str, key: list[str], *values: str
 ) -> pd.DataFrame:
-    """Return the columns `key` and `value`, with exactly one row for each `key`.
+    """Return the columns `key` and `values`, with exactly one row for each `key`.
 
-    Rows of several conditions would otherwise be averaged without a word.
+    Rows of several conditions would otherwise be averaged without a word. The first
+    column of `key` names what is compared.
     """
-    missing = [column for column in [*key, value] if column not in frame]
-    if missing:
-        raise ValueError(
-            f"`{name}` must have the columns {[*key, value]}; missing: {missing}. "
-            f"Received: columns {list(frame.columns)}"
-        )
-    if frame.empty:
-        raise ValueError(f"`{name}` must have rows. Received: an empty frame")
-    unknown = sorted(set(frame["net"].astype(str)) - set(NETS))
-    if unknown:
+    check_columns(frame, name, [*key, *values])
+    by = key[0]
+    unknown = sorted(set(frame[by].astype(str)) - set(NETS))
+    if by == "net" and unknown:
         raise ValueError(
             f"`{name}` must name the nets {list(NETS)} in its column net. "
             f"Received: {unknown}"
@@ -38,7 +34,7 @@ def one_condition(
         if column in frame and column not in key and frame[column].nunique() > 1:
             raise ValueError(
                 f"`{name}` must hold one condition: select one value of {column}. "
-                f"Received: {column} {sorted(frame[column].unique())}"
+                f"Received: {column} {sorted(frame[column].unique().tolist())}"
             )
     repeated = int(frame.duplicated(key).sum())
     if repeated:
@@ -46,15 +42,33 @@ def one_condition(
             f"`{name}` must have one row for each {', '.join(key)}. "
             f"Received: {repeated} repeated rows"
         )
-    return frame[[*key, value]]
+    return frame[[*key, *values]]
 
 
-def by_net(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the rows of each net that occurs, always in the same order."""
-    for net in NETS:
-        rows = frame[frame["net"] == net]
-        if len(rows):
-            yield net, rows
+def check_columns(frame: pd.DataFrame, name: str, columns: list[str]) -> None:
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(
+            f"`{name}` must have the columns {columns}; missing: {missing}. "
+            f"Received: columns {list(frame.columns)}"
+        )
+    if frame.empty:
+        raise ValueError(f"`{name}` must have rows. Received: an empty frame")
+
+
+def groups(frame: pd.DataFrame, by: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of each group that occurs, always in the same order."""
+    for name in in_order(frame[by]):
+        yield name, frame[frame[by] == name]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Each name once: nets and approaches as they are told, the others by alphabet."""
+    known = [*NETS, *APPROACHES]
+    occurring = set(names)
+    return [name for name in known if name in occurring] + sorted(
+        occurring - set(known)
+    )
 
 
 def intervals(

@@ -4,12 +4,20 @@ from keras_residual.datasets.images import load_cifar10 as load_cifar10
 from keras_residual.datasets.images import load_class_folders as load_class_folders
 from keras_residual.datasets.images import load_images as load_images
 from keras_residual.datasets.images import load_tfds as load_tfds
+from keras_residual.datasets.photos import load_photos as load_photos
+from keras_residual.datasets.synthetic import (
+    shape_texture_images as shape_texture_images,
+)
 from keras_residual.datasets.synthetic import sinusoid_images as sinusoid_images
+from keras_residual.datasets.synthetic import tinted_images as tinted_images
 
 __all__ = [
     "load_cifar10",
     "load_class_folders",
     "load_images",
+    "load_photos",
     "load_tfds",
+    "shape_texture_images",
     "sinusoid_images",
+    "tinted_images",
 ]

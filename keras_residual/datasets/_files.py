@@ -1,9 +1,15 @@
 """Image files on disk: found in a fixed order, read whole, or refused by name."""
 
 import math
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -38,6 +44,18 @@ def read_image(file: Path, image_size: int) -> np.ndarray:
             f"but {image_size} x {image_size} are needed."
         )
     return image
+
+
+def read_photo(file: Path | BinaryIO, name: str, image_size: int) -> np.ndarray:
+    """The largest centred square of a photo of any size, upright, scaled."""
+
+    def upright_square(photo: "Image") -> "Image":
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(photo).convert("RGB")
+        return ImageOps.fit(upright, (image_size, image_size))
+
+    return _read(file, name, upright_square)
 
 
 def is_cifar10_folder(folder: Path) -> bool:
@@ -88,6 +106,12 @@ def _read_strip(file: Path, tile: int) -> np.ndarray:
 
 
 def _decode(file: Path) -> np.ndarray:
+    return _read(file, str(file), lambda image: image.convert("RGB"))
+
+
+def _read(
+    file: Path | BinaryIO, name: str, convert: Callable[["Image"], "Image"]
+) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError as error:
@@ -96,8 +120,14 @@ def _decode(file: Path) -> np.ndarray:
         ) from error
     try:
         with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+            return np.asarray(convert(image))
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        struct.error,  # of broken EXIF data
+    ) as error:
         raise ValueError(
-            f"The image {file} cannot be read: {first_line(error)}"
+            f"The image {name} cannot be read: {first_line(error)}"
         ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_residual.datasets import _files
+from keras_residual.datasets import _files, _tfds
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -182,49 +182,16 @@ def load_tfds(
             this size with one label each.
         ConnectionError: If the data must be downloaded and cannot be.
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            f"The data set 'tfds:{name}' needs tensorflow-datasets: "
-            "pip install 'keras-residual[datasets]'"
-        ) from error
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise ValueError(
-            "`name` must be a data set of TensorFlow Datasets "
-            "(https://www.tensorflow.org/datasets/catalog). "
-            f"Received: name={name!r}"
-        ) from error
-    features = builder.info.features
-    shape = features["image"].shape if "image" in features else None
-    if "label" not in features or shape != (image_size, image_size, 3):
+    builder = _tfds.find_builder(name, data_dir)
+    shape = _tfds.image_shape(builder)
+    if shape != (image_size, image_size, 3):
         raise ValueError(
             f"`name` must be a data set of {image_size} x {image_size} RGB images with "
             f"a label. Received: name={name!r}, whose image shape is {shape}"
         )
-    try:
-        builder.download_and_prepare()
-    except ImportError as error:
-        raise ImportError(
-            f"The data set 'tfds:{name}' needs one more package: "
-            f"pip install {error.name}"
-        ) from error
-    except Exception as error:
-        # The reasons reach from sockets to checksums; the remedy is the same.
-        raise ConnectionError(
-            f"The data set 'tfds:{name}' could not be prepared: go online, or pass the "
-            f"folder that holds it. The reason: {_files.first_line(error)}"
-        ) from error
-    if split not in builder.info.splits:
-        raise ValueError(
-            f"`split` must be one of {', '.join(builder.info.splits)}. "
-            f"Received: split={split!r}"
-        )
-    data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-    labels = data["label"].astype(np.int64)
-    return data["image"], labels, list(features["label"].names)
+    _tfds.prepare(builder, name, split)
+    data = _tfds.all_examples(builder, split)
+    return data["image"], data["label"].astype(np.int64), _tfds.class_names(builder)
 
 
 def _checked_size(data: Images, source: str, image_size: int) -> Images:

@@ -20,6 +20,13 @@ def check_positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def check_seed(value: Any) -> None:
+    if not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(
+            f"`seed` must be an integer of 0 or greater. Received: seed={value!r}"
+        )
+
+
 def check_choice(name: str, value: Any, choices: tuple) -> None:
     if value not in choices:
         raise ValueError(

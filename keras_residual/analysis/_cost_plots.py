@@ -1,0 +1,244 @@
+"""Figures of what an approach to transfer learning needs: weights, images, time."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+from keras_residual.analysis._axes import axes, count, finish, label, styles
+from keras_residual.analysis._frames import check_columns, intervals, one_condition
+
+
+def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how many parameters each approach trains, on a logarithmic axis.
+
+    Args:
+        results: Columns approach and trainable_parameters; any number of rows that
+            agree on each approach.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing, or an approach has several numbers or one
+            that is not positive.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "approach": ["scratch", "frozen", "fine-tuned"],
+            "trainable_parameters": [160_000, 262_000, 9_200_000],
+        })
+        ax = plots.trainable_parameters(results)
+        ```
+    """
+    columns = ["approach", "trainable_parameters"]
+    check_columns(results, "results", columns)
+    pairs = results[columns].drop_duplicates()
+    if pairs["approach"].duplicated().any():
+        raise ValueError(
+            "`results` must have one number of trainable_parameters for each approach. "
+            f"Received: {sorted(map(tuple, pairs.to_numpy().tolist()))}"
+        )
+    numbers = pairs.set_index("approach")["trainable_parameters"]
+    _check_positive(numbers)
+    ax = axes(ax)
+    ax.set_yscale("log")
+    names = styles(numbers.index)
+    for position, (name, (colour, marker)) in enumerate(names.items()):
+        ax.scatter(position, numbers[name], color=colour, marker=marker, s=90)
+        ax.annotate(
+            f"{numbers[name]:,.0f}",
+            (position, numbers[name]),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+        )
+    ax.set_xticks(range(len(names)), list(names))
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    # Room for the numbers, and a scale that is no zoom into a small difference.
+    ax.set_ylim(numbers.min() / 4, numbers.max() * 4)
+    return finish(
+        ax,
+        xlabel="approach",
+        ylabel="trainable parameters",
+        title="Trainable parameters",
+        note="logarithmic axis: equal distances are equal ratios",
+    )
+
+
+def accuracy_by_images(
+    results: pd.DataFrame, ax: Axes | None = None, *, reference: str = "scratch"
+) -> Axes:
+    """Draw the accuracy against the number of training images, on a logarithmic axis.
+
+    Args:
+        results: Columns approach, images, seed and accuracy; one row per approach,
+            number of training images and seed.
+        ax: Axes to draw on; a new figure by default.
+        reference: The approach whose mean accuracy with all images is drawn as a
+            horizontal line, if it is in `results`: where another line lies above it,
+            that approach does better with fewer images.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing, several conditions are mixed, or a number
+            of images is not positive.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "approach": ["scratch", "scratch", "frozen", "frozen"],
+            "images": [60, 600, 60, 600],
+            "seed": 0,
+            "accuracy": [0.55, 0.70, 0.93, 0.97],
+        })
+        ax = plots.accuracy_by_images(results)
+        ```
+    """
+    key = ["approach", "images", "seed"]
+    # The share of the images says the same as their number.
+    single = results.drop(columns="share", errors="ignore")
+    frame = one_condition(single, "results", key, "accuracy")
+    _check_positive(frame["images"])
+    ax = axes(ax)
+    ax.set_xscale("log")
+    numbers = np.unique(frame["images"])
+    names = styles(frame["approach"])
+    for place, (name, (colour, marker)) in enumerate(names.items()):
+        rows = frame[frame["approach"] == name]
+        by_seed = rows.pivot(index="images", columns="seed", values="accuracy")
+        # Side by side, so that their bars do not cover each other.
+        x = by_seed.index.to_numpy(float) * 1.05 ** (place - (len(names) - 1) / 2)
+        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
+        mean, low, high = intervals(by_seed.to_numpy(float), skip_missing=True)
+        ax.errorbar(
+            x,
+            mean,
+            yerr=np.array([mean - low, high - mean]),
+            color=colour,
+            marker=marker,
+            linewidth=2,
+            capsize=4,
+            label=count(name, by_seed.shape[1]),
+        )
+    note = "line and bar: mean over seeds and its 95 % t interval; dots: seeds"
+    full = frame[(frame["approach"] == reference) & (frame["images"] == numbers[-1])]
+    values = full["accuracy"].to_numpy(float)
+    values = values[np.isfinite(values)]
+    if values.size:
+        height = float(values.mean())
+        ax.axhline(height, color="0.4", linewidth=1, linestyle="--", zorder=1)
+        note += f"; dashed: {reference} with all {numbers[-1]:,.0f} images"
+    ax.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([f"{number:,.0f}" for number in numbers])
+    return finish(
+        ax,
+        xlabel="training images",
+        ylabel=label("accuracy"),
+        title="Accuracy against the number of training images",
+        note=note,
+    )
+
+
+def accuracy_by_time(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy against the training time, on a logarithmic axis.
+
+    Args:
+        results: Columns approach, share (of the training images), seed, accuracy and
+            seconds; one row per approach, share and seed. Rows without a finite
+            accuracy and time are left out, and the figure says so.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing, several conditions are mixed, or a time or
+            a share is not positive.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "approach": ["scratch", "scratch", "frozen", "frozen"],
+            "share": [0.1, 1.0, 0.1, 1.0],
+            "seed": 0,
+            "accuracy": [0.55, 0.70, 0.93, 0.97],
+            "seconds": [20.0, 150.0, 8.0, 40.0],
+        })
+        ax = plots.accuracy_by_time(results)
+        ```
+    """
+    key = ["approach", "share", "seed"]
+    frame = one_condition(results, "results", key, "accuracy", "seconds")
+    finite = np.isfinite(frame[["accuracy", "seconds"]].to_numpy(float)).all(axis=1)
+    usable = frame[finite]
+    _check_positive(usable["seconds"])
+    _check_positive(frame["share"])
+    ax = axes(ax)
+    ax.set_xscale("log")
+    for name, (colour, marker) in styles(frame["approach"]).items():
+        rows = usable[usable["approach"] == name].sort_values(["share", "seed"])
+        ax.scatter(rows["seconds"], rows["accuracy"], color=colour, s=9, alpha=0.45)
+        # The mean on a logarithmic axis is the geometric one.
+        logs = rows.assign(seconds=np.log(rows["seconds"]))
+        means = logs.groupby("share")[["seconds", "accuracy"]].mean()
+        x, y = np.exp(means["seconds"]), means["accuracy"]
+        ax.plot(
+            x,
+            y,
+            color=colour,
+            marker=marker,
+            markersize=8,
+            linewidth=1,
+            label=count(name, rows["seed"].nunique()),
+        )
+        for place in zip(x, y, means.index, strict=True):
+            ax.annotate(
+                f"{100 * place[2]:g} %",
+                place[:2],
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color="0.25",
+            )
+    note = (
+        "large: mean over seeds (geometric of the time) with the share of the training "
+        "images; small: seeds"
+    )
+    if not finite.all():
+        note += f"; {(~finite).sum()} of {finite.size} rows have no value"
+    ax.margins(y=0.12)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    return finish(
+        ax,
+        xlabel="training time (s)",
+        ylabel=label("accuracy"),
+        title="Accuracy against training time",
+        note=note,
+    )
+
+
+def _check_positive(column: pd.Series) -> None:
+    values = column.to_numpy(float)
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(
+            f"`results` must have positive numbers in its column {column.name}. "
+            f"Received: {column.tolist()}"
+        )

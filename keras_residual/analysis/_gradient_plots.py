@@ -1,0 +1,194 @@
+"""Figures of gradient norms: against depth, and over depth and step."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
+
+from keras_residual.analysis._axes import COLOURS, MARKERS, axes, count, finish
+from keras_residual.analysis._frames import (
+    edges,
+    groups,
+    intervals,
+    one_condition,
+    power_of_ten,
+    with_logarithm,
+)
+
+_PERIODS = {"early (dotted)": ":", "middle (dashed)": "--", "late (solid)": "-"}
+
+
+def gradient_norm_by_depth(norms: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the gradient norm against depth, early, in the middle and late in training.
+
+    Each third of the recorded steps gives one line by net: the geometric mean over
+    its steps, then over seeds, with the t interval of the logarithms. Norms that are
+    zero or not finite have no logarithm; they are left out, and the figure says so.
+
+    Args:
+        norms: Columns net, seed, step, depth and norm, of one kind of variable; one
+            row per net, seed, step and depth.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing or several conditions or kinds are mixed.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        norms = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": 0,
+            "step": 0,
+            "depth": [1, 2, 1, 2],
+            "norm": [0.01, 0.1, 0.2, 0.3],
+        })
+        ax = plots.gradient_norm_by_depth(norms)
+        ```
+    """
+    key = ["net", "seed", "step", "depth"]
+    frame = with_logarithm(one_condition(norms, "norms", key, "norm"))
+    ax = axes(ax)
+    ax.set_yscale("log")
+    steps = np.unique(frame["step"])
+    periods = np.array_split(steps, 3) if steps.size >= 3 else [steps]
+    styles = tuple(_PERIODS.values())[-len(periods) :]
+    drawn = []
+    for net, rows in groups(frame, "net"):
+        for period, style in zip(periods, styles, strict=True):
+            inside = rows[rows["step"].isin(period)]
+            logs = inside.groupby(["depth", "seed"])["log"].mean().unstack("seed")
+            mean, low, high = intervals(logs.to_numpy(float), skip_missing=True)
+            ax.fill_between(
+                logs.index,
+                power_of_ten(low),
+                power_of_ten(high),
+                color=COLOURS[net],
+                alpha=0.12,
+                lw=0,
+            )
+            ax.plot(
+                logs.index,
+                power_of_ten(mean),
+                color=COLOURS[net],
+                linestyle=style,
+                marker=MARKERS[net],
+                markersize=4,
+                label=count(net, rows["seed"].nunique()) if style == "-" else None,
+            )
+            drawn.append(mean)
+    # The interval of two seeds can span hundreds of decades: the lines set the scale.
+    logs = np.concatenate(drawn)
+    if np.isfinite(logs).any():
+        ax.set_ylim(
+            *power_of_ten(np.array([np.nanmin(logs) - 0.3, np.nanmax(logs) + 0.3]))
+        )
+    meaning = "".join(
+        f"; {word}: steps\xa0{period[0]}\xa0to\xa0{period[-1]}"
+        for word, period in zip(_PERIODS, periods, strict=False)
+        if len(periods) == 3
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return finish(
+        ax,
+        xlabel="depth (1 = convolution nearest the input)",
+        ylabel="gradient norm (L2)",
+        title="Gradient norm by depth",
+        note="line: geometric mean over steps and seeds; band: its 95 % t interval"
+        + meaning
+        + _left_out(frame),
+    )
+
+
+def gradient_norm_heatmap(
+    norms: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw the gradient norm of one net over depth and step, as colours.
+
+    Args:
+        norms: Columns net, seed, step, depth and norm, of one net and one kind of
+            variable; one row per seed, step and depth. Norms that are zero or not
+            finite are left out; a cell without any other is grey.
+        ax: Axes to draw on; a new figure by default.
+        limits: Lowest and highest norm of the colours. Two nets can be compared by
+            colour only with the same limits.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing or several nets, conditions or kinds are
+            mixed.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        norms = pd.DataFrame({
+            "net": "residual",
+            "seed": 0,
+            "step": [0, 0, 10, 10],
+            "depth": [1, 2, 1, 2],
+            "norm": [0.2, 0.3, 0.1, 0.2],
+        })
+        ax = plots.gradient_norm_heatmap(norms, limits=(0.01, 1.0))
+        ```
+    """
+    key = ["net", "seed", "step", "depth"]
+    frame = with_logarithm(one_condition(norms, "norms", key, "norm"))
+    nets = frame["net"].unique()
+    if len(nets) != 1:
+        raise ValueError(
+            "`norms` must hold one net; draw one heat map for each. "
+            f"Received: nets {sorted(nets)}"
+        )
+    if limits is not None and not 0 < limits[0] < limits[1]:
+        raise ValueError(
+            "`limits` must be two positive norms, the lower one first. "
+            f"Received: limits={limits!r}"
+        )
+    ax = axes(ax)
+    logs = frame.groupby(["depth", "step"])["log"].mean().unstack("step")
+    cells = np.ma.masked_invalid(power_of_ten(logs.to_numpy(float)))
+    low, high = limits or ((cells.min(), cells.max()) if cells.count() else (0.1, 10.0))
+    if low == high:  # One colour still needs a scale around it.
+        low, high = low / 2, high * 2
+    mesh = ax.pcolormesh(
+        edges(logs.columns.to_numpy(float)),
+        edges(logs.index.to_numpy(float)),
+        cells,
+        norm=LogNorm(low, high),
+        cmap="viridis",
+        rasterized=True,
+    )
+    ax.set_facecolor("0.8")
+    ax.figure.colorbar(mesh, ax=ax, label="gradient norm (L2)", pad=0.02)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    seeds = frame["seed"].nunique()
+    return finish(
+        ax,
+        xlabel="training step",
+        ylabel="depth (1 = convolution nearest the input)",
+        title=f"Gradient norm of the {nets[0]} net",
+        note=("one seed" if seeds == 1 else f"geometric mean over {seeds} seeds")
+        + _left_out(frame),
+        grid=False,
+    )
+
+
+def _left_out(frame: pd.DataFrame) -> str:
+    count = int(frame["log"].isna().sum())
+    if not count:
+        return ""
+    return f"; {count} of {len(frame)} norms left out: zero or not finite"

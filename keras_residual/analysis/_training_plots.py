@@ -1,0 +1,157 @@
+"""Figures of the course of training: curves, and epochs to a stated accuracy."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from keras_residual.analysis._axes import (
+    COLOURS,
+    MARKERS,
+    axes,
+    count,
+    finish,
+    label,
+    seeds_in_words,
+    styles,
+)
+from keras_residual.analysis._frames import groups, intervals, one_condition
+
+
+def training_curves(
+    history: pd.DataFrame,
+    metric: str = "val_accuracy",
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+) -> Axes:
+    """Draw a metric over the epochs: mean and interval by group, seeds faint.
+
+    The mean is drawn where every seed has a finite value, so a seed that diverged
+    leaves a gap instead of silently dropping out.
+
+    Args:
+        history: Columns `by`, seed, epoch and `metric`; one row per group, seed and
+            epoch.
+        metric: Column to draw.
+        ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing or several conditions are mixed.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        history = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": 0,
+            "epoch": [1, 2, 1, 2],
+            "val_accuracy": [0.4, 0.5, 0.5, 0.7],
+        })
+        ax = plots.training_curves(history)
+        ```
+    """
+    frame = one_condition(history, "history", [by, "seed", "epoch"], metric)
+    ax = axes(ax)
+    for name, (colour, marker) in styles(frame[by]).items():
+        rows = frame[frame[by] == name]
+        by_seed = rows.pivot(index="epoch", columns="seed", values=metric)
+        ax.plot(by_seed.index, by_seed, color=colour, alpha=0.25, linewidth=0.8)
+        mean, low, high = intervals(by_seed.to_numpy(float))
+        ax.fill_between(by_seed.index, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(
+            by_seed.index,
+            mean,
+            color=colour,
+            linewidth=2,
+            marker=marker,
+            markersize=5,
+            label=count(name, by_seed.shape[1]),
+        )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return finish(
+        ax,
+        xlabel="epoch",
+        ylabel=label(metric),
+        title="Training curves",
+        note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
+    )
+
+
+def epochs_to_threshold(
+    results: pd.DataFrame, threshold: float, ax: Axes | None = None
+) -> Axes:
+    """Draw how many epochs each seed took to reach a stated accuracy.
+
+    Args:
+        results: Columns net, seed and epochs_to_threshold (NaN: never reached); one
+            row per net and seed.
+        threshold: The accuracy, for the labels.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes. Seeds that never reached the threshold stand in a row of their own
+        above the others and count in the median as later than all of them.
+
+    Raises:
+        ValueError: If a column is missing or several conditions are mixed.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": [0, 1, 0, 1],
+            "epochs_to_threshold": [12, float("nan"), 6, 7],
+        })
+        ax = plots.epochs_to_threshold(results, threshold=0.7)
+        ```
+    """
+    metric = "epochs_to_threshold"
+    frame = one_condition(results, "results", ["net", "seed"], metric)
+    ax = axes(ax)
+    reached = frame[metric].notna()
+    latest = float(frame[metric].max()) if reached.any() else 1.0
+    never = latest + max(1.0, 0.15 * latest)
+    nets = []
+    for position, (net, rows) in enumerate(groups(frame, "net")):
+        epochs = rows.sort_values("seed")[metric].fillna(never).to_numpy(float)
+        spread = np.linspace(-0.2, 0.2, epochs.size) if epochs.size > 1 else 0.0
+        count = rows[metric].notna().sum()
+        nets.append(f"{net}\n{count} of {seeds_in_words(epochs.size)} reached it")
+        ax.scatter(
+            position + spread,
+            epochs,
+            color=COLOURS[net],
+            marker=MARKERS[net],
+            s=40,
+            alpha=0.8,
+        )
+        # Infinity for never, so that no median lies between a late epoch and never.
+        median = min(np.median(rows[metric].fillna(np.inf)), never)
+        ax.hlines(median, position - 0.3, position + 0.3, color=COLOURS[net], lw=2)
+    ax.set_xticks(range(len(nets)), nets)
+    ax.set_xlim(-0.5, len(nets) - 0.5)
+    ax.set_ylim(0, never + 0.1 * never)
+    ticks = list(MaxNLocator(8, integer=True).tick_values(0, latest))
+    ticks = [tick for tick in ticks if 0 <= tick <= latest]
+    labels = [f"{tick:g}" for tick in ticks]
+    if not reached.all():
+        ax.axhline((latest + never) / 2, color="0.7", linewidth=1, linestyle="--")
+        ticks, labels = [*ticks, never], [*labels, "never"]
+    ax.set_yticks(ticks, labels)
+    return finish(
+        ax,
+        xlabel="net",
+        ylabel=f"epochs to accuracy {threshold:g}",
+        title=f"Epochs to an accuracy of {threshold:g}",
+        note="one mark per seed; bar: median, where never is later than any epoch",
+    )

@@ -1,0 +1,88 @@
+"""TensorFlow Datasets: builders found and prepared, or refused with what to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_residual.datasets import _files
+
+
+def find_builder(name: str, data_dir: str | Path | None) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"The data set 'tfds:{name}' needs tensorflow-datasets: "
+            "pip install 'keras-residual[datasets]'"
+        ) from error
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(
+            "`name` must be a data set of TensorFlow Datasets "
+            "(https://www.tensorflow.org/datasets/catalog). "
+            f"Received: name={name!r}"
+        ) from error
+
+
+def image_shape(builder: Any) -> tuple[int | None, ...] | None:
+    """The shape of an image, None where images or labels are missing."""
+    features = builder.info.features
+    if "image" not in features or "label" not in features:
+        return None
+    return features["image"].shape
+
+
+def prepare(builder: Any, name: str, split: str) -> None:
+    try:
+        builder.download_and_prepare()
+    except ImportError as error:
+        raise ImportError(
+            f"The data set 'tfds:{name}' needs one more package: "
+            f"pip install {error.name}"
+        ) from error
+    except Exception as error:
+        # The reasons reach from sockets to checksums; the remedy is the same.
+        raise ConnectionError(
+            f"The data set 'tfds:{name}' could not be prepared: go online, or pass the "
+            f"folder that holds it. The reason: {_files.first_line(error)}"
+        ) from error
+    if split not in builder.info.splits:
+        raise ValueError(
+            f"`split` must be one of {', '.join(builder.info.splits)}. "
+            f"Received: split={split!r}"
+        )
+
+
+def all_examples(builder: Any, split: str) -> Any:
+    return _examples(builder, split, batch_size=-1)
+
+
+def labels(builder: Any, split: str) -> np.ndarray:
+    """The labels alone: no image is decoded."""
+    import tensorflow_datasets as tfds
+
+    only = tfds.decode.PartialDecoding({"label": True})
+    found = _examples(builder, split, batch_size=-1, decoders=only)["label"]
+    return found.astype(np.int64)
+
+
+def encoded_images(builder: Any, split: str) -> Iterator[bytes]:
+    """The image files as they are stored, in the order of the labels."""
+    import tensorflow_datasets as tfds
+
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    for example in _examples(builder, split, decoders=encoded):
+        yield example["image"]
+
+
+def class_names(builder: Any) -> list[str]:
+    return list(builder.info.features["label"].names)
+
+
+def _examples(builder: Any, split: str, **options: Any) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.as_numpy(builder.as_dataset(split=split, **options))

@@ -1,0 +1,123 @@
+"""Figures of gradient norms, against hand-computed values."""
+
+import math
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from figures import (
+    T1,
+    lines_of,
+    norms,
+    note_of,
+    only,
+)
+from matplotlib.collections import QuadMesh
+
+from keras_residual.analysis import plots
+
+
+def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
+    ax = plots.gradient_norm_by_depth(norms())
+    assert ax.get_yscale() == "log"
+    for net, shift in (("plain", 0), ("residual", 1)):
+        lines = lines_of(ax, plots.COLOURS[net])
+        assert [line.get_linestyle() for line in lines] == [":", "--", "-"]
+        for third, line in enumerate(lines):
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+            # The seeds are a factor of 10 apart: geometric mean at half a decade.
+            exponents = np.array([1, 2, 3]) + third + 0.5 - shift
+            np.testing.assert_allclose(line.get_ydata(), 10.0**exponents)
+    band = ax.collections[0].get_paths()[0].vertices
+    at_first = np.log10(band[band[:, 0] == 1][:, 1])
+    assert at_first.max() == pytest.approx(1.5 + T1 * 0.5)
+    assert "early (dotted): steps 0 to 1" in note_of(ax)
+    assert "late (solid): steps 4 to 5" in note_of(ax)
+    # The lines set the scale, not the band of two seeds.
+    assert np.log10(ax.get_ylim()) == pytest.approx([0.5 - 0.3, 5.5 + 0.3])
+
+
+def test_gradient_norm_by_depth_of_one_step_draws_one_line():
+    ax = plots.gradient_norm_by_depth(norms(steps=[0]))
+    assert len(ax.lines) == 2
+    assert "early" not in note_of(ax)
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.nan, np.inf])
+def test_norms_without_a_logarithm_are_left_out_and_counted(nothing):
+    frame = norms(seeds=[0])
+    frame.loc[(frame["depth"] == 2) & (frame["net"] == "plain"), "norm"] = nothing
+    frame.loc[(frame["depth"] == 1) & (frame["step"] == 0), "norm"] = nothing
+    ax = plots.gradient_norm_by_depth(frame)
+    early = lines_of(ax, plots.COLOURS["plain"])[0].get_ydata()
+    np.testing.assert_allclose(early, [10, np.nan, 1000])
+    assert "8 of 36 norms left out: zero or not finite" in note_of(ax)
+    assert all(map(math.isfinite, ax.get_ylim()))
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.nan])
+@pytest.mark.parametrize(
+    "draw", [plots.gradient_norm_by_depth, plots.gradient_norm_heatmap]
+)
+def test_no_usable_norm_at_all_is_drawn_as_nothing(draw, nothing):
+    ax = draw(only(norms(), "plain").assign(norm=nothing))
+    assert "36 of 36 norms left out" in note_of(ax)
+    ax.figure.canvas.draw()
+
+
+def test_seeds_that_differ_by_a_hundred_decades_can_be_drawn():
+    frame = norms()
+    frame.loc[frame["seed"] == 1, "norm"] = 1e-100
+    plots.gradient_norm_by_depth(frame).figure.canvas.draw()
+
+
+def test_heatmap_cells_are_geometric_means_over_seeds():
+    frame = only(norms(steps=[0, 2, 10]), "residual").sample(frac=1, random_state=0)
+    ax = plots.gradient_norm_heatmap(frame)
+    (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
+    third = np.array([0, 1, 5])
+    depth = np.array([[1], [2], [3]])
+    np.testing.assert_allclose(mesh.get_array(), 10.0 ** (depth + third + 0.5 - 1))
+    # Borders half-way between the recorded steps, also where they are uneven.
+    corners = mesh.get_coordinates()
+    np.testing.assert_allclose(corners[0, :, 0], [-1, 1, 6, 14])
+    np.testing.assert_allclose(corners[:, 0, 1], [0.5, 1.5, 2.5, 3.5])
+    assert mesh.get_clim() == pytest.approx((10**0.5, 10**7.5))
+    assert isinstance(mesh.norm, mpl.colors.LogNorm)
+    assert "geometric mean over 2 seeds" in note_of(ax)
+    assert ax.get_title(loc="left") == "Gradient norm of the residual net"
+
+
+def test_heatmap_limits_make_two_nets_comparable():
+    ax = plots.gradient_norm_heatmap(only(norms(), "plain"), limits=(1e-3, 1e9))
+    assert ax.collections[0].get_clim() == (1e-3, 1e9)
+
+
+def test_heatmap_masks_cells_without_a_norm():
+    frame = only(norms(seeds=[0]), "plain")
+    frame.loc[(frame["depth"] == 1) & (frame["step"] == 3), "norm"] = 0.0
+    cells = plots.gradient_norm_heatmap(frame).collections[0].get_array()
+    assert np.argwhere(np.ma.getmaskarray(cells)).tolist() == [[0, 3]]
+
+
+def test_heatmap_of_a_single_cell():
+    ax = plots.gradient_norm_heatmap(only(norms([0], [0], [1]), "plain"))
+    low, high = ax.collections[0].get_clim()
+    assert low < 10 < high
+    ax.figure.canvas.draw()
+
+
+def test_kinds_of_variables_are_not_mixed():
+    both = pd.concat([norms(), norms().assign(kind="bias")])
+    with pytest.raises(ValueError, match="select one value of kind"):
+        plots.gradient_norm_by_depth(both)
+
+
+def test_heatmap_refuses_two_nets_and_bad_limits():
+    with pytest.raises(ValueError, match=r"one net.*\['plain', 'residual'\]"):
+        plots.gradient_norm_heatmap(norms())
+    for limits in ((0, 1), (2, 1)):
+        with pytest.raises(ValueError, match="`limits` must"):
+            plots.gradient_norm_heatmap(only(norms(), "plain"), limits=limits)
