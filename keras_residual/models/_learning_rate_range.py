@@ -1,5 +1,6 @@
 """The learning-rate range test: one short training at a growing rate."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -64,13 +65,14 @@ def find_learning_rate(model, x, y, low, high, steps, batch_size) -> LearningRat
     history = getattr(model, "history", None)
     growing = _GrowingRate(np.geomspace(low, high, steps))
     try:
-        model.fit(
-            **_shuffled(x, y, steps * batch_size, batch_size),
-            epochs=steps,  # an epoch has at least one batch
-            shuffle=False,
-            callbacks=[growing],
-            verbose=0,
-        )
+        with _same_random_numbers():
+            model.fit(
+                **_shuffled(x, y, steps * batch_size, batch_size),
+                epochs=steps,  # an epoch has at least one batch
+                shuffle=False,
+                callbacks=[growing],
+                verbose=0,
+            )
     finally:
         for variable, value in state:
             variable.assign(value)
@@ -106,6 +108,17 @@ class _GrowingRate(keras.callbacks.Callback):
     def _has_diverged(self, smoothed):
         settled = len(self.losses) > _UNSETTLED * len(self.rates)
         return settled and smoothed > _DIVERGED * self._lowest
+
+
+def _same_random_numbers():
+    """Scope after which random numbers go on as if it had not been."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()  # they come from seeds within the model
+    import torch
+
+    # Dropout draws from PyTorch's own generator.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    return torch.random.fork_rng(devices)
 
 
 def _shuffled(x, y, enough, batch_size):

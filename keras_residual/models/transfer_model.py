@@ -354,7 +354,7 @@ class TransferModel(keras.Model):
         The rate grows from `low` to `high` by the same factor at each step, until the
         loss is over four times its minimum (both smoothed) or not finite. Weights,
         the state of the optimizer, its learning rate and the seeds within the model are
-        then what they were. A data set that shuffles or augments goes on at random.
+        then what they were; the random state of a data set that has one is not.
 
         `keras_residual.analysis.plots.learning_rate_range` draws the result.
 
