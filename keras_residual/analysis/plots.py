@@ -24,6 +24,9 @@ from keras_residual.analysis._frames import (
     power_of_ten,
     with_logarithm,
 )
+from keras_residual.analysis._learning_rate_plots import (
+    learning_rate_range as learning_rate_range,
+)
 from keras_residual.analysis.statistics import compare_paired, mean_interval
 
 # Two colours of Okabe and Ito that colour-blind readers can tell apart; the markers

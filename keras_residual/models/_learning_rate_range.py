@@ -19,6 +19,8 @@ _SMOOTHING = 0.9
 _DIVERGED = 4.0
 # Of the steps, at the beginning, where the smoothed loss is that of few batches.
 _UNSETTLED = 0.1
+# Of the whole fall: what comes after such a rise recovers from too high a rate.
+_REBOUND = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +33,8 @@ class LearningRateRange:
         smoothed_losses: Array `(n,)`, the exponential moving average of the losses
             (0.9 of the one before, corrected for its start at zero).
         suggestion: The rate at which the smoothed loss falls fastest against the
-            logarithm of the rate, before its minimum and after the first tenth of the
-            steps; None if it falls nowhere there.
+            logarithm of the rate, after the first tenth of the steps and before it
+            rises again by half of its whole fall; None if it falls nowhere there.
     """
 
     rates: np.ndarray
@@ -157,9 +159,16 @@ def _found(rates, losses):
     first = math.ceil(_UNSETTLED * len(losses))
     suggestion = None
     if len(losses) - first >= 2:
-        slopes = np.gradient(smoothed, np.log(rates))
-        last = first + int(np.argmin(smoothed[first:]))
-        falling = slopes[first : last + 1]
-        if falling.min() < 0:
-            suggestion = float(rates[first + int(np.argmin(falling))])
+        last = first + _end_of_fall(smoothed[first:])
+        slopes = np.gradient(smoothed, np.log(rates))[first : last + 1]
+        if slopes.min() < 0:
+            suggestion = float(rates[first + int(np.argmin(slopes))])
     return LearningRateRange(rates, losses, smoothed, suggestion)
+
+
+def _end_of_fall(losses):
+    lowest = np.minimum.accumulate(losses)
+    risen = losses - lowest > _REBOUND * (losses[0] - lowest[-1])
+    # `argmax` is the first one, if there is any.
+    end = int(np.argmax(risen)) if risen.any() else len(losses)
+    return int(np.argmin(losses[: end + 1]))

@@ -370,8 +370,9 @@ class TransferModel(keras.Model):
         Returns:
             An object with the arrays `rates`, `losses` and `smoothed_losses`, each as
             long as there were steps, and the number `suggestion`: the rate at which the
-            smoothed loss falls fastest against the logarithm of the rate, before its
-            minimum and after the first tenth of the steps (None if it falls nowhere).
+            smoothed loss falls fastest against the logarithm of the rate, after the
+            first tenth of the steps and before it rises again by half of its whole
+            fall (None if it falls nowhere).
 
         Raises:
             ValueError: If the model is not compiled or has a learning rate that cannot

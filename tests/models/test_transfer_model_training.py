@@ -487,6 +487,12 @@ def test_suggestion_is_the_steepest_descent():
     valley = _learning_rate_range._found(rates, (position + 2) ** 2)
     # The parabola is steepest where the first steps are left out.
     assert abs(np.log10(valley.suggestion) + 5.4) < 0.05
+    # A blow-up, whose recovery falls faster than anything before.
+    bump = 20 * np.exp(-(((position + 1) / 0.2) ** 2))
+    recovered = _learning_rate_range._found(
+        rates, 1 / (1 + 10 ** (3 * (position + 3))) + bump
+    )
+    assert abs(np.log10(recovered.suggestion) + 3) < 0.05
     rising = _learning_rate_range._found(rates, position + 7)
     assert rising.suggestion is None
     constant = _learning_rate_range._found(rates[:50], np.full(50, 3.0))
