@@ -119,6 +119,23 @@ def test_decay_scales_the_update_of_every_optimizer(name):
     assert optimizer.get_config() == plain[2].optimizer.get_config()
 
 
+# Ftrl makes weights from its own state alone, at any rate; a schedule has no one rate.
+@pytest.mark.parametrize("name", sorted(set(VARIANTS) - {"Ftrl", "schedule"}))
+def test_decay_is_a_lower_learning_rate_over_several_steps(name):
+    class_name, arguments = VARIANTS[name]
+    models = []
+    for rate, decay in ((0.05, 0.5), (0.05 * 0.25, 1.0)):
+        model = make_tiny()
+        model.unfreeze("all", learning_rate_decay=decay)
+        arguments = {**arguments, "learning_rate": rate}
+        model.compile(OPTIMIZERS[class_name](**arguments), nothing)
+        for step in range(4):
+            apply(model, step)
+        models.append(values(model.trainable_variables))
+    for decayed, lower in zip(models[0][:2], models[1][:2], strict=True):
+        np.testing.assert_allclose(decayed, lower, rtol=1e-4, atol=1e-6)
+
+
 def test_decay_scales_the_update_of_several_optimizers():
     def make():
         by_path = {"block1.*": keras.optimizers.Adam(0.05)}
@@ -465,17 +482,21 @@ def test_finder_measures_the_loss_at_each_rate():
 
 
 def test_finder_stops_where_training_diverges():
-    images, labels = tiny_data()
-    model = compiled()
-    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    """In closed form: each step multiplies the weights by 1 - 2 * rate * PENALTY."""
+    model = make_tiny()
+    model.compile(keras.optimizers.SGD(1.0), nothing)
     model.unfreeze("all")
-    found = model.find_learning_rate(
-        images, labels, low=1e-4, high=1e6, steps=60, batch_size=4
-    )
-    assert 10 < len(found.rates) < 60
-    assert len(found.losses) == len(found.smoothed_losses) == len(found.rates)
-    assert np.isfinite(found.losses).all()
-    assert found.suggestion < found.rates[-1] / 10
+    start = PENALTY * sum((w**2).sum() for w in values(model.trainable_variables)[:4])
+    found = model.find_learning_rate(*tiny_data(), low=1e-3, high=1e3, steps=60)
+    rates = np.geomspace(1e-3, 1e3, 60)
+    factors = (1 - 2 * rates * PENALTY) ** 2
+    losses = start * np.concatenate([[1], np.cumprod(factors)[:-1]])
+    size = len(found.losses)
+    np.testing.assert_allclose(found.rates, rates[:size])
+    np.testing.assert_allclose(found.losses, losses[:size], rtol=1e-3)
+    times = found.smoothed_losses / np.minimum.accumulate(found.smoothed_losses)
+    assert times[-1] > 4 >= times[:-1].max()
+    assert found.suggestion < 1 < found.rates[-1]
 
 
 def test_suggestion_is_the_steepest_descent():
