@@ -522,8 +522,10 @@ def test_suggestion_is_the_steepest_descent():
 
 def test_finder_takes_data_sets_and_features():
     model = compiled()
-    found = model.find_learning_rate(Batches(), steps=10)
-    assert len(found.losses) == 10
+    found = model.find_learning_rate(Batches(), low=1e-12, high=1e-11, steps=10)
+    losses = [model.evaluate(*Batches()[i], verbose=0)[0] for i in (0, 1)]
+    assert abs(losses[0] - losses[1]) > 1e-3  # of each batch, not of both
+    np.testing.assert_allclose(found.losses, losses * 5, rtol=1e-4)
     features = model.cache_features(*tiny_data())
     found = model.find_learning_rate(features, steps=10, batch_size=3)
     assert len(found.losses) == 10
