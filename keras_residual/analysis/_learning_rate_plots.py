@@ -1,16 +1,13 @@
 """The figure of a learning-rate range test."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from keras_residual.analysis import plots
 
-if TYPE_CHECKING:
-    from keras_residual.models._learning_rate_range import LearningRateRange
 
-
-def learning_rate_range(found: "LearningRateRange", ax: Axes | None = None) -> Axes:
+def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
     """Draw the loss against the growing learning rate, and the suggested rate.
 
     Args:

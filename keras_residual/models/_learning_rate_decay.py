@@ -7,7 +7,8 @@ import keras
 from keras_residual.models import _backbone_parts as parts
 
 # The two steps of an optimizer that move weights by the learning rate. What follows
-# them within `apply`, such as moving averages and constraints, sees the final weights.
+# them within `apply`, such as moving averages and constraints, sees the final weights;
+# no public method lies between the two.
 _STEPS = ("_apply_weight_decay", "_backend_update_step")
 
 
@@ -63,13 +64,8 @@ def _in_part(step, slower):
     def run(*arguments):
         before = [keras.ops.copy(variable.value) for variable, _ in slower]
         step(*arguments)
-        _assign(
-            [variable for variable, _ in slower],
-            [
-                old + multiplier * (variable.value - old)
-                for (variable, multiplier), old in zip(slower, before, strict=True)
-            ],
-        )
+        for (variable, multiplier), old in zip(slower, before, strict=True):
+            variable.assign(old + multiplier * (variable.value - old))
 
     return run
 
@@ -84,28 +80,6 @@ def _at_lower_rate(optimizer, slower):
         update_step(gradient, variable, learning_rate * multiplier)
 
     return run
-
-
-def _assign(variables, values):
-    if keras.backend.backend() != "tensorflow":
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return
-    import tensorflow as tf
-
-    def update(strategy, *values):
-        for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(
-                variable.value,
-                lambda replica, new: replica.assign(new),
-                args=(value,),
-                group=False,
-            )
-
-    # A replica cannot assign to the weights, the strategy can.
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        update, tf.distribute.get_strategy(), *values
-    )
 
 
 def _inner_optimizers(model, build):

@@ -133,6 +133,11 @@ def _shuffled(x, y, enough, batch_size):
         return {"x": cache, "y": y, "batch_size": batch_size}
     if y is None:
         return {"x": x}
+    if len(x) != len(y):
+        raise ValueError(
+            "`y` must have a label for each image. "
+            f"Received: {len(x)} images, {len(y)} labels"
+        )
     order = _order(len(x), enough)
     return {
         "x": as_array(x)[order],

@@ -541,6 +541,7 @@ def test_finder_takes_data_sets_and_features():
         ({"steps": 1.5}, "`steps` must be a positive integer"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
         ({"x": (pair for pair in []), "y": None}, "more than once"),
+        ({"y": np.zeros(9)}, "`y` must have a label for each image"),
     ],
 )
 def test_finder_arguments(arguments, message):
