@@ -162,16 +162,15 @@ def closed_form(weight, multiplier, penalty, steps, **settings):
     return average if settings.get("use_ema") else weight
 
 
-@pytest.mark.parametrize("loss_scale", [False, True])
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "loss_scale"),
     [
-        {},
-        {"momentum": 0.9, "weight_decay": 0.5},
-        {"use_ema": True, "ema_momentum": 0.5, "weight_decay": 0.5},
-        {"gradient_accumulation_steps": 2, "weight_decay": 0.5},
+        ({}, False),
+        ({"momentum": 0.9, "weight_decay": 0.5}, True),
+        ({"use_ema": True, "ema_momentum": 0.5, "weight_decay": 0.5}, False),
+        ({"gradient_accumulation_steps": 2, "weight_decay": 0.5}, True),
     ],
-    ids=["plain", "momentum", "average", "accumulation"],
+    ids=["plain", "momentum scaled", "average", "accumulation scaled"],
 )
 def test_closed_form_of_decayed_sgd_in_fit(settings, loss_scale):
     model = make_tiny()
@@ -309,8 +308,7 @@ def compiled(**arguments):
     return model
 
 
-@pytest.mark.parametrize("cache", [False, True])
-@pytest.mark.parametrize("kind", ["arrays", "data set"])
+@pytest.mark.parametrize(("kind", "cache"), [("arrays", False), ("data set", True)])
 def test_two_phases_are_two_fits(kind, cache):
     data = tiny_data() if kind == "arrays" else (Batches(),)
     validation = data if kind == "arrays" else data[0]
