@@ -26,6 +26,9 @@ from keras_residual.analysis._gradient_plots import (
 )
 from keras_residual.analysis._image_plots import feature_maps as feature_maps
 from keras_residual.analysis._image_plots import photo_grid as photo_grid
+from keras_residual.analysis._learning_rate_plots import (
+    learning_rate_range as learning_rate_range,
+)
 from keras_residual.analysis._training_plots import (
     epochs_to_threshold as epochs_to_threshold,
 )
@@ -39,6 +42,7 @@ __all__ = [
     "gradient_norm_by_depth",
     "gradient_norm_heatmap",
     "epochs_to_threshold",
+    "learning_rate_range",
     "degradation",
     "trainable_parameters",
     "accuracy_by_images",

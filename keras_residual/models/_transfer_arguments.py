@@ -1,6 +1,7 @@
 """Checks of TransferModel's arguments, before anything is built or downloaded."""
 
 import os
+import types
 
 import keras
 
@@ -9,6 +10,7 @@ from keras_residual.layers._checks import (
     check_fraction,
     check_image_shape,
     check_positive_integer,
+    is_number,
 )
 from keras_residual.models import _backbones
 from keras_residual.models._backbone_parts import UNITS
@@ -44,6 +46,43 @@ def check_unfreeze(count, unit, names) -> None:
             )
     else:
         check_positive_integer(names[0], count)
+
+
+def check_decay(learning_rate_decay) -> None:
+    """Raises unless a block can learn at this share of the rate of the next one."""
+    if not is_number(learning_rate_decay) or not 0 < learning_rate_decay <= 1:
+        raise ValueError(
+            "`learning_rate_decay` must be a number greater than 0 and at most 1. "
+            f"Received: learning_rate_decay={learning_rate_decay!r}"
+        )
+
+
+def check_rate_is_a_number(model, method) -> None:
+    """Raises unless the model is compiled with a learning rate that can be set."""
+    if not model.compiled or model.optimizer is None:
+        raise ValueError(
+            f"The model must be compiled with an optimizer before `{method}`. "
+            f"Received: compiled={model.compiled}"
+        )
+    # A MultiOptimizer has none.
+    rate = getattr(model.optimizer, "learning_rate", None)
+    if not isinstance(rate, keras.Variable):
+        raise ValueError(
+            f"`{method}` sets the learning rate: it must be a number, not a schedule. "
+            "Compile with another optimizer. "
+            f"Received: an optimizer of type {type(model.optimizer).__name__} with a "
+            f"learning_rate of type {type(rate).__name__}"
+        )
+
+
+def check_read_again(name, data) -> None:
+    """Raises if the data can be read only once."""
+    if isinstance(data, types.GeneratorType):
+        raise ValueError(
+            f"`{name}` must be data that can be read more than once, such as arrays, a "
+            f"keras.utils.PyDataset or a tf.data.Dataset. Received: {name} of type "
+            "generator"
+        )
 
 
 def check_head(num_classes, hidden_units, dropout, pooling) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_residual.models import _backbone_parts as parts
-from keras_residual.models import _backbones
+from keras_residual.models import _backbones, _learning_rate_range, _two_phase
 from keras_residual.models import _transfer_arguments as arguments
 from keras_residual.models._backbone_layer import Backbone, moved_statistics
 from keras_residual.models._cached_features import (
@@ -17,6 +17,7 @@ from keras_residual.models._cached_features import (
     opened,
 )
 from keras_residual.models._first_batch import check_images, check_labels, first_batch
+from keras_residual.models._learning_rate_decay import block_multipliers, slow_down
 from keras_residual.models._preprocessing import preprocess
 from keras_residual.models._recompile import recompile
 from keras_residual.models._transfer_head import make_head, make_pooling
@@ -159,6 +160,7 @@ class TransferModel(keras.Model):
         self.preprocessing = preprocessing
         self.value_range = value_range
         self.train_batch_norm = train_batch_norm
+        self._learning_rate_decay = 1.0
         self._read_cache: dict = {}
         # In a namespace, where Keras does not look for metrics to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
@@ -179,7 +181,13 @@ class TransferModel(keras.Model):
         """The layers from pooled features to probabilities, a `keras.Model`."""
         return self.get_layer("head")
 
-    def unfreeze(self, count: int | str = 20, unit: str = "layer") -> None:
+    def unfreeze(
+        self,
+        count: int | str = 20,
+        unit: str = "layer",
+        *,
+        learning_rate_decay: float = 1.0,
+    ) -> None:
         """Trains the last units of the backbone, and freezes the rest of it.
 
         A compiled model is compiled again, with the same loss, metrics and settings.
@@ -188,12 +196,24 @@ class TransferModel(keras.Model):
         Args:
             count: Positive integer or `"all"`. How many units train.
             unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
+            learning_rate_decay: Number in `(0, 1]`. The head trains with the learning
+                rate, the last block of the backbone with this share of it, the block
+                before with the share's square, and so on. Every update of a variable is
+                scaled, that of decoupled weight decay as well. Blocks are those of
+                `trainable_table`; a backbone whose names tell no blocks is one.
 
         Raises:
-            ValueError: If the backbone has fewer units than that.
+            ValueError: If the backbone has fewer units than that, or an argument is
+                outside its range.
+
+        Reference:
+            Howard and Ruder, "Universal Language Model Fine-tuning for Text
+            Classification", ACL 2018, section 3.2. <https://arxiv.org/abs/1801.06146>
         """
         arguments.check_unfreeze(count, unit, names=("count", "unit"))
-        self._train_only(parts.tail(self.backbone, count, unit, ("count", "unit")))
+        arguments.check_decay(learning_rate_decay)
+        layers = parts.tail(self.backbone, count, unit, ("count", "unit"))
+        self._train_only(layers, float(learning_rate_decay))
 
     def freeze(self) -> None:
         """Freezes the whole backbone, so that the head alone trains.
@@ -207,12 +227,18 @@ class TransferModel(keras.Model):
 
         Returns:
             A list of rows with the keys `"block"`, `"stage"`, `"layers"`,
-            `"trainable_layers"`, `"parameters"` and `"trainable_parameters"`, which
+            `"trainable_layers"`, `"parameters"`, `"trainable_parameters"` and
+            `"learning_rate_multiplier"` (0 where nothing trains), which
             `pandas.DataFrame` takes as they are. Layers without parameters count as
             layers.
         """
-        head = parts.Block("head", "head", parts.leaves(self.head))
-        return [parts.row(block) for block in [*parts.blocks(self.backbone), head]]
+        table = []
+        for block, multiplier in block_multipliers(self, self._learning_rate_decay):
+            row = parts.row(block)
+            trains = row["trainable_parameters"] > 0
+            row["learning_rate_multiplier"] = multiplier if trains else 0.0
+            table.append(row)
+        return table
 
     def check_batch_norm(self) -> list[str]:
         """The backbone's batch normalizations whose statistics move in training.
@@ -257,6 +283,110 @@ class TransferModel(keras.Model):
         """
         return compute(self, dataset, labels, copies, batch_size)
 
+    def fit_two_phase(
+        self,
+        x,
+        y=None,
+        *,
+        epochs: tuple[int, int] = (5, 5),
+        unfreeze: int | str = 20,
+        unfreeze_unit: str = "layer",
+        learning_rate: float | None = None,
+        learning_rate_decay: float = 1.0,
+        cache: bool = False,
+        **fit_arguments,
+    ) -> keras.callbacks.History:
+        """Trains the head alone, then the head and the tail of the backbone.
+
+        The same as `freeze`, `fit`, `unfreeze`, a lower `optimizer.learning_rate` and
+        `fit`. A head that is still random would spoil trained weights under it.
+
+        Args:
+            x: Images in an array, or a data set; not a generator, as it is read twice.
+            y: Labels, if the images are an array.
+            epochs: Two positive integers: epochs of the head, and then of the tail.
+            unfreeze: Positive integer or `"all"`. How many units train in the second
+                phase, as in `unfreeze`.
+            unfreeze_unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
+            learning_rate: Positive number, for the second phase. None is a tenth of
+                what the optimizer has when this is called.
+            learning_rate_decay: Number in `(0, 1]`, as in `unfreeze`.
+            cache: Whether the head trains on features that are computed once, as by
+                `cache_features`: the same images in each epoch, without the random
+                augmentation that a data set may make.
+            **fit_arguments: Arguments of `fit` for both phases, such as `batch_size`,
+                `validation_data`, `callbacks` and `verbose`.
+
+        Returns:
+            One history of both phases, whose epochs count on. Its attribute
+            `tail_epoch` is the number of the first epoch of the second phase.
+
+        Raises:
+            ValueError: If the model is not compiled, has a learning rate that cannot
+                be set or trains from scratch, or an argument is outside its range;
+                before any training.
+        """
+        return _two_phase.fit_two_phase(
+            self,
+            x,
+            y,
+            epochs,
+            unfreeze,
+            unfreeze_unit,
+            learning_rate,
+            learning_rate_decay,
+            cache,
+            fit_arguments,
+        )
+
+    def find_learning_rate(
+        self,
+        x,
+        y=None,
+        *,
+        low: float = 1e-7,
+        high: float = 1.0,
+        steps: int = 100,
+        batch_size: int = 32,
+    ) -> _learning_rate_range.LearningRateRange:
+        """Trains for some steps at a growing learning rate, and takes them all back.
+
+        The rate grows from `low` to `high` by the same factor at each step, until the
+        loss is over four times its minimum (both smoothed) or not finite. Weights,
+        the state of the optimizer, its learning rate and the seeds within the model are
+        then what they were; the random state of a data set that has one is not.
+
+        `keras_residual.analysis.plots.learning_rate_range` draws the result.
+
+        Args:
+            x: Images in an array, a data set, or what `cache_features` gave. Data for
+                fewer steps are read again; arrays are shuffled.
+            y: Labels, if the images are an array.
+            low: Positive number, the first learning rate.
+            high: Number greater than `low`, the last learning rate.
+            steps: Integer of at least 10. Number of steps.
+            batch_size: Positive integer. Images at a time, if they are an array.
+
+        Returns:
+            An object with the arrays `rates`, `losses` and `smoothed_losses`, each as
+            long as there were steps, and the number `suggestion`: the rate at which the
+            smoothed loss falls fastest against the logarithm of the rate, after the
+            first tenth of the steps and before it rises again by half of its whole
+            fall (None if it falls nowhere).
+
+        Raises:
+            ValueError: If the model is not compiled or has a learning rate that cannot
+                be set, or an argument is outside its range.
+
+        Reference:
+            Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
+            section 3.3, where the rate grows linearly.
+            <https://arxiv.org/abs/1506.01186>
+        """
+        return _learning_rate_range.find_learning_rate(
+            self, x, y, low, high, steps, batch_size
+        )
+
     def call(self, inputs, training=None, mask=None):
         if len(inputs.shape) == 2:
             return self.head(inputs, training=training)
@@ -271,6 +401,7 @@ class TransferModel(keras.Model):
                 f"probabilities. Received: loss={given['loss']!r}"
             )
         super().compile(*args, **kwargs)
+        slow_down(self, self._learning_rate_decay)
         self._compiled_with.arguments = given
 
     def get_compile_config(self):
@@ -330,16 +461,19 @@ class TransferModel(keras.Model):
             "train_batch_norm": self.train_batch_norm,
             "name": self.name,
             "trains": [layer.trainable for layer in self._leaves()],
+            "learning_rate_decay": self._learning_rate_decay,
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         trains = config.pop("trains")
+        decay = config.pop("learning_rate_decay")
         config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         if config["mode"] == "fine_tuning":
             config["unfreeze"] = "all"  # what trains is set below, layer by layer
         model = cls(**config)
+        model._learning_rate_decay = decay
         for layer, trainable in zip(model._leaves(), trains, strict=True):
             layer.trainable = trainable
         return model
@@ -353,7 +487,8 @@ class TransferModel(keras.Model):
     def _leaves(self):
         return [*parts.leaves(self.backbone), *parts.leaves(self.head)]
 
-    def _train_only(self, layers):
+    def _train_only(self, layers, learning_rate_decay=1.0):
+        self._learning_rate_decay = learning_rate_decay
         wanted = {id(layer) for layer in layers}
         # The containers of what trains must be trainable, too.
         self.backbone.trainable = True

@@ -1,0 +1,73 @@
+"""The figure of a learning-rate range test."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from keras_residual.analysis._axes import COLOURS, axes, finish
+
+
+def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
+    """Draw the loss against the growing learning rate, and the suggested rate.
+
+    Args:
+        found: What `TransferModel.find_learning_rate` returned.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes. They reach a little above the loss of the first steps, so that the
+        losses of a training that diverged do not flatten the others.
+
+    Raises:
+        ValueError: If no loss was measured.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        from keras_residual import TransferModel
+        from keras_residual.analysis import plots
+
+        # Stands for a network that was trained before.
+        backbone = keras.Sequential([
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3),
+        ])
+        model = TransferModel(backbone, num_classes=2, preprocessing="tf")
+        model.compile("adam", "sparse_categorical_crossentropy")
+        images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3))
+        found = model.find_learning_rate(images, np.arange(16) % 2, steps=20)
+        ax = plots.learning_rate_range(found)
+        ```
+    """
+    if not len(found.losses):
+        raise ValueError(
+            "`found` must hold losses: training diverged at the first step. "
+            "Received: found with no finite loss"
+        )
+    ax = axes(ax)
+    ax.set_xscale("log")
+    grey, blue = "0.6", COLOURS["residual"]
+    ax.plot(found.rates, found.losses, color=grey, linewidth=0.8, label="of a batch")
+    ax.plot(
+        found.rates, found.smoothed_losses, color=blue, linewidth=2, label="smoothed"
+    )
+    if found.suggestion is not None:
+        ax.axvline(
+            found.suggestion,
+            color=COLOURS["plain"],
+            linestyle="--",
+            label=f"suggestion: {found.suggestion:.2g}",
+        )
+    settled = found.losses[: max(10, len(found.losses) // 2)]
+    low, high = found.losses.min(), max(settled.max(), found.smoothed_losses[0])
+    margin = 0.1 * (high - low) or 0.1
+    ax.set_ylim(low - margin, high + 3 * margin)
+    return finish(
+        ax,
+        xlabel="learning rate",
+        ylabel="training loss (mean per image)",
+        title="Learning-rate range test",
+        note="one step at each rate, from left to right; suggestion: where the "
+        "smoothed loss falls fastest, before it rises again",
+    )
