@@ -11,7 +11,9 @@ UNITS = ("layer", "conv", "block", "stage")
 # A layer's name up to its block, as keras.applications, KerasHub, KerasCV and this
 # library write it: conv5_block3_1_conv, block_16_project, block7a_dwconv,
 # expanded_conv_3_add, convnext_tiny_stage_3_block_2_gelu, stage4_block2, block_1_0.
-_BLOCK = re.compile(r".*?(?:block_?\d+(?:[a-z]|_\d+$)?(?![a-z])|expanded_conv(_\d+)?(?=_))")
+_BLOCK = re.compile(
+    r".*?(?:block_?\d+(?:[a-z]|_\d+$)?(?![a-z])|expanded_conv(_\d+)?(?=_))"
+)
 # MobileNet's pairs of convolutions and NASNet's cells, whose number comes last.
 _PAIR = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
 _CELL = re.compile(
@@ -23,6 +25,7 @@ _LAST = re.compile(r"(mixed_?\d+[ab]?)$|(block\d+_\d+)_(?:mixed|conv|ac)$")
 _STAGE = re.compile(
     r"(.*(?:stage_?|stack_?|conv)\d+)_block_?\d+|(block\d+)[a-z]|(block_\d+)_\d+"
 )
+
 
 @dataclasses.dataclass
 class Block:
