@@ -160,8 +160,10 @@ class TransferModel(keras.Model):
         self.value_range = value_range
         self.train_batch_norm = train_batch_norm
         self._read_cache: dict = {}
-        # In a namespace, where Keras does not look for metrics to track.
+        # In namespaces, where Keras does not look for metrics and layers to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
+        features = keras.Model(images, x, name="features")
+        self._features = types.SimpleNamespace(network=features)
         if mode == "scratch":
             self._train_only(parts.leaves(network))
         elif mode == "fine_tuning":
