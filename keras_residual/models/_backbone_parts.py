@@ -213,7 +213,7 @@ def _name_stages(parts):
     for part in parts:
         match = _STAGE.fullmatch(part.name)
         if match:
-            stage = match[match.lastindex]
+            stage = next(filter(None, match.groups()))
         elif stage is None or any(_shrinks(layer) for layer in part.layers):
             # No stage in the name: one begins wherever the image becomes smaller.
             stage = part.name
