@@ -63,7 +63,11 @@ class Contestant:
         )
         self.model.compile("adam", "sparse_categorical_crossentropy")
         self.model.optimizer.build(self.model.trainable_variables)
-        self.state = [keras.ops.copy(v.value) for v in self.model.optimizer.variables]
+        # In NumPy: JAX hands the memory of its arrays on from step to step.
+        self.state = [
+            np.array(keras.ops.convert_to_numpy(variable))
+            for variable in self.model.optimizer.variables
+        ]
         self.epochs = arguments.epochs
         self.data = data
         self.heads = []
