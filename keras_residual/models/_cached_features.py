@@ -171,26 +171,23 @@ def _fingerprint(model):
     return digest.hexdigest()
 
 
+# Where a network's config has the names of its layers.
+_NAMES = ("name", "keras_history", "input_layers", "output_layers")
+
+
 def _without_names(config):
     """The config with layers numbered: Keras names those of a second network anew."""
-    numbers: dict[str, str] = {}
-    _add_names(config, numbers)
-    return _replaced(config, numbers)
+    return _numbered(config, {}, named=False)
 
 
-def _add_names(config, numbers):
+def _numbered(config, numbers, named):
     if isinstance(config, dict):
-        if isinstance(config.get("name"), str):
-            numbers.setdefault(config["name"], f"#{len(numbers)}")
-        config = config.values()
-    if not isinstance(config, str):
-        for value in config if hasattr(config, "__iter__") else ():
-            _add_names(value, numbers)
-
-
-def _replaced(config, numbers):
-    if isinstance(config, dict):
-        return {key: _replaced(value, numbers) for key, value in config.items()}
+        return {
+            key: _numbered(value, numbers, key in _NAMES)
+            for key, value in config.items()
+        }
     if isinstance(config, (list, tuple)):
-        return [_replaced(value, numbers) for value in config]
-    return numbers.get(config, config) if isinstance(config, str) else config
+        return [_numbered(value, numbers, named) for value in config]
+    if named and isinstance(config, str):
+        return numbers.setdefault(config, f"#{len(numbers)}")
+    return config

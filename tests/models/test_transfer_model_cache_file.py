@@ -19,11 +19,11 @@ def passes(monkeypatch):
     return counted
 
 
-def network(seed, strides=2):
+def network(seed, strides=2, activation="relu", name=None):
     """Cheap to run; built again, its layers have other names."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(6, 3, strides=strides, activation="relu")(inputs)
+    x = keras.layers.Conv2D(6, 3, strides, activation=activation, name=name)(inputs)
     return keras.Model(inputs, keras.layers.Conv2D(5, 1)(x))
 
 
@@ -109,10 +109,14 @@ def test_never_stale(change, passes, images, labels, tmp_path, caplog):
     assert passes == []
 
 
-def test_equal_weights_in_another_network(images, labels, tmp_path, caplog):
-    path, model = tmp_path / "features.h5", build()
+@pytest.mark.parametrize(
+    "change", [{"strides": 1}, {"activation": "tanh", "name": "tanh"}]
+)
+def test_equal_weights_in_another_network(change, images, labels, tmp_path, caplog):
+    path = tmp_path / "features.h5"
+    model = TransferModel(network(0, name="relu"), 2, preprocessing="tf")
     cache = model.cache_features(images, labels, filepath=path, verbose=0)
-    other = TransferModel(network(0, strides=1), 2, preprocessing="tf")
+    other = TransferModel(network(0, **change), 2, preprocessing="tf")
     for ours, theirs in zip(
         other.backbone.get_weights(), model.backbone.get_weights(), strict=True
     ):
