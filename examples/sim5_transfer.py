@@ -89,7 +89,7 @@ def train_approach(
         training = model.cache_features(*data["train"])
     else:
         training = ShuffledBatches(*data["train"], batch_size=batch_size, seed=seed)
-    # Nobody looks at the curves of smaller shares, and validation would be most of them.
+    # The curves of smaller shares are not drawn, and validation would be most of them.
     validated = arguments["share"] == max(settings["shares"])
     timer = ValidationTimer()
     fitted = model.fit(

@@ -2,13 +2,14 @@
 
 import contextlib
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_residual._atomic_file import atomic_file
 
 RATIO = "update_ratio/"
 
@@ -56,9 +57,7 @@ def column_names(names: Sequence[str], ratios: bool) -> list[str]:
 
 def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
     """Writes `.csv` or `.npz`, so that `path` is never seen half written."""
-    # The suffix stays at the end: `numpy.savez` appends one where it is missing.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with atomic_file(path) as temporary:
         if path.suffix == ".npz":
             arrays = {"names": np.asarray(names, "str")}
             arrays |= {"steps": rows.steps, "norms": rows.norms}
@@ -70,9 +69,6 @@ def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerow(["step", *columns])
             append_rows(temporary, rows)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def start_file(path: Path, names: Sequence[str], rows: Rows) -> None:

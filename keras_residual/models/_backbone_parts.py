@@ -8,12 +8,23 @@ import keras
 
 UNITS = ("layer", "conv", "block", "stage")
 
-# A layer's name up to its block, as keras.applications, KerasHub and this library
-# write it: conv5_block3_1_conv, block_16_project, block7a_dwconv, expanded_conv_3_add,
-# convnext_tiny_stage_3_block_2_gelu, stage4_block2.
-_BLOCK = re.compile(r"block_?\d+[a-z]?(?![a-z])|expanded_conv(_\d+)?(?=_)")
+# A layer's name up to its block, as keras.applications, KerasHub, KerasCV and this
+# library write it: conv5_block3_1_conv, block_16_project, block7a_dwconv,
+# expanded_conv_3_add, convnext_tiny_stage_3_block_2_gelu, stage4_block2, block_1_0.
+_BLOCK = re.compile(
+    r".*?(?:block_?\d+(?:[a-z]|_\d+$)?(?![a-z])|expanded_conv(_\d+)?(?=_))"
+)
+# MobileNet's pairs of convolutions and NASNet's cells, whose number comes last.
+_PAIR = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
+_CELL = re.compile(
+    r"(?:adjust|normal|reduction|separable_conv)_.*?_((?:stem_|reduce_)?\d+)$"
+)
+# The Inception networks name the end of a block and number all that leads to it.
+_LAST = re.compile(r"(mixed_?\d+[ab]?)$|(block\d+_\d+)_(?:mixed|conv|ac)$")
 # The stage in the name of a block, where the name has one.
-_STAGE = re.compile(r"(.*(?:stage_?|conv)\d+)_block_?\d+|(block\d+)[a-z]")
+_STAGE = re.compile(
+    r"(.*(?:stage_?|stack_?|conv)\d+)_block_?\d+|(block\d+)[a-z]|(block_\d+)_\d+"
+)
 
 
 @dataclasses.dataclass
@@ -44,22 +55,17 @@ def blocks(network) -> list[Block]:
     Layers without a block's name belong to the block before them: what follows the
     last block is unfrozen together with it.
     """
-    parts: list[Block] = [Block("stem", "stem", [])]
-    by_name = {"stem": parts[0]}
-    current = parts[0]
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        match = _BLOCK.search(layer.name)
-        if match:
-            name = layer.name[: match.end()]
-            if name not in by_name:
-                by_name[name] = Block(name, "", [])
-                parts.append(by_name[name])
-            current = by_name[name]
-        _add_leaves(layer, current.layers)
-    _name_stages(parts[1:])
-    return [part for part in parts if part.layers]
+    layers = [
+        layer
+        for layer in network.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+    ]
+    parts: dict[str, Block] = {}
+    for layer, name in zip(layers, _block_names(layers), strict=True):
+        part = parts.setdefault(name, Block(name, "stem", []))
+        _add_leaves(layer, part.layers)
+    _name_stages([part for part in parts.values() if part.name != "stem"])
+    return [part for part in parts.values() if part.layers]
 
 
 def tail(
@@ -171,12 +177,43 @@ def _children(layer):
     return list(children.values())
 
 
+def _block_names(layers):
+    """The name of every layer's block."""
+    names = [layer.name for layer in layers]
+    ends = [match and (match[1] or match[2]) for match in map(_LAST.match, names)]
+    if any(ends):
+        return _named_by_ends(layers, ends)
+    found, current = [], "stem"
+    for name in names:
+        if match := _PAIR.match(name):
+            current = f"conv_{match[1]}"
+        elif match := _CELL.match(name):
+            current = f"cell_{match[1]}"
+        elif match := _BLOCK.match(name):
+            current = match[0]
+        found.append(current)
+    return found
+
+
+def _named_by_ends(layers, ends):
+    first = next(index for index, end in enumerate(ends) if end)
+    # The first block begins where the image has its size.
+    shrinking = [i for i in range(first) if _shrinks(layers[i])]
+    stem = shrinking[-1] + 1 if shrinking else 0
+    current = next(end for end in reversed(ends) if end)
+    found = []
+    for end in reversed(ends[stem:]):
+        current = end or current
+        found.append(current)
+    return ["stem"] * stem + found[::-1]
+
+
 def _name_stages(parts):
     stage = None
     for part in parts:
         match = _STAGE.fullmatch(part.name)
         if match:
-            stage = match[1] or match[2]
+            stage = next(filter(None, match.groups()))
         elif stage is None or any(_shrinks(layer) for layer in part.layers):
             # No stage in the name: one begins wherever the image becomes smaller.
             stage = part.name
@@ -184,5 +221,11 @@ def _name_stages(parts):
 
 
 def _shrinks(layer):
-    strides = getattr(layer, "strides", 1)
-    return max(strides if isinstance(strides, (tuple, list)) else (strides,)) > 1
+    if max(_pair(getattr(layer, "pool_size", 2))) == 1:
+        # It brings an earlier image to the size of this one.
+        return False
+    return max(_pair(getattr(layer, "strides", 1))) > 1
+
+
+def _pair(value):
+    return value if isinstance(value, (tuple, list)) else (value,)

@@ -130,6 +130,14 @@ def _check_network(network):
             "`backbone` must be a model of known input shape that takes one batch of "
             f"images. Received: a model of input shape {shape}"
         )
+    outputs = getattr(network, "output", None)
+    if isinstance(outputs, (dict, list, tuple)):
+        keys = list(outputs if isinstance(outputs, dict) else range(len(outputs)))
+        raise ValueError(
+            "`backbone` must put out one feature map: pass "
+            f"keras.Model(backbone.input, backbone.output[{keys[-1]!r}]), say. "
+            f"Received: a model that puts out {', '.join(map(repr, keys))}"
+        )
     activation = getattr(network.layers[-1], "activation", None)
     if activation is keras.activations.softmax:
         raise ValueError(

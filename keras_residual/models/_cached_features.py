@@ -3,13 +3,23 @@
 import dataclasses
 import hashlib
 import json
-import types
+import logging
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_residual.layers._checks import check_positive_integer
-from keras_residual.models._first_batch import as_array, check_images, check_labels
+from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.models._feature_data import ContentHash, Data
+from keras_residual.models._feature_file import (
+    FeatureFile,
+    GrowingFeatures,
+    check_path,
+    read_features,
+)
+from keras_residual.models._first_batch import check_images, check_labels
+
+_LOGGER = logging.getLogger("keras_residual")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,30 +40,31 @@ class CachedFeatures:
         return len(self.features)
 
 
-def compute(model, dataset, labels, copies, batch_size) -> CachedFeatures:
-    """Runs the data through the backbone of a TransferModel."""
+def compute(
+    model, dataset, labels, copies, batch_size, filepath=None, verbose=0
+) -> CachedFeatures:
+    """Runs the data through the backbone of a TransferModel, or reads what it gave."""
     copies = check_positive_integer("copies", copies)
     batch_size = check_positive_integer("batch_size", batch_size)
+    check_choice("verbose", verbose, (0, 1))
+    path = check_path(filepath)
     _check_frozen(model)
-    if isinstance(dataset, types.GeneratorType) and copies > 1:
-        raise ValueError(
-            "`dataset` must be one that can be read again if `copies` is greater than "
-            f"1. Received: a generator, copies={copies}"
+    if dataset is None:
+        return _as_it_is(model, path)
+    data = Data(dataset, labels, copies, batch_size)
+    data.check(in_file=path is not None)
+    made_by = _fingerprint(model)
+    if path is None:
+        parts: list[tuple] = []
+        _run(model, data, lambda *part: parts.append(part), verbose)
+        features, classes = zip(*parts, strict=True)
+        return CachedFeatures(
+            np.concatenate(features), np.concatenate(classes), made_by
         )
-    network = keras.Model(model.input, model.get_layer("pooling").output)
-    features, kept = [], []
-    for _ in range(copies):
-        for images, classes in _batches(dataset, labels, batch_size):
-            images, classes = as_array(images), as_array(classes)
-            check_images(images, model.input_shape[1:], model.value_range)
-            check_labels(classes, model.num_classes)
-            features.append(np.array(network.predict_on_batch(images)))
-            kept.append(classes)
-    if not features:
-        raise ValueError("`dataset` must hold images. Received: no batch")
-    return CachedFeatures(
-        np.concatenate(features), np.concatenate(kept), _fingerprint(model)
-    )
+    file = read_features(path) if path.exists() else None
+    if file is None or not _fits(file, path, made_by, data):
+        file = _written(model, data, path, made_by, verbose)
+    return CachedFeatures(file.features, file.labels, made_by)
 
 
 def opened(model, cache, y) -> tuple[np.ndarray, np.ndarray]:
@@ -83,33 +94,100 @@ def _check_frozen(model):
         )
 
 
-def _batches(data, labels, batch_size):
-    if labels is not None:
-        for start in range(0, len(data), batch_size):
-            stop = start + batch_size
-            yield data[start:stop], labels[start:stop]
-        return
-    batches = data
-    if isinstance(data, keras.utils.PyDataset):
-        batches = (data[index] for index in range(data.num_batches))
-    for batch in batches:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise ValueError(
-                "`dataset` must give pairs of images and labels, batch by batch. "
-                f"Received: an element of type {type(batch).__name__}"
-            )
-        yield batch
+def _run(model, data: Data, add, verbose, hashed=False) -> list[str]:
+    """Hands features and labels to `add`, and returns a hash of each reading."""
+    network = model._features.network  # compiled once for all calls
+    steps = data.num_batches and data.copies * data.num_batches
+    progress = keras.utils.Progbar(steps, verbose=verbose, unit_name="batch")
+    readings = []
+    for _ in range(data.copies):
+        content, empty = ContentHash(data), True
+        for images, classes in data.batches():
+            check_images(images, model.input_shape[1:], model.value_range)
+            check_labels(classes, model.num_classes)
+            # MirroredStrategy gives the outputs once for each replica.
+            outputs = network.predict_on_batch(images)[: len(images)]
+            # A copy: on the CPU a backend may hand out its own memory.
+            add(np.array(outputs, "float32"), classes)
+            if hashed:
+                content.add(images, classes)
+            progress.add(1)
+            empty = False
+        if empty:
+            raise ValueError("`dataset` must hold images. Received: no batch")
+        readings.append(content.hexdigest())
+    return readings
+
+
+def _written(model, data: Data, path: Path, made_by, verbose) -> FeatureFile:
+    with GrowingFeatures(path.parent) as features:
+        readings = _run(model, data, features.add, verbose, hashed=True)
+        features.save(path, made_by, readings)
+    return read_features(path)
+
+
+def _fits(file: FeatureFile, path: Path, made_by, data: Data) -> bool:
+    reason = None
+    if file.made_by != made_by:
+        reason = "another backbone, other weights or another preprocessing"
+    elif len(file.readings) != data.copies:
+        reason = f"{len(file.readings)} copies, not {data.copies},"
+    elif not all(_hash(data) == reading for reading in file.readings):
+        reason = "other images or labels (or of ones that are random at each reading)"
+    if reason is not None:
+        _LOGGER.warning("%s holds features of %s: computing them anew", path, reason)
+    return reason is None
+
+
+def _hash(data: Data) -> str:
+    content = ContentHash(data)
+    for images, classes in data.batches():
+        content.add(images, classes)
+    return content.hexdigest()
+
+
+def _as_it_is(model, path: Path | None) -> CachedFeatures:
+    if path is None or not path.exists():
+        raise ValueError(
+            "`dataset` must be images or a data set, or None for a `filepath` that "
+            f"exists. Received: dataset=None, filepath={path and str(path)!r}"
+        )
+    file = read_features(path)
+    cache = CachedFeatures(file.features, file.labels, file.made_by)
+    opened(model, cache, None)
+    return cache
 
 
 def _fingerprint(model):
-    digest = hashlib.sha256()
-    for layer in model.layers:
-        if layer.name in ("backbone", "head"):
-            continue
-        config = layer.get_config()
-        digest.update(json.dumps(config, default=str, sort_keys=True).encode())
+    parts = [layer for layer in model.layers if layer.name not in ("backbone", "head")]
+    configs = [part.get_config() for part in parts]
+    network = keras.saving.serialize_keras_object(model.backbone)
+    configs.append(_without_names(network))
+    digest = hashlib.sha256(json.dumps(configs, default=str, sort_keys=True).encode())
     for weight in model.backbone.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
         digest.update(f"{value.shape} {value.dtype}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+# Where a network's config has the names of its layers.
+_NAMES = ("name", "keras_history", "input_layers", "output_layers")
+
+
+def _without_names(config):
+    """The config with layers numbered: Keras names those of a second network anew."""
+    return _numbered(config, {}, named=False)
+
+
+def _numbered(config, numbers, named):
+    if isinstance(config, dict):
+        return {
+            key: _numbered(value, numbers, key in _NAMES)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return [_numbered(value, numbers, named) for value in config]
+    if named and isinstance(config, str):
+        return numbers.setdefault(config, f"#{len(numbers)}")
+    return config

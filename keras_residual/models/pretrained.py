@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_residual._atomic_file import atomic_file
 from keras_residual.models._checkpoint_files import import_safetensors, read_tensors
 from keras_residual.models._known_weights import PublishedFile, download, find_source
 from keras_residual.models._matching import match
@@ -160,9 +161,5 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
             counter = name.replace("running_var", "num_batches_tracked")
             tensors[counter] = np.zeros((), "int64")
     # Readers of other libraries look for the format.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
+    with atomic_file(target) as temporary:
         safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -162,8 +162,10 @@ class TransferModel(keras.Model):
         self.train_batch_norm = train_batch_norm
         self._learning_rate_decay = 1.0
         self._read_cache: dict = {}
-        # In a namespace, where Keras does not look for metrics to track.
+        # In namespaces, where Keras does not look for metrics and layers to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
+        features = keras.Model(images, x, name="features")
+        self._features = types.SimpleNamespace(network=features)
         if mode == "scratch":
             self._train_only(parts.leaves(network))
         elif mode == "fine_tuning":
@@ -256,7 +258,14 @@ class TransferModel(keras.Model):
         return moved_statistics(self, self.backbone, images.astype("float32"))
 
     def cache_features(
-        self, dataset, labels=None, *, copies: int = 1, batch_size: int = 32
+        self,
+        dataset,
+        labels=None,
+        *,
+        copies: int = 1,
+        batch_size: int = 32,
+        filepath: str | os.PathLike | None = None,
+        verbose: int = 1,
     ) -> CachedFeatures:
         """Runs images through the frozen backbone once, for any number of epochs.
 
@@ -264,24 +273,34 @@ class TransferModel(keras.Model):
         `validation_data`) and `evaluate`: the head trains alone, at the price of this
         one pass. `predict` takes images as before.
 
-        The features stay in memory, four bytes a number.
+        The features take four bytes a number, in memory or in a file. A file that is
+        there is used again if backbone, preprocessing, pooling, `copies` and data are
+        what they were, for which the data are read and not run through the backbone.
+        Otherwise it is computed anew, logged as a warning, and replaced once the new
+        one is whole. The order of the images counts in an array, and not in a data
+        set, which may shuffle. One that augments at random is other data each time.
 
         Args:
             dataset: Images in an array, or a data set of batches of images and labels.
+                None takes the features in `filepath` without a look at the data; the
+                model is checked.
             labels: The labels of an array of images.
             copies: Positive integer. How often the data set is read: each time a data
                 set that augments at random gives other images.
             batch_size: Positive integer. Images at a time, if they are an array.
+            filepath: Path of a file, ending in `.h5`, to keep the features in and to
+                read them from as training needs them. None keeps them in memory.
+            verbose: 1 for a progress bar, 0 for none.
 
         Returns:
             The features and the labels, `copies` times as many as there are images.
             They are refused once the backbone's weights are others.
 
         Raises:
-            ValueError: If a part of the backbone trains, or the data are none that
-                `fit` takes.
+            ValueError: If a part of the backbone trains, the data are none that
+                `fit` takes, or `filepath` is damaged or a file of something else.
         """
-        return compute(self, dataset, labels, copies, batch_size)
+        return compute(self, dataset, labels, copies, batch_size, filepath, verbose)
 
     def fit_two_phase(
         self,

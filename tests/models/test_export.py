@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_residual import ResNet, fold_batch_norm, preprocessing_for
+from keras_residual import ResNet, TransferModel, fold_batch_norm, preprocessing_for
 
 # Exporters warn of deprecations in each other; what counts here is their file.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -16,6 +16,11 @@ NETWORKS = {
     "cifar": lambda: ResNet(20, 10, variant="cifar"),
     "torchvision": lambda: ResNet(18, 10, input_shape=(48, 32, 3)),
     "folded": lambda: fold_batch_norm(ResNet(8, 10, variant="cifar")),
+    "transfer": lambda: TransferModel(
+        ResNet(8, variant="cifar", include_top=False, input_shape=(32, 32, 3)),
+        2,
+        preprocessing="caffe",
+    ),
     "preprocessing": lambda: keras.Sequential(
         [
             keras.Input((32, 32, 3), dtype="uint8"),

@@ -244,6 +244,28 @@ def test_every_argument_is_in_the_file(make_model):
     assert again.output_shape == (None, 3)
 
 
+def test_channels_first(images, labels, tmp_path):
+    expected = keras.applications.resnet.preprocess_input(images.astype("float32"))
+    keras.config.set_image_data_format("channels_first")
+    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    backbone = ResNet(8, variant="cifar", include_top=False, input_shape=(3, 32, 32))
+    model = TransferModel(backbone, 2, preprocessing="caffe")
+    prepared = keras.Model(model.input, model.get_layer("preprocessing").output)
+    found = prepared.predict(images, verbose=0).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    cache = model.cache_features(images, labels, verbose=0)
+    assert cache.features.shape == (16, 64)
+    fit(model, cache, None)
+    model.unfreeze(1, "block")
+    fit(model, images, labels)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
 def test_mixed_precision(images, labels):
     keras.config.set_dtype_policy("mixed_float16")
     backbone = ResNet(8, variant="cifar", include_top=False)

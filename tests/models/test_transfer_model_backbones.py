@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_residual import ResNet, TransferModel
+from keras_residual.models import _backbone_parts
 
 # Where each network's own preprocess_input lives, typed by hand.
 MODULES = {
@@ -58,20 +59,47 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
         ("ResNet50V2", 16 + 1, 4 + 1),
         ("DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1),
         ("EfficientNetB0", 16 + 1, 7 + 1),
+        ("EfficientNetV2B0", 21 + 1, 6 + 1),
         ("ConvNeXtTiny", 18 + 3 + 1, 7 + 1),
         ("VGG16", 5, 5),
+        ("MobileNet", 13 + 1, 5 + 1),
         ("MobileNetV2", 17 + 1, 5 + 1),
+        ("MobileNetV3Small", 11 + 1, 4 + 1),
+        ("InceptionV3", 11 + 1, 3 + 1),
+        # 5b, 10 of 35 x 35, 6a, 20 of 17 x 17, 7a, 10 of 8 x 8.
+        ("InceptionResNetV2", 3 + 10 + 20 + 10 + 1, 3 + 1),
+        # Two reducing cells in the stem, three times four cells, two between them.
+        ("NASNetMobile", 2 + 3 * 4 + 2 + 1, 4 + 1),
+        # By image size; the first two convolutions are the stem, called block1.
+        ("Xception", 14, 5),
     ],
 )
 def test_blocks_and_stages(network, blocks, stages):
     backbone = getattr(keras.applications, network)(
-        weights=None, include_top=False, input_shape=(32, 32, 3)
+        weights=None, include_top=False, input_shape=(75, 75, 3)
     )
-    model = TransferModel(backbone, 2, preprocessing=None)
-    table = model.trainable_table()[:-1]
+    table = [_backbone_parts.row(part) for part in _backbone_parts.blocks(backbone)]
     assert len(table) == blocks
     assert len({row["stage"] for row in table}) == stages
     assert sum(row["parameters"] for row in table) == backbone.count_params()
+    layers = [
+        layer for part in _backbone_parts.blocks(backbone) for layer in part.layers
+    ]
+    assert (
+        len(layers)
+        == len(set(map(id, layers)))
+        == len(_backbone_parts.leaves(backbone))
+    )
+    # What the paper repeats has as many parameters each time.
+    sizes = {row["block"]: row["parameters"] for row in table}
+    repeated = {
+        "InceptionResNetV2": [f"block17_{number}" for number in range(1, 21)],
+        "InceptionV3": ["mixed5", "mixed6"],
+        "MobileNet": [f"conv_{number}" for number in range(7, 12)],
+        "NASNetMobile": ["cell_7", "cell_8"],
+        "Xception": [f"block{number}" for number in range(5, 13)],
+    }
+    assert len({sizes[block] for block in repeated.get(network, list(sizes)[:1])}) == 1
 
 
 def test_this_librarys_networks_by_name(tmp_path):

@@ -34,6 +34,20 @@ def test_training_on_features_is_training_on_images(make_model, images, labels):
     assert int(fast.optimizer.iterations) == 3 * 2 * 2
 
 
+def test_features_in_half_precision(images, labels, make_model, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = make_model()
+    for arguments in ({}, {"filepath": tmp_path / "features.h5"}):
+        cache = model.cache_features(images, labels, verbose=0, **arguments)
+        assert cache.features.dtype == "float32"
+        fit(model, cache)
+    np.testing.assert_allclose(
+        model.evaluate(cache, verbose=0),
+        model.evaluate(images, labels, verbose=0),
+        rtol=1e-2,
+    )
+
+
 def test_copies_read_the_data_again(make_model, images, labels):
     class Brighter(keras.utils.PyDataset):
         """Gives brighter images at each reading, as random augmentation would."""

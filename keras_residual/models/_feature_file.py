@@ -1,0 +1,133 @@
+"""Cached features on disk: an HDF5 file, of which NumPy maps the features."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from keras_residual._atomic_file import atomic_file
+
+_ABOUT = "about_keras_residual_features"
+_ROWS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureFile:
+    """What a file holds.
+
+    Attributes:
+        features: Array `(n, width)`, float32, in the file and not in memory.
+        labels: Array of the labels.
+        made_by: What the features depend on, except the images.
+        readings: A hash of the images and labels, for each time they were read.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    made_by: str
+    readings: list[str]
+
+
+class GrowingFeatures:
+    """Rows in a file without a name, until their number is known."""
+
+    def __init__(self, folder: Path):
+        # Gone with the process, however that ends.
+        self._raw = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._width = 0
+        self._labels: list[np.ndarray] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._raw.close()
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        self._width = features.shape[1]
+        self._raw.write(features.astype("<f4").tobytes())
+        self._labels.append(labels)
+
+    def save(self, path: Path, made_by: str, readings: list[str]) -> None:
+        """Writes the file, which is there when it is whole and not before."""
+        labels = np.concatenate(self._labels)
+        about = {"made_by": made_by, "readings": readings}
+        digest = _digest(about, labels)
+        with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+            file["labels"] = labels
+            # In one piece, which can be mapped.
+            shape = (len(labels), self._width)
+            features = file.create_dataset("features", shape, "<f4")
+            self._raw.seek(0)
+            for start in range(0, len(labels), _ROWS):
+                rows = self._raw.read(_ROWS * self._width * 4)
+                digest.update(rows)
+                part = np.frombuffer(rows, "<f4").reshape(-1, self._width)
+                features[start : start + _ROWS] = part
+            about["checksum"] = digest.hexdigest()
+            file[_ABOUT] = json.dumps(about)
+
+
+def check_path(filepath) -> Path | None:
+    """Returns the path; raises where no file could be written."""
+    if filepath is None:
+        return None
+    if not isinstance(filepath, (str, os.PathLike)) or Path(filepath).suffix != ".h5":
+        raise ValueError(
+            f"`filepath` must be a path that ends in '.h5'. Received: {filepath!r}"
+        )
+    path = Path(filepath)
+    if not path.parent.is_dir():
+        raise ValueError(
+            "`filepath` must be in a folder that exists. "
+            f"Received: filepath={str(filepath)!r}"
+        )
+    return path
+
+
+def read_features(path: Path) -> FeatureFile:
+    """Returns what a file holds; raises unless `cache_features` wrote it like that."""
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "`filepath` must be a new file or one that `cache_features` wrote, whole "
+            "and unchanged. This one stays as it is: delete it, or give another name. "
+            f"Received: filepath={str(path)!r}. The reason: {error}"
+        ) from error
+
+
+def _read(path: Path) -> FeatureFile:
+    with h5py.File(path, "r") as file:
+        if _ABOUT not in file:
+            raise ValueError("it holds no cached features")
+        about = json.loads(file[_ABOUT][()])
+        checksum = about.pop("checksum")
+        features, labels = file["features"], file["labels"]
+        offset, shape = features.id.get_offset(), features.shape
+        if offset is None or features.dtype != "<f4" or len(shape) != 2:
+            raise ValueError("its features are stored in another way")
+        # Chunks that were never written take no room on disk, but do in memory.
+        if labels.dtype.kind not in "biuf" or labels.nbytes > path.stat().st_size:
+            raise ValueError("its labels are no numbers")
+        labels = labels[()]
+    # A copy on writing: PyTorch warns of arrays that cannot be written.
+    mapped = np.memmap(path, "<f4", mode="c", offset=offset, shape=shape)
+    digest = _digest(about, labels)
+    for start in range(0, len(mapped), _ROWS):
+        digest.update(mapped[start : start + _ROWS].tobytes())
+    if digest.hexdigest() != checksum or len(labels) != len(mapped):
+        raise ValueError("it is damaged: its checksum does not fit")
+    return FeatureFile(mapped, labels, about["made_by"], about["readings"])
+
+
+def _digest(about: dict, labels: np.ndarray):
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    digest.update(f"{labels.dtype} {labels.shape}".encode())
+    digest.update(labels.tobytes())
+    return digest
