@@ -1,5 +1,7 @@
 """The networks of simulation 5: the baseline, and transfer from a backbone."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -29,6 +31,7 @@ def transfer(
     mode: str, backbone: str, weights: str | None, image_size: int, num_classes: int
 ) -> TransferModel:
     """A backbone with a new head; with "fine_tuning" its last layers train as well."""
+    tail: dict[str, Any] = {"unfreeze": UNFREEZE} if mode == "fine_tuning" else {}
     return TransferModel(
         backbone,
         num_classes,
@@ -36,7 +39,7 @@ def transfer(
         weights=weights,
         hidden_units=HIDDEN_UNITS,
         input_shape=(image_size, image_size, 3),
-        **({"unfreeze": UNFREEZE} if mode == "fine_tuning" else {}),
+        **tail,
     )
 
 

@@ -10,13 +10,14 @@ from _options import Parser, positive, rate, share
 # A preset only sets defaults: every option can be given as well.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "backbone": "MobileNetV2",
+        "backbone": "resnet18",
         "per_class": 150,
         "image_size": 48,
         "seeds": 3,
         "shares": [0.1, 1.0],
-        "epochs": [5, 5, 3],
-        "source_images": 6000,
+        "epochs": [10, 10, 4],
+        "source_images": 4000,
+        "source_classes": 20,
         "source_image_size": 32,
         "source_epochs": 3,
     },
@@ -27,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shares": [0.05, 0.1, 0.25, 0.5, 1.0],
         "epochs": [20, 10, 12],
         "source_images": 20000,
+        "source_classes": 50,
         "source_image_size": 64,
         "source_epochs": 5,
     },
@@ -155,6 +157,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
     )
     for name, text in (
         ("--source-images", "generated images; 90 %% of them train"),
+        ("--source-classes", "classes of shapes and textures, at most 50"),
         ("--source-image-size", "their height and width in pixels"),
         ("--source-epochs", "epochs of that training"),
     ):
@@ -165,13 +168,6 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
             metavar="N",
             help=f"{text} (default: the preset's)",
         )
-    group.add_argument(
-        "--source-classes",
-        type=positive,
-        default=50,
-        metavar="N",
-        help="classes of shapes and textures",
-    )
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:

@@ -255,10 +255,11 @@ def _amounts(folder: Path, results: pd.DataFrame) -> Section:
         folder, "time.png", functools.partial(plots.accuracy_by_time, results)
     )
     figures.append((name, "Test accuracy against the seconds of one training."))
+    means = _means(results.sort_values("images", kind="stable"))
     return Section(
         "Accuracy against the amount of data",
         figures=figures,
-        tables=[(_means(results.sort_values("images", kind="stable")), "Means.")],
+        tables=[(means.drop(columns="epochs to best"), "Means over the seeds.")],
     )
 
 

@@ -86,7 +86,7 @@ def train_approach(
     data = {name: (images[chosen], labels[chosen]) for name, chosen in parts.items()}
     if approach == "frozen":
         # One pass through the backbone serves all epochs.
-        training = model.cache_features(*data["train"])
+        training = model.cache_features(*data["train"], verbose=0)
     else:
         training = ShuffledBatches(*data["train"], batch_size=batch_size, seed=seed)
     # The curves of smaller shares are not drawn, and validation would be most of them.
