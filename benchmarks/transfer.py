@@ -6,8 +6,8 @@
 
 Trains the head of a frozen `TransferModel` for some epochs: on images, on features
 cached in memory, and on features in a file, written for it or there already. Making the
-cache is part of the time. The four take turns; the first round compiles and is not
-counted. A round has its own seed, the same for all four.
+cache is part of the time. The four take turns; the first round, of one epoch, compiles
+and is not counted. A round has its own seed, the same for all four.
 
 Without `--data-dir` the images are noise, and without `--weights` the weights of the
 backbone are random: enough for the times, and the accuracy is then chance. A folder
@@ -25,6 +25,7 @@ import numpy as np
 from _results import alternate, report
 
 from keras_residual import TransferModel
+from keras_residual.datasets import load_photos
 
 BASELINE = "cache_features"
 
@@ -37,21 +38,9 @@ def noise(count, size):
 
 def photos(folder, size):
     """All images of a folder, in an order that has nothing to do with their names."""
-    suffixes = {".jpg", ".jpeg", ".png"}
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in suffixes)
-    names = [
-        file.name.split(".")[0] if file.parent == folder else file.parent.name
-        for file in files
-    ]
-    order = np.random.default_rng(0).permutation(len(files))
-    images = np.stack(
-        [
-            np.asarray(keras.utils.load_img(files[i], target_size=(size, size)))
-            for i in order
-        ]
-    )
-    labels = np.unique(names, return_inverse=True)[1]
-    return images, labels[order]
+    images, labels, _ = load_photos(folder, image_size=size)
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order], labels[order]
 
 
 class Contestant:
@@ -85,7 +74,8 @@ class Contestant:
 
     def train(self, *data):
         self.start(len(self.heads))
-        self.model.fit(*data, epochs=self.epochs, verbose=0)
+        epochs = self.epochs if self.heads else 1
+        self.model.fit(*data, epochs=epochs, verbose=0)
         self.heads.append(self.model.head.get_weights())
 
     def on_images(self):

@@ -282,7 +282,7 @@ def _pictures(
             rows[[f"probability_{i}" for i in range(len(classes))]].to_numpy(),
             classes,
         )
-        name = save_figure(folder, f"photos-{approach}.png", draw, size=(9, 7))
+        name = save_figure(folder, f"photos-{approach}.png", draw, size=(9, 4.5))
         caption = f"Test images and what they were taken for: {approach}, seed 0."
         figures.append((name, caption))
     for approach in ("scratch", "frozen"):

@@ -27,7 +27,7 @@ def test_quickstart_is_the_example(readme, root):
     assert python_blocks(readme)[0] in example
 
 
-@pytest.mark.parametrize("name", ["simulation", "tests"])
+@pytest.mark.parametrize("name", ["simulation", "transfer", "tests"])
 def test_set_up_is_one_line(readme, name):
     # The form that .ci/run looks for.
     commands = re.findall(

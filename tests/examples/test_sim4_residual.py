@@ -1,66 +1,21 @@
-"""The examples as a user runs them: as programs, in their smallest form."""
+"""Simulation 4 as a user runs it: as a program, in its smallest form."""
 
 import base64
-import csv
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from programs import read_until, table
 
 TINY = (
     *("--blocks", "2", "--images", "64", "--epochs", "2", "--seeds", "2"),
     *("--width", "4", "--record-every", "1", "--jobs", "2"),
 )
-
-
-@pytest.fixture(scope="session")
-def start(root):
-    """A function that starts an example in a process group of its own."""
-
-    def start(example, *arguments):
-        # As a job in the background of a shell, pytest would hand down to the example
-        # that it ignores Ctrl-C.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            return popen(example, *arguments)
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def popen(example, *arguments):
-        return subprocess.Popen(
-            [sys.executable, str(root / "examples" / example), *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Importing TensorFlow here has set its log level for child processes.
-            env={
-                **os.environ,
-                "PYTHONPATH": str(root),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-            },
-            start_new_session=True,
-        )
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def run(start):
-    """A function that runs an example: exit status, standard output and error."""
-
-    def run(example, *arguments):
-        process = start(example, *arguments)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +32,7 @@ def finished(run, tmp_path_factory):
     return folder
 
 
-def table(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_sim4_writes_what_it_says(finished):
+def test_writes_what_it_says(finished):
     figures = {path.name.split("-")[0] for path in finished.glob("figures/*.png")}
     assert figures == {
         "curves",
@@ -107,7 +57,7 @@ def test_sim4_writes_what_it_says(finished):
         assert row["val_accuracy"] in {result["accuracy"] for result in results}
 
 
-def test_sim4_records_every_convolution(finished):
+def test_records_every_convolution(finished):
     for unit in (finished / "units").iterdir():
         rows = table(unit / "gradient_norms.csv")
         # 51 training images make one full batch in each of two epochs.
@@ -119,7 +69,7 @@ def test_sim4_records_every_convolution(finished):
         assert (norms > 0).all()
 
 
-def test_sim4_nets_start_from_equal_weights(root, monkeypatch):
+def test_nets_start_from_equal_weights(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "examples"))
     import sim4_residual
 
@@ -134,7 +84,7 @@ def test_sim4_nets_start_from_equal_weights(root, monkeypatch):
         np.testing.assert_array_equal(plain, residual)
 
 
-def test_sim4_report_gives_verdicts_and_figures(finished):
+def test_report_gives_verdicts_and_figures(finished):
     text = (finished / "report.md").read_text("utf-8")
     page = (finished / "report.html").read_text("utf-8")
 
@@ -145,7 +95,7 @@ def test_sim4_report_gives_verdicts_and_figures(finished):
     assert "What this does not show" in text
 
 
-def test_sim4_again_only_rebuilds_the_report(run, finished):
+def test_again_only_rebuilds_the_report(run, finished):
     report = finished / "report.md"
     text = report.read_text("utf-8")
     units = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/*")}
@@ -159,7 +109,7 @@ def test_sim4_again_only_rebuilds_the_report(run, finished):
     assert {path: path.stat().st_mtime_ns for path in units} == units
 
 
-def test_sim4_refuses_a_folder_with_other_settings(run, finished):
+def test_refuses_a_folder_with_other_settings(run, finished):
     before = sorted(finished.rglob("*"))
 
     status, out, err = run(
@@ -173,11 +123,11 @@ def test_sim4_refuses_a_folder_with_other_settings(run, finished):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_sim4_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
+def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY, "--jobs", "1")
 
     process = start(*arguments)
-    _read_until(process, "[1/4]")
+    read_until(process, "[1/4]")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -185,7 +135,7 @@ def test_sim4_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp
     assert "same command goes on" in err
 
     process = start(*arguments)
-    _read_until(process, "/4] ")
+    read_until(process, "/4] ")
     process.kill()
     # The pipes close only when the workers are gone as well.
     process.communicate(timeout=60)
@@ -195,13 +145,6 @@ def test_sim4_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp
     assert status == 0, err
     assert "are there already" in out
     assert _numbers(tmp_path / "run") == _numbers(finished)
-
-
-def _read_until(process, text):
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(process.stderr.read())
 
 
 def _numbers(folder):
@@ -249,7 +192,7 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_sim4_bad_input_is_one_line_and_status_2(run, tmp_path, options):
+def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for name in ("ant", "bee"):
@@ -273,7 +216,7 @@ def test_sim4_bad_input_is_one_line_and_status_2(run, tmp_path, options):
 @pytest.mark.skipif(
     os.name != "posix" or os.geteuid() == 0, reason="needs a user who is not root"
 )
-def test_sim4_unreadable_folder(run, tmp_path):
+def test_unreadable_folder(run, tmp_path):
     (tmp_path / "images").mkdir(mode=0o000)
 
     status, _, err = run("sim4_residual.py", "--dataset", tmp_path / "images")
@@ -282,7 +225,7 @@ def test_sim4_unreadable_folder(run, tmp_path):
     assert "images cannot be read: Permission denied" in err
 
 
-def test_sim4_unknown_tfds_name(run, tmp_path):
+def test_unknown_tfds_name(run, tmp_path):
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
 
     status, out, err = run(
@@ -295,7 +238,7 @@ def test_sim4_unknown_tfds_name(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_sim4_on_class_folders(run, tmp_path):
+def test_on_class_folders(run, tmp_path):
     """Images that one pixel tells apart: any net that sees them must learn them."""
     for label, name in enumerate(("dark", "light")):
         folder = tmp_path / "images" / name
@@ -318,7 +261,7 @@ def test_sim4_on_class_folders(run, tmp_path):
     assert min(float(row["best_accuracy"]) for row in results) > 0.9
 
 
-def test_sim4_help_names_defaults(run):
+def test_help_names_defaults(run):
     status, out, _ = run("sim4_residual.py", "--help")
 
     assert status == 0
@@ -326,7 +269,7 @@ def test_sim4_help_names_defaults(run):
     assert "python examples/sim4_residual.py --preset quick" in out
 
 
-def test_sim4_about_sixty_thousand_parameters(root, monkeypatch):
+def test_about_sixty_thousand_parameters(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "examples"))
     import sim4_residual
 
@@ -341,7 +284,7 @@ def test_sim4_about_sixty_thousand_parameters(root, monkeypatch):
     assert all(59_000 < count < 61_000 for count in counts.values())
 
 
-def test_sim4_deals_out_the_classes_evenly(root, monkeypatch):
+def test_deals_out_the_classes_evenly(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "examples"))
     import sim4_residual
 

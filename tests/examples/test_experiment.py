@@ -13,13 +13,6 @@ TASK_NAMES = ["one", "two", "three"]
 
 
 @pytest.fixture
-def load(root, monkeypatch):
-    """A function that imports a module of the examples."""
-    monkeypatch.syspath_prepend(str(root / "examples"))
-    return importlib.import_module
-
-
-@pytest.fixture
 def experiment(load):
     return load("_experiment")
 
@@ -154,7 +147,7 @@ def train_in_worker(arguments, shared):
 @pytest.fixture
 def importable_train(monkeypatch, root):
     """`train_in_worker` as a worker finds it: in a module on the path."""
-    monkeypatch.syspath_prepend(str(root / "tests"))
+    monkeypatch.syspath_prepend(str(root / "tests" / "examples"))
     yield importlib.import_module("test_experiment").train_in_worker
     sys.modules.pop("test_experiment", None)
 
@@ -172,6 +165,29 @@ def test_tasks_run_in_processes_with_one_thread(load, tasks, importable_train):
     assert len(processes) == 2
     assert os.getpid() not in processes
     assert dict(os.environ) == before
+
+
+def test_a_task_waits_until_another_is_stored(load, importable_train):
+    workers = load("_workers")
+    tasks = [
+        workers.Task("early", {"name": "early"}, after="late"),
+        workers.Task("late", {"name": "late"}),
+        workers.Task("other", {"name": "other"}),
+    ]
+
+    names = [task.name for task, _ in workers.compute(tasks, importable_train, {}, 3)]
+
+    assert sorted(names) == ["early", "late", "other"]
+    assert names.index("early") > names.index("late")
+
+
+def test_a_task_after_one_that_is_stored_already_runs(load, importable_train):
+    workers = load("_workers")
+    task = workers.Task("second", {"name": "second"}, after="first")
+
+    computed = list(workers.compute([task], importable_train, {}, 1))
+
+    assert len(computed) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,327 @@
+"""Simulation 5 as a user runs it, in its smallest form, and its decisions by hand."""
+
+import base64
+import json
+import os
+import re
+import signal
+
+import hypothesis
+import hypothesis.strategies as st
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from programs import read_until, table
+
+EXAMPLE = "sim5_transfer.py"
+TINY = (
+    *("--backbone", "resnet18", "--source", "generated", "--source-images", "60"),
+    *("--source-classes", "2", "--source-image-size", "32", "--source-epochs", "2"),
+    *("--per-class", "20", "--image-size", "32", "--epochs", "2", "2", "1"),
+    *("--seeds", "1", "--shares", "0.1", "1"),
+)
+# By hand: three convolutions of 3 x 3, then 128 features to 512 to two classes.
+BASELINE_PARAMETERS = (27 + 1) * 32 + (288 + 1) * 64 + (576 + 1) * 128 + 129 * 512
+BASELINE_PARAMETERS += 513 * 2
+# 512 features to 128 to two classes.
+HEAD_PARAMETERS = 513 * 128 + 129 * 2
+
+
+@pytest.fixture(scope="session")
+def finished(run, tmp_path_factory):
+    """Folder of a tiny run on the synthetic images, its source generated."""
+    folder = tmp_path_factory.mktemp("sim5") / "run"
+    status, out, err = run(EXAMPLE, "--out", folder, *TINY, "--jobs", "2")
+    assert status == 0, err
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].startswith("7 trainings (2 at a time)")
+    assert sum(line.startswith("source: epoch ") for line in lines) == 2
+    assert lines[-1] == f"Report: {folder / 'report.md'}"
+    return folder
+
+
+def test_writes_what_it_says(finished):
+    figures = {path.stem for path in finished.glob("figures/*.png")}
+    assert figures == {
+        *("accuracy", "differences", "parameters", "curves", "images", "time"),
+        *("photos-scratch", "photos-frozen", "photos-fine-tuned"),
+        *("maps-scratch", "maps-frozen"),
+    }
+    results = table(finished / "results.csv")
+    keys = [(row["approach"], row["share"], row["images"]) for row in results]
+    # 60 % of 40 images, and a tenth of them, 1.2, for each of two classes.
+    assert keys == [
+        ("scratch", "1.0", "24"),
+        ("frozen", "1.0", "24"),
+        ("fine-tuned", "1.0", "24"),
+        ("scratch", "0.1", "2"),
+        ("frozen", "0.1", "2"),
+        ("fine-tuned", "0.1", "2"),
+    ]
+    trainable = {
+        row["approach"]: int(row["trainable_parameters"]) for row in results[:3]
+    }
+    assert trainable["scratch"] == BASELINE_PARAMETERS
+    assert trainable["frozen"] == HEAD_PARAMETERS
+    assert trainable["fine-tuned"] > HEAD_PARAMETERS
+    assert not (finished / ".source").exists()
+
+
+def test_accuracy_is_that_of_the_predictions(finished):
+    for unit in (finished / "units").glob("*-seed000"):
+        result = json.loads((unit / "result.json").read_text())
+        predictions = table(unit / "predictions.csv")
+        right = [float(row[f"probability_{row['label']}"]) > 0.5 for row in predictions]
+        assert result["accuracy"] == pytest.approx(np.mean(right))
+        assert len(predictions) == 8
+    splits = {
+        tuple(row["image"] for row in table(unit / "predictions.csv"))
+        for unit in (finished / "units").glob("*-seed000")
+    }
+    assert len(splits) == 1  # all are tested on the same images
+
+
+def test_report_names_source_and_data(finished):
+    text = (finished / "report.md").read_text("utf-8")
+    page = (finished / "report.html").read_text("utf-8")
+
+    assert text.startswith(
+        "# Simulation 5: resnet18, from generated images to synthetic tinted images\n"
+    )
+    for name in ("H2a", "H2b", "H2c"):
+        assert re.search(rf"{name}\. .*: not enough seeds\. n = 1 seed", text)
+    for figure in re.findall(r"\]\((figures/.*?)\)", text):
+        assert base64.b64encode((finished / figure).read_bytes()).decode() in page
+    assert "What this does not show" in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_killed_in_the_source_it_ends_with_the_same_numbers(
+    start, run, finished, tmp_path
+):
+    arguments = (EXAMPLE, "--out", tmp_path / "run", *TINY, "--jobs", "1")
+
+    process = start(*arguments)
+    read_until(process, "source: epoch 1 of 2")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (tmp_path / "run/units/source").exists()
+
+    status, out, err = run(*arguments)
+    assert status == 0, err
+    assert "source: epoch 1 of 2" not in out
+    assert "source: epoch 2 of 2" in out
+    assert _numbers(tmp_path / "run") == _numbers(finished)
+
+
+def _numbers(folder):
+    """Everything that a run computes, without the times."""
+    numbers = {
+        str(path.relative_to(folder)): table(path)
+        for path in sorted(folder.rglob("*.csv"))
+    }
+    for rows in numbers.values():
+        for row in rows:
+            row.pop("seconds", None)
+    assert len(numbers) == 6 * 2 + 1 + 3
+    return numbers
+
+
+BAD_OPTIONS = {
+    "--dataset cats": "unknown dataset 'cats'",
+    "--data-dir {tmp}/nowhere": "nowhere does not exist",
+    "--data-dir {tmp}/photos --dataset synthetic": "--data-dir is for photos",
+    "--data-dir {tmp}/photos --strength 0.2": "--strength is for --dataset synthetic",
+    "--per-class 9": "--per-class must be 10 or more, not 9",
+    "--source-classes 51": "--source-classes must be 2 to 50, not 51",
+    "--shares 0 1": "--shares: must be above 0, not '0'",
+    "--shares 1.5": "--shares: must be from 0 to 1, not '1.5'",
+    "--epochs 1 2": "--epochs: expected 3 arguments",
+    "--source generated --weights imagenet": "not allowed with argument --weights",
+    "--data-dir {tmp}/photos --per-class 10": "Received: per_class=10",
+    "--backbone ResNet51": "Near names: ResNet50",
+    "--weights {tmp}/nowhere.weights.h5": "nowhere.weights.h5",
+    "--out {tmp}/photos": "is not empty and holds no run",
+}
+
+
+@pytest.mark.parametrize("options", BAD_OPTIONS)
+def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (30, 20)).save(tmp_path / "photos" / name / "0.png")
+    before = sorted(tmp_path.rglob("*"))
+
+    status, out, err = run(
+        *(EXAMPLE, "--preset", "quick", "--out", tmp_path / "run"),
+        *options.format(tmp=tmp_path).split(),
+    )
+
+    assert (status, out) == (2, "")
+    assert err.startswith("sim5_transfer.py: error: ")
+    assert len(err.splitlines()) == 1
+    assert BAD_OPTIONS[options] in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_names_the_ways_and_the_defaults(run):
+    status, out, _ = run(EXAMPLE, "--help")
+
+    assert status == 0
+    for words in ("scratch", "frozen", "fine-tuned", "(default: 32)"):
+        assert words in out
+
+
+def test_defaults_are_those_of_the_experiment(load):
+    options = load("_sim5_options").parse_options([])
+
+    assert options.backbone == "ResNet50"
+    assert options.per_class == 500
+    assert options.epochs == [20, 10, 12]
+    assert options.shares == [0.05, 0.1, 0.25, 0.5, 1.0]
+
+
+@hypothesis.given(
+    counts=st.lists(st.integers(10, 40), min_size=2, max_size=4),
+    share=st.floats(0.01, 1.0),
+    seed=st.integers(0, 1000),
+)
+def test_split_properties(root, counts, share, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(root / "examples"))
+        import sim5_transfer
+    labels = np.random.default_rng(0).permutation(
+        np.repeat(np.arange(len(counts)), counts)
+    )
+
+    whole = sim5_transfer.split(labels, 1.0, seed)
+    part = sim5_transfer.split(labels, share, seed)
+
+    assert sorted(np.concatenate(list(whole.values()))) == list(range(len(labels)))
+    for name in ("validation", "test"):
+        np.testing.assert_array_equal(part[name], whole[name])
+        sizes = np.bincount(labels[whole[name]], minlength=len(counts))
+        assert sizes.tolist() == [round(count / 5) for count in counts]
+    assert set(part["train"]) <= set(whole["train"])
+    assert set(labels[part["train"]]) == set(range(len(counts)))
+    assert len(part["train"]) <= max(len(counts), share * len(whole["train"]) + 2)
+
+
+def test_other_seeds_split_otherwise(load):
+    labels = np.repeat([0, 1], 500)
+
+    parts = [load("sim5_transfer").split(labels, 1.0, seed) for seed in (0, 1)]
+
+    assert [len(parts[0][name]) for name in ("train", "validation", "test")] == [
+        *(600, 200, 200)
+    ]
+    assert set(parts[0]["test"]) != set(parts[1]["test"])
+
+
+def _results(accuracies):
+    """Rows of three seeds from the mean accuracy of each approach and share."""
+    return pd.DataFrame(
+        [
+            {
+                "approach": approach,
+                "share": share,
+                "seed": seed,
+                "images": int(600 * share),
+                "accuracy": accuracy + 0.01 * seed,
+            }
+            for (approach, share), accuracy in accuracies.items()
+            for seed in range(7)
+        ]
+    )
+
+
+def test_verdicts_follow_the_data(load):
+    tested = (
+        load("_sim5_hypotheses")
+        .test_hypotheses(
+            _results(
+                {
+                    ("scratch", 1.0): 0.7,
+                    ("scratch", 0.1): 0.5,
+                    ("frozen", 1.0): 0.9,
+                    ("frozen", 0.1): 0.6,
+                    ("fine-tuned", 1.0): 0.9,
+                    ("fine-tuned", 0.1): 0.6,
+                }
+            )
+        )
+        .set_index("hypothesis")
+    )
+
+    assert tested["mean_difference"].tolist() == pytest.approx([0.2, 0.0, -0.1])
+    # Seven seeds that agree: 2 / 2^7, and Holm's factors 3, 2 and 1.
+    assert tested["p"].tolist() == pytest.approx([2 / 128, 1.0, 2 / 128])
+    assert tested["p_holm"].tolist() == pytest.approx([6 / 128, 1.0, 6 / 128])
+    assert tested["verdict"]["H2a"] == "supported"
+    assert tested["verdict"]["H2b"] == "undecided"
+    assert tested["verdict"]["H2c"] == "contradicted"
+
+
+def test_fewest_images_by_hand(load):
+    found = load("_sim5_hypotheses").fewest_images(
+        _results(
+            {
+                ("scratch", 1.0): 0.7,
+                ("frozen", 1.0): 0.8,
+                ("frozen", 0.5): 0.75,
+                # Falls below in between: what lies under it does not count.
+                ("frozen", 0.25): 0.65,
+                ("frozen", 0.1): 0.72,
+                ("fine-tuned", 1.0): 0.6,
+                ("fine-tuned", 0.5): 0.9,
+            }
+        )
+    )
+
+    assert [(row["approach"], row["images"]) for row in found] == [
+        ("frozen", 300),
+        ("fine-tuned", None),
+    ]
+    assert {row["of"] for row in found} == {600}
+
+
+def test_without_network_the_source_is_generated(load, monkeypatch, capsys):
+    load("sim5_transfer")
+    networks = load("_sim5_networks")
+    real = networks.transfer
+
+    def offline(mode, backbone, weights, image_size, num_classes):
+        if weights == "imagenet":
+            raise ConnectionError("The weights could not be downloaded.")
+        return real(mode, backbone, weights, image_size, num_classes)
+
+    monkeypatch.setattr(networks, "transfer", offline)
+    options = load("_sim5_options").parse_options(
+        ["--backbone", "resnet18", "--image-size", "32"]
+    )
+
+    assert load("sim5_transfer").resolve_source(options, 2) == "generated"
+    assert "learns on generated images" in capsys.readouterr().out
+
+    options.weights = "imagenet"  # asked for: nothing else will do
+    with pytest.raises(load("_experiment").RefusedError, match="downloaded"):
+        load("sim5_transfer").resolve_source(options, 2)
+
+
+def test_first_maps_are_the_outputs_of_the_layers(load):
+    networks = load("_sim5_networks")
+    model = networks.baseline(16, 2)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
+
+    maps = networks.first_maps(model, image)
+
+    expected = keras.ops.relu(model.get_layer("conv1")(image / 255))
+    channels = keras.ops.convert_to_numpy(expected)[0].transpose(2, 0, 1)
+    assert maps["first"].shape == (8, 16, 16)
+    assert maps["quarter"].shape == (8, 4, 4)
+    for found in maps["first"]:
+        assert np.abs(channels - found).max((1, 2)).min() < 1e-5
+    assert maps["first"].std((1, 2)).min() >= np.sort(channels.std((1, 2)))[-8] - 1e-5
