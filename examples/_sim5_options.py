@@ -237,6 +237,9 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("argument --strength is for --dataset synthetic, not for photos")
     if options.weights is not None and options.source is not None:
         parser.error("argument --source: not allowed with argument --weights")
+    file = options.weights
+    if file not in (None, "imagenet") and not Path(file).is_file():
+        raise RefusedError(f"--weights must be imagenet or a file, not {file!r}")
     if options.weights is None and options.source is None and options.preset == "quick":
         options.source = "generated"
     if options.image_size is None:
@@ -247,6 +250,10 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
     if options.per_class < 10:  # two of each to validate and to test
         parser.error(
             f"argument --per-class must be 10 or more, not {options.per_class}"
+        )
+    if options.source_images < 10:  # one of them is held out
+        parser.error(
+            f"argument --source-images must be 10 or more, not {options.source_images}"
         )
     if not 2 <= options.source_classes <= 50:
         parser.error(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 from keras_residual.analysis.statistics import mean_interval
 
+APPROACHES = ("scratch", "frozen", "fine-tuned")
 PHOTOS = 12
 
 LIMITS = """\
@@ -68,7 +70,7 @@ def write_sim5_report(
     largest = {
         (row.approach, row.seed): unit
         for row, unit in zip(results.itertuples(), units.values(), strict=True)
-        if row.share == most
+        if row.share == most and math.isfinite(row.accuracy)
     }
     history = history[history["share"] == most]
     sections = [
@@ -101,15 +103,19 @@ def _summary(results: pd.DataFrame, hypotheses: pd.DataFrame) -> str:
     parts = [f"- {row.hypothesis}. {row.words}" for row in hypotheses.itertuples()]
     for row in fewest_images(results):
         reference = (
-            f"the mean accuracy of training from scratch with all {row['of']} images, "
+            f"the mean accuracy of training from scratch with {row['of']} images, "
             f"{row['reference']:.3f}"
         )
-        words = (
-            f"does not reach {reference}, with any number of images"
-            if row["images"] is None
-            else f"reaches {reference}, with {row['images']} images: "
-            f"{row['of'] / row['images']:.3g} times fewer"
-        )
+        if row["images"] is None:
+            words = f"does not reach {reference}, with as many"
+        elif row["images"] == row["of"]:
+            words = f"reaches {reference}, only with as many"
+        else:
+            times = row["of"] / row["images"]
+            words = (
+                f"reaches {reference}, with {row['images']} images: "
+                f"{times:.3g} times fewer"
+            )
         parts.append(f"- How few images are enough: {row['approach']} {words}.")
     return "\n".join(parts)
 
@@ -216,7 +222,12 @@ def _all_images(
     return Section(
         f"With {results['images'].max()} training images",
         figures=figures,
-        tables=[(_means(results), "Means over the seeds, and their 95 % t interval.")],
+        tables=[
+            (
+                _means(results),
+                "Means over the seeds that did not diverge, and their 95 % t interval.",
+            )
+        ],
     )
 
 
@@ -225,11 +236,13 @@ def _means(results: pd.DataFrame) -> pd.DataFrame:
     for (approach, number), group in results.groupby(
         ["approach", "images"], sort=False
     ):
-        mean, low, high = mean_interval(group["accuracy"])
+        finite = group["accuracy"].dropna()
+        mean, low, high = mean_interval(finite) if len(finite) else [math.nan] * 3
         rows.append(
             {
                 "approach": approach,
                 "training images": number,
+                "seeds": len(finite),
                 "test accuracy": mean,
                 "from": low,
                 "to": high,
@@ -271,10 +284,14 @@ def _pictures(
 ) -> Section:
     classes = settings["classes"]
     figures = []
-    for approach in ("scratch", "frozen", "fine-tuned"):
+    diverged = [name for name in APPROACHES if (name, 0) not in largest]
+    for approach in APPROACHES:
+        if approach in diverged:
+            continue
         rows = pd.read_csv(largest[approach, 0] / "predictions.csv")
         # The classes follow each other in the file: take some of each.
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, PHOTOS).round().astype(int)]
+        chosen = np.linspace(0, len(rows) - 1, min(PHOTOS, len(rows)))
+        rows = rows.iloc[chosen.round().astype(int)]
         draw = functools.partial(
             plots.photo_grid,
             images[rows["image"]],
@@ -286,6 +303,8 @@ def _pictures(
         caption = f"Test images and what they were taken for: {approach}, seed 0."
         figures.append((name, caption))
     for approach in ("scratch", "frozen"):
+        if approach in diverged:
+            continue
         maps = [
             functools.partial(plots.feature_maps, np.load(file, allow_pickle=False))
             for file in sorted(largest[approach, 0].glob("*.npy"))
@@ -297,4 +316,5 @@ def _pictures(
             "of the image's size. The eight channels that vary most."
         )
         figures.append((name, caption))
-    return Section("Pictures", figures=figures)
+    text = f"None of {', '.join(diverged)}: seed 0 diverged." if diverged else ""
+    return Section("Pictures", text, figures=figures)

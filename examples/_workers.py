@@ -157,6 +157,8 @@ def _work(connection: Connection, train: Train, shared: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # It warns of what is meant here: every task compiles a network of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # Their parent has built the same networks, and said what there is to say.
+    logging.getLogger("keras_residual").setLevel(logging.ERROR)
     with quiet_import():
         import keras
 

@@ -64,7 +64,7 @@ def train_approach(
 
     approach, seed = arguments["approach"], arguments["seed"]
     parts = split(labels, arguments["share"], seed)
-    batch_size = max(SMALLEST_BATCH, round(settings["batch_size"] * arguments["share"]))
+    batch_size = batch_size_for(arguments["share"], settings["batch_size"])
     epochs = dict(zip(APPROACHES, settings["epochs"], strict=True))[approach]
 
     start = time.perf_counter()
@@ -110,7 +110,7 @@ def train_approach(
     result = {
         **arguments,
         "images": len(parts["train"]),
-        "accuracy": float(np.mean(probabilities.argmax(1) == data["test"][1])),
+        "accuracy": accuracy_of(probabilities, data["test"][1]),
         "epochs_to_best": (
             int(history["val_accuracy"].argmax()) + 1 if validated else None
         ),
@@ -127,6 +127,20 @@ def train_approach(
             np.save(file, maps)
             files[f"{name}.npy"] = file.getvalue()
     return result, files
+
+
+def batch_size_for(share: float, most: int) -> int:
+    """Images in a step: in proportion to the share, but not fewer than a few."""
+    return max(min(SMALLEST_BATCH, most), round(most * share))
+
+
+def accuracy_of(probabilities: "np.ndarray", labels: "np.ndarray") -> float:
+    """Share of the images that are right; NaN if training diverged."""
+    import numpy as np
+
+    if not np.isfinite(probabilities).all():
+        return math.nan
+    return float(np.mean(probabilities.argmax(1) == labels))
 
 
 def split(labels: "np.ndarray", share: float, seed: int) -> dict[str, "np.ndarray"]:
@@ -191,25 +205,37 @@ def resolve_source(options: "argparse.Namespace", num_classes: int) -> str:
 
     Whatever is wrong with the backbone, its weights or the image size is found here.
     """
-    from _sim5_networks import transfer
+    from _sim5_networks import UNFREEZE, baseline, transfer
 
-    def attempt(mode: str, weights: str | None, size: int = options.image_size) -> None:
-        transfer(mode, options.backbone, weights, size, num_classes)
+    def attempt(mode: str, weights: str | None, size: int = options.image_size) -> Any:
+        return transfer(mode, options.backbone, weights, size, num_classes)
 
     try:
+        baseline(options.image_size, num_classes)
+        attempt("scratch", None).unfreeze(UNFREEZE)
         if options.source != "generated":
             try:
                 attempt("fine_tuning", options.weights or "imagenet")
                 return "ImageNet" if options.weights in (None, "imagenet") else "file"
-            except ConnectionError as error:
+            except (ConnectionError, ImportError, ValueError) as error:
+                # No network, no reader of the file, or no such weights.
                 if options.weights is not None:
                     raise
                 print(f"{error}\nInstead, the backbone learns on generated images.")
-        attempt("scratch", None)
         attempt("scratch", None, options.source_image_size)
-    except (ConnectionError, OSError, ValueError) as error:
+    except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error).splitlines()[0]) from error
     return "generated"
+
+
+def check_shares(labels: "np.ndarray", shares: list[float]) -> None:
+    counts = [len(split(labels, share, seed=0)["train"]) for share in shares]
+    if len(set(counts)) < len(counts):
+        raise RefusedError(
+            f"--shares must give different numbers of training images, but "
+            f"{', '.join(f'{share:g}' for share in shares)} give "
+            f"{', '.join(map(str, counts))}: fewer shares or more images are needed"
+        )
 
 
 def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
@@ -261,10 +287,13 @@ def main() -> None:
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
     images, labels, names = load_data(options)
+    check_shares(labels, options.shares)
     if options.weights is None and options.source is None:
         # Whether the network can be reached must not change a run that goes on.
         before = stored_settings(options.out).get("source")
-        options.source = before if before == "generated" else None
+        if before == "generated":
+            options.source = before
+            print("The run that is there learns on generated images, and goes on so.")
         options.weights = "imagenet" if before == "ImageNet" else None
     settings = make_settings(
         options,
@@ -276,6 +305,9 @@ def main() -> None:
     tasks = make_tasks(settings)
     shared = (images, labels, settings, folder.path, options.weights)
     with folder.locked():
+        if not stored_settings(options.out):
+            # The state of a run that was deleted, but for hidden files.
+            shutil.rmtree(folder.path / PARTIAL, ignore_errors=True)
         folder.create(options.jobs)
         run_tasks(folder, tasks, train, shared, options.jobs)
         shutil.rmtree(folder.path / PARTIAL, ignore_errors=True)
