@@ -75,6 +75,8 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
     ],
 )
 def test_blocks_and_stages(network, blocks, stages):
+    if network.startswith("NASNet") and keras.backend.backend() == "torch":
+        pytest.skip("Keras 3.15.1 refuses to build NASNet on PyTorch")
     backbone = getattr(keras.applications, network)(
         weights=None, include_top=False, input_shape=(75, 75, 3)
     )
