@@ -31,6 +31,10 @@ _SHARING = {
 }
 
 
+class StoppedError(Exception):
+    """A training cannot go on. The message is one line for the user."""
+
+
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Holds back what a backend logs while it is imported, unless the import fails.
