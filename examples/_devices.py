@@ -16,8 +16,8 @@ order of calls:
 **With hosts all of them must do the same, in the same order**: set the same seed, build
 the same model with the same callbacks, load the same weights, and leave `fit` after the
 same step. Each of these compares or adds up values over all hosts, and waits until all
-have come. A callback that adds variables, such as `GradientNormCallback`, belongs on all
-hosts, and its file on the writer only.
+have come. A callback that adds variables, such as `GradientNormCallback`, belongs on
+all hosts, and its file on the writer only.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ import keras
 import numpy as np
 from _experiment import RefusedError
 from _full_batches import full_batches
+from _meeting import meet
 from _workers import StoppedError
 
 # What gloo, NCCL and JAX's distributed service say when a process is not there anymore.
@@ -370,29 +371,30 @@ class _DataParallel(Connection):
                 raise
             raise StoppedError(
                 f"host {self.host_index} of {self.hosts} lost another host: "
-                f"{str(error).splitlines()[0]}. Its own output says why it ended. Start "
-                "all hosts again: the training goes on from the last checkpoint"
+                f"{str(error).splitlines()[0]}. Its own output says why it ended. "
+                "Start all hosts again: the training goes on from the last checkpoint"
             ) from error
 
 
 def _join_hosts(cluster: Cluster) -> None:
     import jax
 
+    count = len(cluster.hosts)
     try:
+        meet(cluster.hosts[0], count, cluster.host_index, cluster.connect_timeout)
         jax.distributed.initialize(
             cluster.hosts[0],
-            len(cluster.hosts),
+            count,
             cluster.host_index,
             cluster_detection_method="deactivate",
             initialization_timeout=cluster.connect_timeout,
             heartbeat_timeout_seconds=cluster.heartbeat_timeout,
             shutdown_timeout_seconds=cluster.heartbeat_timeout,
         )
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise StoppedError(
-            f"the {len(cluster.hosts)} hosts did not come together at "
-            f"{cluster.hosts[0]} within {cluster.connect_timeout} s: "
-            f"{str(error).splitlines()[0]}"
+            f"the {count} hosts did not come together at {cluster.hosts[0]} within "
+            f"{cluster.connect_timeout} s: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -2,8 +2,8 @@
 
     python train_on_devices.py '{"folder": ..., "cluster": {...}, ...}'
 
-Prints what it computed as one line of JSON. It goes on from the checkpoint that it finds
-in the folder.
+Prints what it computed as one line of JSON. It goes on from the checkpoint that it
+finds in the folder.
 """
 
 import json
@@ -20,7 +20,7 @@ from _devices import Cluster, check_cluster, connect
 from _experiment import RefusedError
 from _workers import StoppedError
 
-from keras_residual import GradientNormCallback
+from keras_residual import Cutout, GradientNormCallback
 
 BATCH, TRAIN, VALIDATION, EPOCHS = 8, 32, 13, 3
 
@@ -49,8 +49,7 @@ class Save(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.connection.is_writer:
             with self.connection.alone():
-                self.model.save(self.path.with_name(f"new-{epoch}.keras"))
-            self.path.with_name(f"new-{epoch}.keras").rename(self.path)
+                self.model.save(self.path)
             self.path.with_suffix(".epoch").write_text(str(epoch + 1))
 
 
@@ -64,7 +63,7 @@ class Die(keras.callbacks.Callback):
             os.kill(os.getpid(), getattr(signal, self.how))
 
 
-def main(folder, cluster, logical=1, die=None, same="yes"):
+def main(folder, cluster, logical=1, die=None, batch=BATCH, setting=""):
     if logical > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -73,9 +72,9 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
             [tf.config.LogicalDeviceConfiguration()] * logical,
         )
     cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
-    check_cluster(cluster, BATCH)
-    connection = connect(cluster, BATCH)
-    connection.agree("setting", same)
+    check_cluster(cluster, batch)
+    connection = connect(cluster, batch)
+    connection.agree("setting", setting)
     generator = np.random.default_rng(0)
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
     labels = generator.integers(0, 3, TRAIN + VALIDATION)
@@ -89,13 +88,13 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
     )
     with connection.scope():
         keras.utils.set_random_seed(1)
-        # Under a MirroredStrategy batch normalization and dropout are another thing.
+        # Under a MirroredStrategy each device normalizes and erases for itself.
         exact = keras.backend.backend() == "jax"
         model = keras.Sequential(
             [
                 keras.Input((6, 6, 3)),
                 keras.layers.Conv2D(4, 3),
-                *[keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)] * exact,
+                *[Cutout(2), keras.layers.BatchNormalization()] * exact,
                 keras.layers.Flatten(),
                 keras.layers.Dense(3),
             ]
@@ -106,8 +105,8 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
             weighted_metrics=["accuracy"],
         )
         if content:
-            copy = Path(folder) / f"copy-{connection.host_index}.weights.h5"
-            copy = copy.with_name(f"copy-{connection.host_index}.keras")
+            model.optimizer.build(model.trainable_variables)
+            copy = path.with_name(f"copy-{connection.host_index}.keras")
             copy.write_bytes(content)
             model.load_weights(copy)
         norms = GradientNormCallback()
