@@ -171,6 +171,9 @@ class Connection:
 
         Give `fit` and `evaluate` a `tf.data.Dataset` of this part. Over hosts Keras
         joins the parts in the order of the hosts; it does not divide them any further.
+        All batches of training must be full. `fit` needs `steps_per_epoch`, or a
+        dataset of known length: without either MirroredStrategy takes an empty step
+        more at the end of each epoch.
         """
         return self.host_index, self.hosts
 

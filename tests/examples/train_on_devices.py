@@ -37,7 +37,8 @@ def batches(images, labels, shard):
     ]
     parts = [(images[part], labels[part]) for part in whole if len(part)]
     spec = tf.TensorSpec((None, 6, 6, 3)), tf.TensorSpec((None,), tf.int64)
-    return tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
 
 
 class Save(keras.callbacks.Callback):
