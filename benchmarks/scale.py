@@ -1,6 +1,6 @@
 """From images per second to hours and cost of ImageNet, for one GPU up to many hosts.
 
-    python benchmarks/scale.py [--rate 5100] [--decode 514] [--epochs 90] [--price 4] ...
+    python benchmarks/scale.py [--rate 5100] [--decode 514] [--price 4] ...
 
 Prints the table of docs/scale.md, which names the source of each default; nothing is
 measured here. `--rate` and `--decode` are what you measured: images per second that one

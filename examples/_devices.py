@@ -367,6 +367,13 @@ class _DataParallel(Connection):
             yield
         except StoppedError:
             raise
+        except AssertionError as error:
+            if "not the same on each process" not in str(error):
+                raise
+            raise StoppedError(
+                "the hosts do not hold the same values; do all of them run the same "
+                "command, and read the same checkpoint?"
+            ) from error
         except Exception as error:
             # It may be of any class: a collective's failure comes as a ValueError.
             text = str(error).lower()
@@ -385,6 +392,12 @@ def _join_hosts(cluster: Cluster) -> None:
     count = len(cluster.hosts)
     try:
         meet(cluster.hosts[0], count, cluster.host_index, cluster.connect_timeout)
+    except OSError as error:
+        raise StoppedError(
+            f"the {count} hosts did not come together at {cluster.hosts[0]} within "
+            f"{cluster.connect_timeout} s: {error}"
+        ) from error
+    try:
         jax.distributed.initialize(
             cluster.hosts[0],
             count,
@@ -394,10 +407,9 @@ def _join_hosts(cluster: Cluster) -> None:
             heartbeat_timeout_seconds=cluster.heartbeat_timeout,
             shutdown_timeout_seconds=cluster.heartbeat_timeout,
         )
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         raise StoppedError(
-            f"the {count} hosts did not come together at {cluster.hosts[0]} within "
-            f"{cluster.connect_timeout} s: {str(error).splitlines()[0]}"
+            f"JAX cannot connect the {count} hosts: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -53,18 +53,19 @@ def start(root):
 
 @pytest.fixture(scope="module")
 def start_hosts(start):
-    """A function that starts one process for each of two hosts of this machine."""
+    """A function that starts two hosts on this machine, of two devices each."""
 
     def start_hosts(folder, *differences):
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
         cluster = {
+            "devices": "all",
             "hosts": [address, "second"],
             "connect_timeout": 60,
             "heartbeat_timeout": HEARTBEAT,
         }
         return [
-            start(folder, {**cluster, "host_index": index}, **different)
+            start(folder, {**cluster, "host_index": index}, devices=2, **different)
             for index, different in enumerate(differences)
         ]
 
@@ -118,7 +119,7 @@ def test_batch_that_the_devices_do_not_divide(start, tmp_path):
 
 @HOSTS
 def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
-    survivor, killed = start_hosts(tmp_path, {}, {"die": "SIGKILL"})
+    survivor, killed = start_hosts(tmp_path, {}, {"end": "killed"})
     _, err = survivor.communicate(timeout=200)
     killed.communicate()
 
@@ -129,12 +130,12 @@ def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
 
     for result in results:
         assert_same(result, one_device, epochs=[1, 2])
-        assert "2 CPU devices of 2 hosts (jax.distributed)" in result["describe"]
+        assert "4 CPU devices of 2 hosts (jax.distributed)" in result["describe"]
 
 
 @HOSTS
 def test_silent_host(start_hosts, tmp_path):
-    survivor, stopped = start_hosts(tmp_path, {}, {"die": "SIGSTOP"})
+    survivor, stopped = start_hosts(tmp_path, {}, {"end": "silent"})
 
     _, err = survivor.communicate(timeout=200)
     stopped.kill()
@@ -190,6 +191,20 @@ def test_accepted(load, monkeypatch, backend, cluster):
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
     devices.check_cluster(devices.Cluster(**cluster), 8)
+
+
+@HOSTS
+def test_hosts_with_other_values(load):
+    devices, workers = load("_devices"), load("_workers")
+    connection = devices.connect(devices.Cluster("all"))
+
+    # JAX's words, where a variable of several hosts is assigned.
+    words = "ndarray passed to device_put is not the same on each process."
+    stopped = pytest.raises(workers.StoppedError, match="do not hold the same values")
+    with stopped, connection.scope():
+        raise AssertionError(words)
+    with pytest.raises(AssertionError, match="another"), connection.scope():
+        raise AssertionError("another")
 
 
 def test_one_device_needs_nothing(load):

@@ -54,17 +54,13 @@ class Save(keras.callbacks.Callback):
             self.path.with_suffix(".epoch").write_text(str(epoch + 1))
 
 
-class Die(keras.callbacks.Callback):
-    def __init__(self, how):
-        super().__init__()
-        self.how = how
-
+class Killed(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
-            os.kill(os.getpid(), getattr(signal, self.how))
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder, cluster, logical=1, die=None, batch=BATCH, setting=""):
+def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
     if logical > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -75,6 +71,8 @@ def main(folder, cluster, logical=1, die=None, batch=BATCH, setting=""):
     cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
     check_cluster(cluster, batch)
     connection = connect(cluster, batch)
+    if end == "silent":
+        os.kill(os.getpid(), signal.SIGSTOP)
     connection.agree("setting", setting)
     generator = np.random.default_rng(0)
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
@@ -119,7 +117,11 @@ def main(folder, cluster, logical=1, die=None, batch=BATCH, setting=""):
             shuffle=False,
             verbose=0,
             validation_data=connection.validation(validation, VALIDATION, BATCH),
-            callbacks=[norms, Save(connection, path), *([Die(die)] if die else [])],
+            callbacks=[
+                norms,
+                Save(connection, path),
+                *([Killed()] if end == "killed" else []),
+            ],
         ).history
     local = connection.local_copy(model)
     connection.close()
