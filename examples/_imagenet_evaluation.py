@@ -1,0 +1,137 @@
+"""What a trained network of the ImageNet comparison can do, beyond its accuracy."""
+
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from _imagenet_data import validation_batches
+from _imagenet_networks import MEAN, TOP
+
+from keras_residual import Cutout, ImageNetFolder
+from keras_residual.analysis.statistics import expected_calibration_error
+
+PICTURES = 24
+# Cutout's own patches have the mean colour: whoever trained with them knows it. Noise
+# is new to all networks.
+FILLS = {"mean": tuple(round(255 * mean) for mean in MEAN), "noise": "noise"}
+
+
+def evaluate(
+    model: keras.Model,
+    data: ImageNetFolder,
+    few: ImageNetFolder,
+    settings: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Results and files of one network.
+
+    Args:
+        model: From uint8 images to logits.
+        data: Its split "val" is what most is measured on.
+        few: Its split "train" holds some of the training images, all classes alike.
+        settings: Those of the run.
+    """
+    probabilities, labels, places, pictures = _predict(
+        model, validation_batches(data, settings), data.num_images("val")
+    )
+    training, training_labels, _, _ = _predict(
+        model, validation_batches(few, settings, split="train")
+    )
+    predictions = _table(probabilities, labels)
+    correct = (predictions["predicted_1"] == labels).to_numpy()
+    result = {
+        **_accuracies(probabilities, labels),
+        "train_top1": _accuracies(training, training_labels)["top1"],
+        "ece": expected_calibration_error(predictions["confidence"], correct),
+    }
+    rows = [{"fill": fill, "size": 0.0, "top1": result["top1"]} for fill in FILLS]
+    for fill, value in FILLS.items():
+        for size in settings["occlusion"]:
+            # The seed is the same for all networks, and so are the patches.
+            erase = Cutout(size, border="inside", fill=value, seed=0)
+            batches = validation_batches(data, settings).map(
+                lambda images, labels, erase=erase: (
+                    erase(images, training=True),
+                    labels,
+                )
+            )
+            erased, labels, _, _ = _predict(model, batches)
+            top1 = _accuracies(erased, labels)["top1"]
+            rows.append({"fill": fill, "size": size, "top1": top1})
+    occlusion = pd.DataFrame(rows)
+    occlusion.insert(2, "erased_share", occlusion["size"] ** 2)
+    files = {
+        "predictions.csv": predictions,
+        "occlusion.csv": occlusion,
+        "pictures.npy": _npy(pictures),
+        "picture_indices.npy": _npy(places),
+    }
+    return result, files
+
+
+def accuracies_of(
+    model: keras.Model, data: ImageNetFolder, settings: Mapping[str, Any]
+) -> dict[str, float]:
+    """Top-1, top-5 and loss on the validation images."""
+    probabilities, labels, _, _ = _predict(model, validation_batches(data, settings))
+    return _accuracies(probabilities, labels)
+
+
+def _predict(model, batches, num_images=0):
+    """Probabilities and labels; indices of some pictures, spread evenly, and those."""
+    wanted = np.unique(np.linspace(0, num_images - 1, PICTURES).astype(int))
+    found, probabilities, labels, pictures = 0, [], [], []
+    for images, of_images in batches:
+        images = np.asarray(images)
+        logits = model.predict_on_batch(images)
+        probabilities.append(_softmax(logits))
+        labels.append(np.asarray(of_images))
+        inside = wanted[(wanted >= found) & (wanted < found + len(images))] - found
+        pictures.append(images[inside])
+        found += len(images)
+    pictures = np.concatenate(pictures)
+    places = wanted[wanted >= 0][: len(pictures)]
+    return np.concatenate(probabilities), np.concatenate(labels), places, pictures
+
+
+def _softmax(logits):
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def _accuracies(probabilities, labels):
+    """Top-1, top-5 and cross-entropy; NaN if training diverged."""
+    if not np.isfinite(probabilities).all():
+        return {"top1": math.nan, "top5": math.nan, "loss": math.nan}
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return {
+        "top1": float(np.mean(best[:, 0] == labels)),
+        "top5": float(np.mean((best == labels[:, None]).any(axis=1))),
+        "loss": float(np.mean(-np.log(np.maximum(of_label, 1e-12)))),
+    }
+
+
+def _table(probabilities, labels):
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    rows = np.arange(len(labels))
+    table = pd.DataFrame(
+        {
+            "image": rows,
+            "label": labels,
+            "confidence": probabilities[rows, order[:, 0]],
+            "label_probability": probabilities[rows, labels],
+        }
+    )
+    for place in range(order.shape[1]):
+        table[f"predicted_{place + 1}"] = order[:, place]
+    return table
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
