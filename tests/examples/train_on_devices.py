@@ -1,0 +1,146 @@
+"""Trains a small network on the devices that the arguments name, for test_devices.py.
+
+    python train_on_devices.py '{"folder": ..., "cluster": {...}, ...}'
+
+Prints what it computed as one line of JSON. It goes on from the checkpoint that it finds
+in the folder.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+
+import keras
+import numpy as np
+from _devices import Cluster, check_cluster, connect
+from _experiment import RefusedError
+from _workers import StoppedError
+
+from keras_residual import GradientNormCallback
+
+BATCH, TRAIN, VALIDATION, EPOCHS = 8, 32, 13, 3
+
+
+def batches(images, labels, shard):
+    """This host's part of each batch, as arrays in a `tf.data.Dataset`."""
+    import tensorflow as tf
+
+    index, count = shard
+    own = BATCH // count
+    whole = [
+        np.arange(start, min(start + BATCH, len(images)))[index * own :][:own]
+        for start in range(0, len(images), BATCH)
+    ]
+    parts = [(images[part], labels[part]) for part in whole if len(part)]
+    spec = tf.TensorSpec((None, 6, 6, 3)), tf.TensorSpec((None,), tf.int64)
+    return tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+
+
+class Save(keras.callbacks.Callback):
+    def __init__(self, connection, path):
+        super().__init__()
+        self.connection = connection
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.connection.is_writer:
+            with self.connection.alone():
+                self.model.save(self.path.with_name(f"new-{epoch}.keras"))
+            self.path.with_name(f"new-{epoch}.keras").rename(self.path)
+            self.path.with_suffix(".epoch").write_text(str(epoch + 1))
+
+
+class Die(keras.callbacks.Callback):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            os.kill(os.getpid(), getattr(signal, self.how))
+
+
+def main(folder, cluster, logical=1, die=None, same="yes"):
+    if logical > 1 and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * logical,
+        )
+    cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
+    check_cluster(cluster, BATCH)
+    connection = connect(cluster, BATCH)
+    connection.agree("setting", same)
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
+    labels = generator.integers(0, 3, TRAIN + VALIDATION)
+    path = Path(folder) / "last.keras"
+    content = path.read_bytes() if connection.is_writer and path.exists() else b""
+    content = connection.from_writer(content)
+    epoch = connection.from_writer(
+        path.with_suffix(".epoch").read_bytes()
+        if connection.is_writer and content
+        else b"0"
+    )
+    with connection.scope():
+        keras.utils.set_random_seed(1)
+        # Under a MirroredStrategy batch normalization and dropout are another thing.
+        exact = keras.backend.backend() == "jax"
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 3)),
+                keras.layers.Conv2D(4, 3),
+                *[keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)] * exact,
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+        model.compile(
+            keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=["accuracy"],
+        )
+        if content:
+            copy = Path(folder) / f"copy-{connection.host_index}.weights.h5"
+            copy = copy.with_name(f"copy-{connection.host_index}.keras")
+            copy.write_bytes(content)
+            model.load_weights(copy)
+        norms = GradientNormCallback()
+        validation = batches(images[TRAIN:], labels[TRAIN:], connection.shard)
+        history = model.fit(
+            batches(images[:TRAIN], labels[:TRAIN], connection.shard),
+            epochs=EPOCHS,
+            initial_epoch=int(epoch),
+            shuffle=False,
+            verbose=0,
+            validation_data=connection.validation(validation, VALIDATION, BATCH),
+            callbacks=[norms, Save(connection, path), *([Die(die)] if die else [])],
+        ).history
+    local = connection.local_copy(model)
+    connection.close()
+    print(
+        json.dumps(
+            {
+                "history": history,
+                "norms": norms.norms.tolist(),
+                "outputs": local.predict(images[TRAIN:], verbose=0).tolist(),
+                "replicas": connection.replicas,
+                "describe": connection.describe(),
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(**json.loads(sys.argv[1]))
+    except (RefusedError, StoppedError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # At the usual end JAX would wait for the host that was lost.
+        os._exit(1)
