@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from _checkpoints import Checkpoints
+from _devices import Connection
 from _experiment import duration
 from _imagenet_data import training_batches, validation_batches
 from _imagenet_networks import build_network, compile_network
@@ -29,7 +30,7 @@ def train_network(
     settings: Mapping[str, Any],
     data: ImageNetFolder,
     state: Path,
-    connection: Any,
+    connection: Connection,
     tensorboard: Path | None = None,
 ) -> tuple[keras.Model, list[dict[str, Any]]]:
     """Trains to the end, and returns the network and one row for each epoch.
@@ -55,7 +56,9 @@ def train_network(
     with connection.scope():
         model = build_network(network, settings, seed)
         compile_network(model, recipe, steps)
-    history = checkpoints.restore(model)
+        history = checkpoints.restore(model)
+    # All hosts read the same folder; if not, they would train apart from each other.
+    connection.agree("checkpoint", f"of {state.name} after epoch {len(history)}")
     first = len(history)
     if history:
         print(f"{state.name}: goes on after epoch {first}", flush=True)
@@ -64,32 +67,41 @@ def train_network(
             # What `fit` does at its end: the average is what is evaluated and kept.
             model.optimizer.finalize_variable_values(model.trainable_variables)
         return model, history
-    writer = checkpoints if connection.is_writer else None
+    writes = connection.is_writer
     callbacks: list[keras.callbacks.Callback] = [
         Progress(state.name, steps, recipe),
-        EpochRecord(history, writer),
+        EpochRecord(history, checkpoints if writes else None, connection),
     ]
     norms = None
-    if settings["record_every"] and connection.is_writer:
+    if settings["record_every"]:
         norms = GradientNormCallback(
-            every=settings["record_every"], by="layer", filepath=state / NORMS
+            every=settings["record_every"],
+            by="layer",
+            filepath=state / NORMS if writes else None,
         )
         callbacks.append(norms)
     if recipe.ema_epochs:
         # After `EpochRecord`, which keeps the best network at the end of a test.
         callbacks.append(keras.callbacks.SwapEMAWeights())
-    if tensorboard is not None and connection.is_writer:
+    if tensorboard is not None and writes:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     callbacks.append(StopIfNotFinite(steps, norms))
-    shard = (connection.host_index, connection.hosts)
+    training = training_batches(
+        data, settings, seed, first * steps, connection.shard
+    )
+    validation = connection.validation(
+        validation_batches(data, settings, connection.shard),
+        data.num_images("val"),
+        recipe.batch_size,
+    )
     state.mkdir(parents=True, exist_ok=True)
     with connection.scope(), _memory_said(recipe.batch_size):
         model.fit(
-            training_batches(data, settings, seed, first * steps, shard),
+            training,
             initial_epoch=first,
             epochs=recipe.epochs,
             steps_per_epoch=steps,
-            validation_data=validation_batches(data, settings, shard),
+            validation_data=validation,
             callbacks=callbacks,
             verbose=0,
         )
@@ -153,9 +165,13 @@ class EpochRecord(keras.callbacks.Callback):
     """Keeps the history, a checkpoint after each epoch, and the best network."""
 
     def __init__(
-        self, history: list[dict[str, Any]], checkpoints: Checkpoints | None
+        self,
+        history: list[dict[str, Any]],
+        checkpoints: Checkpoints | None,
+        connection: Connection,
     ) -> None:
         super().__init__()
+        self._alone = connection.alone
         self._history = history
         self._checkpoints = checkpoints
 
@@ -168,13 +184,15 @@ class EpochRecord(keras.callbacks.Callback):
     def on_test_end(self, logs: Any = None) -> None:
         best = max((row["val_top1"] for row in self._history), default=-math.inf)
         if self._checkpoints is not None and logs["top1"] > best:
-            self._checkpoints.save_best(self.model)
+            with self._alone():
+                self._checkpoints.save_best(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         row = {"epoch": epoch + 1, "learning_rate": self._rate, **logs}
         self._history.append(row)
         if self._checkpoints is not None:
-            self._checkpoints.save(self.model, self._history)
+            with self._alone():
+                self._checkpoints.save(self.model, self._history)
 
 
 class StopIfNotFinite(keras.callbacks.Callback):

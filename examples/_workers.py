@@ -89,6 +89,8 @@ def compute(
     An output counts as stored when the next one is asked for. `one_thread` is whether a
     process computes with one thread, or with all that its backend wants.
     """
+    # Devices and the connection to other hosts come back only when a process ends.
+    most = _TASKS_PER_WORKER if one_thread else 1
     waiting = list(tasks)
     unfinished = {task.name for task in tasks}
     idle: list[_Worker] = []
@@ -117,7 +119,7 @@ def compute(
                 if failure:
                     raise RuntimeError(f"The training {task.name} failed: {failure}")
                 worker.tasks_done += 1
-                if worker.tasks_done == _TASKS_PER_WORKER:
+                if worker.tasks_done == most:
                     idle.remove(worker)
                     worker.end()
                 yield task, output

@@ -51,13 +51,14 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     start = time.perf_counter()
     per_class = job.settings["per_class"]
     data = open_data(job.source, job.settings, per_class)
+    connection = connect(job.cluster, job.settings["recipe"]["batch_size"])
     model, history = train_network(
         network,
         seed,
         job.settings,
         data,
         state,
-        connect(job.cluster),
+        connection,
         job.folder / "tensorboard" / name if job.tensorboard else None,
     )
     best = max(history, key=lambda row: row["val_top1"])
@@ -71,7 +72,9 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     }
     if job.cluster.hosts:
         # One host measures, alone: see `main`.
+        connection.close()
         return {**result, "seconds": round(time.perf_counter() - start, 3)}, {}
+    model = connection.local_copy(model)
 
     from _imagenet_evaluation import evaluate
 
