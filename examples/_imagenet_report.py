@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,15 +91,13 @@ def write_imagenet_report(
     results = results.iloc[order].reset_index(drop=True)
 
     def read(name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        there = [
-            (unit, key)
-            for unit, key in zip(units, keys, strict=True)
-            if (unit / name).is_file()  # one that diverged may lack it
-        ]
+        # One that diverged may lack the file.
+        there = [place for place, unit in enumerate(units) if (unit / name).is_file()]
         if not there:
             return pd.DataFrame()
         return read_with_keys(
-            *zip(*there, strict=True),
+            [units[place] for place in there],
+            [keys[place] for place in there],
             lambda unit: pd.read_csv(unit / name, usecols=columns),
         )
 
@@ -253,7 +252,9 @@ def _method(
         *("batch_size", "learning_rate", "image_size", "cutout_size", "seeds"),
     }
     others = {
-        name.replace("_", " "): value if isinstance(value, str) else json.dumps(value)
+        name.replace("_", " "): textwrap.shorten(
+            value if isinstance(value, str) else json.dumps(value), 200
+        )
         for name, value in settings.items()
         if name not in told and value is not None
     }
