@@ -15,6 +15,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from keras_residual.analysis._calibration import (
+    expected_calibration_error as expected_calibration_error,
+)
+
+__all__ = [
+    "PairedComparison",
+    "compare_paired",
+    "verdict",
+    "describe",
+    "holm",
+    "mean_interval",
+    "bootstrap_interval",
+    "sign_flip_test",
+    "expected_calibration_error",
+]
+
 Alternative = Literal["two-sided", "greater", "less"]
 Verdict = Literal["supported", "contradicted", "undecided", "not enough seeds"]
 
