@@ -1,6 +1,7 @@
 """The images of the ImageNet comparison: from a folder, TFDS, or a tiny tree."""
 
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,34 @@ from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
 TINY = ".tiny-imagenet"  # hidden: a run folder may hold it before it holds a run
 
 
-def open_data(source: str, settings: Mapping[str, Any], per_class: int | None) -> Any:
-    """The images that the settings name.
+def open_data(
+    source: str,
+    settings: Mapping[str, Any],
+    per_class: int | None,
+    said: bool = False,
+) -> ImageNetFolder:
+    """The images of a run, without those that cannot be decoded.
 
     Args:
         source: A folder or "tfds:<name>".
-        settings: Those of the run.
+        settings: Those of the run: "classes" of these names or ids or so many, and
+            "data_dir" where TensorFlow Datasets keeps its data.
         per_class: Training images of each class, or None for all.
+        said: Whether to print the progress of the check and what it found.
     """
-    return ImageNetFolder(
+    data = ImageNetFolder(
         source,
-        classes=settings["classes"],
+        classes=settings["class_ids"],
         per_class=per_class,
         data_dir=settings["data_dir"],
     )
+    if source.startswith("tfds:"):
+        return data  # checked by its checksums when it was prepared
+    # A progress bar in a file would be thousands of lines.
+    report = data.check(verbose=int(said and sys.stdout.isatty()))
+    if said:
+        print(report, flush=True)
+    return data.without(report)
 
 
 def training_batches(
@@ -34,11 +49,11 @@ def training_batches(
     shard: tuple[int, int],
 ) -> Any:
     """Endless batches from a step on: the step and the seed decide what is in them."""
-    smallest = settings["recipe"]["crop_area"]
+    smallest = settings["crop_area"]
     return data.dataset(
         "train",
         image_size=settings["image_size"],
-        batch_size=settings["recipe"]["batch_size"],
+        batch_size=settings["batch_size"],
         training=True,
         seed=seed,
         first_step=first_step,
@@ -59,7 +74,7 @@ def validation_batches(
     return data.dataset(
         split,
         image_size=settings["image_size"],
-        batch_size=settings["recipe"]["batch_size"],
+        batch_size=settings["batch_size"],
         shard=shard,
         center_fraction=settings["center_fraction"],
     )

@@ -15,9 +15,7 @@ from keras_residual import Cutout, ImageNetFolder
 from keras_residual.analysis.statistics import expected_calibration_error
 
 PICTURES = 24
-# Cutout's own patches have the mean colour: whoever trained with them knows it. Noise
-# is new to all networks.
-FILLS = {"mean": tuple(round(255 * mean) for mean in MEAN), "noise": "noise"}
+FILL = tuple(round(255 * mean) for mean in MEAN)  # as Cutout's, before its means go
 
 
 def evaluate(
@@ -47,29 +45,34 @@ def evaluate(
         "train_top1": _accuracies(training, training_labels)["top1"],
         "ece": expected_calibration_error(predictions["confidence"], correct),
     }
-    rows = [{"fill": fill, "size": 0.0, "top1": result["top1"]} for fill in FILLS]
-    for fill, value in FILLS.items():
-        for size in settings["occlusion"]:
-            # The seed is the same for all networks, and so are the patches.
-            erase = Cutout(size, border="inside", fill=value, seed=0)
-            batches = validation_batches(data, settings).map(
-                lambda images, labels, erase=erase: (
-                    erase(images, training=True),
-                    labels,
-                )
-            )
-            erased, labels, _, _ = _predict(model, batches)
-            top1 = _accuracies(erased, labels)["top1"]
-            rows.append({"fill": fill, "size": size, "top1": top1})
-    occlusion = pd.DataFrame(rows)
-    occlusion.insert(2, "erased_share", occlusion["size"] ** 2)
     files = {
         "predictions.csv": predictions,
-        "occlusion.csv": occlusion,
+        "occlusion.csv": _occlusion(model, data, settings, result["top1"]),
         "pictures.npy": _npy(pictures),
         "picture_indices.npy": _npy(places),
     }
     return result, files
+
+
+def _occlusion(model, data, settings, without):
+    """Accuracy on images with a square of growing size at a random place."""
+    rows = [{"erased_share": 0.0, "size": 0.0, "top1": without}]
+    for size in settings["occlusion"]:
+        # The seed is the same for all networks, and so are the patches.
+        erase = Cutout(size, border="inside", fill=FILL, seed=0)
+        batches = validation_batches(data, settings).map(
+            lambda images, labels, erase=erase: (erase(images, training=True), labels)
+        )
+        probabilities, labels, _, _ = _predict(model, batches)
+        side = settings["image_size"]
+        rows.append(
+            {
+                "erased_share": float(erase.expected_area(side, side)),
+                "size": size,
+                "top1": _accuracies(probabilities, labels)["top1"],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def accuracies_of(
@@ -83,7 +86,10 @@ def accuracies_of(
 def _predict(model, batches, num_images=0):
     """Probabilities and labels; indices of some pictures, spread evenly, and those."""
     wanted = np.unique(np.linspace(0, num_images - 1, PICTURES).astype(int))
-    found, probabilities, labels, pictures = 0, [], [], []
+    found = 0
+    probabilities: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    pictures: list[np.ndarray] = []
     for images, of_images in batches:
         images = np.asarray(images)
         logits = model.predict_on_batch(images)
@@ -92,9 +98,8 @@ def _predict(model, batches, num_images=0):
         inside = wanted[(wanted >= found) & (wanted < found + len(images))] - found
         pictures.append(images[inside])
         found += len(images)
-    pictures = np.concatenate(pictures)
-    places = wanted[wanted >= 0][: len(pictures)]
-    return np.concatenate(probabilities), np.concatenate(labels), places, pictures
+    places = wanted[(wanted >= 0) & (wanted < found)]
+    return tuple(map(np.concatenate, (probabilities, labels, [places], pictures)))
 
 
 def _softmax(logits):

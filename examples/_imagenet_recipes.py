@@ -1,7 +1,9 @@
 """The training recipes of the ImageNet comparison: numbers only, with their sources."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ RECIPES = {
         precision="mixed_bfloat16",
     ),
 }
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe among the settings of a run."""
+    fields = dataclasses.fields(Recipe)
+    return Recipe(**{field.name: settings[field.name] for field in fields})
 
 
 def complete(name: str, given: dict[str, object]) -> Recipe:

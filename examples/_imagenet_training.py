@@ -14,7 +14,7 @@ from _devices import Connection
 from _experiment import duration
 from _imagenet_data import training_batches, validation_batches
 from _imagenet_networks import build_network, compile_network
-from _imagenet_recipes import Recipe
+from _imagenet_recipes import Recipe, recipe_of
 from _workers import StoppedError
 
 from keras_residual import GradientNormCallback, ImageNetFolder
@@ -48,7 +48,7 @@ def train_network(
         StoppedError: If memory or the disk is too small, the loss is not finite, or the
             last checkpoint is damaged. The checkpoints stay.
     """
-    recipe = Recipe(**settings["recipe"])
+    recipe = recipe_of(settings)
     checkpoints = Checkpoints(state)
     steps = settings["steps_per_epoch"]
     keras.utils.clear_session()
@@ -68,6 +68,7 @@ def train_network(
             model.optimizer.finalize_variable_values(model.trainable_variables)
         return model, history
     writes = connection.is_writer
+    state.mkdir(parents=True, exist_ok=True)
     callbacks: list[keras.callbacks.Callback] = [
         Progress(state.name, steps, recipe),
         EpochRecord(history, checkpoints if writes else None, connection),
@@ -86,15 +87,12 @@ def train_network(
     if tensorboard is not None and writes:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     callbacks.append(StopIfNotFinite(steps, norms))
-    training = training_batches(
-        data, settings, seed, first * steps, connection.shard
-    )
+    training = training_batches(data, settings, seed, first * steps, connection.shard)
     validation = connection.validation(
         validation_batches(data, settings, connection.shard),
         data.num_images("val"),
         recipe.batch_size,
     )
-    state.mkdir(parents=True, exist_ok=True)
     with connection.scope(), _memory_said(recipe.batch_size):
         model.fit(
             training,
@@ -103,6 +101,7 @@ def train_network(
             steps_per_epoch=steps,
             validation_data=validation,
             callbacks=callbacks,
+            shuffle=False,  # the images come in a random order
             verbose=0,
         )
     return model, history
@@ -142,6 +141,8 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_test_begin(self, logs: Any = None) -> None:
+        # A backend that computes ahead is not at the end of the epoch yet.
+        keras.ops.convert_to_numpy(self.model.optimizer.iterations)
         self._test_start = time.monotonic()
 
     def on_test_end(self, logs: Any = None) -> None:

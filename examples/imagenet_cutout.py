@@ -51,7 +51,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     start = time.perf_counter()
     per_class = job.settings["per_class"]
     data = open_data(job.source, job.settings, per_class)
-    connection = connect(job.cluster, job.settings["recipe"]["batch_size"])
+    connection = connect(job.cluster, job.settings["batch_size"])
     model, history = train_network(
         network,
         seed,
@@ -111,28 +111,31 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
 
 
 def open_source(options: "argparse.Namespace") -> tuple[str, "ImageNetFolder"]:
-    """The images: where they are, and opened."""
-    from _imagenet_data import write_tiny_tree
+    """Where the images are, and those that can be decoded."""
+    from _imagenet_data import open_data, write_tiny_tree
 
-    from keras_residual import ImageNetFolder
-
-    data_dir = None
     try:
         if options.is_tiny:
             options.out.mkdir(parents=True, exist_ok=True)
             source = str(write_tiny_tree(options.out, **options.tiny))
-        elif options.dataset:
-            source, data_dir = options.dataset, options.data_dir
         else:
-            source = str(options.data_dir.resolve())
-        return source, ImageNetFolder(
-            source,
-            classes=options.classes,
-            per_class=options.per_class,
-            data_dir=data_dir,
-        )
+            source = options.dataset or str(options.data_dir.resolve())
+        wanted = {"class_ids": options.classes, "data_dir": data_dir_of(options)}
+        data = open_data(source, wanted, options.per_class, said=True)
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error)) from error
+    missing = {"train", "val"} - set(data.splits)
+    if missing:
+        raise RefusedError(
+            f"{source} has no split {' and '.join(sorted(missing))}: "
+            "trainings need both train and val"
+        )
+    return source, data
+
+
+def data_dir_of(options: "argparse.Namespace") -> str | None:
+    """Where TensorFlow Datasets keeps its data, if that was said."""
+    return str(options.data_dir) if options.dataset and options.data_dir else None
 
 
 def make_settings(
@@ -144,18 +147,17 @@ def make_settings(
         *("cutout_size", "occlusion", "seeds", "record_every", "per_class"),
     )
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
-    recipe = dataclasses.asdict(options.values)
-    num_images = data.num_images("train")
+    images = {split: data.num_images(split) for split in ("train", "val")}
     return {
         **settings,
-        "recipe_name": options.recipe,
-        "recipe": recipe,
+        "recipe": options.recipe,
+        **dataclasses.asdict(options.values),
         "data": describe_data(options),
-        "data_dir": str(options.data_dir) if options.dataset else None,
-        "classes": list(data.class_ids),
-        "class_names": list(data.class_names),
-        "images": {split: data.num_images(split) for split in ("train", "val")},
-        "steps_per_epoch": num_images // recipe["batch_size"],
+        "data_dir": data_dir_of(options),
+        "classes": list(data.class_names),
+        "class_ids": list(data.class_ids),
+        "images": images,
+        "steps_per_epoch": images["train"] // options.values.batch_size,
     }
 
 
@@ -171,7 +173,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
     if settings["steps_per_epoch"] < 1:
         raise RefusedError(
-            f"--batch-size {settings['recipe']['batch_size']} is more than the "
+            f"--batch-size {settings['batch_size']} is more than the "
             f"{settings['images']['train']} training images"
         )
     try:
@@ -205,6 +207,10 @@ def main() -> None:
     options = parse_options()
     with quiet_import():
         import keras
+
+        # It decodes the images, on every backend.
+        with contextlib.suppress(ModuleNotFoundError):
+            import tensorflow  # noqa: F401
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
     cluster = Cluster(options.devices, tuple(options.hosts), options.host_index)
@@ -212,7 +218,6 @@ def main() -> None:
     source, data = open_source(options)
     settings = make_settings(options, data)
     if options.check:
-        print(data.check())
         return
     if options.evaluate is not None:
         evaluate_file(options, data, settings)
@@ -234,9 +239,15 @@ def main() -> None:
             return
         run(folder, tasks, job, options.jobs)
         shutil.rmtree(folder.path / STATES, ignore_errors=True)
+        import numpy as np
         from _imagenet_report import write_imagenet_report
 
-        print(f"Report: {write_imagenet_report(folder, tasks, settings)}")
+        pictures = [
+            np.load(folder.units / tasks[0].name / f"{name}.npy")
+            for name in ("pictures", "picture_indices")
+        ]
+        report = write_imagenet_report(folder, tasks, settings, *pictures)
+        print(f"Report: {report}")
 
 
 def run(
