@@ -14,7 +14,8 @@ from _imagenet_networks import MEAN, TOP
 from keras_residual import Cutout, ImageNetFolder
 from keras_residual.analysis.statistics import expected_calibration_error
 
-PICTURES = 24
+PICTURES, PICTURE_INDICES = "pictures.npy", "picture_indices.npy"
+_NUM_PICTURES = 24
 FILL = tuple(round(255 * mean) for mean in MEAN)  # as Cutout's, before its means go
 
 
@@ -48,8 +49,8 @@ def evaluate(
     files = {
         "predictions.csv": predictions,
         "occlusion.csv": _occlusion(model, data, settings, result["top1"]),
-        "pictures.npy": _npy(pictures),
-        "picture_indices.npy": _npy(places),
+        PICTURES: _npy(pictures),
+        PICTURE_INDICES: _npy(places),
     }
     return result, files
 
@@ -85,7 +86,7 @@ def accuracies_of(
 
 def _predict(model, batches, num_images=0):
     """Probabilities and labels; indices of some pictures, spread evenly, and those."""
-    wanted = np.unique(np.linspace(0, num_images - 1, PICTURES).astype(int))
+    wanted = np.unique(np.linspace(0, num_images - 1, _NUM_PICTURES).astype(int))
     found = 0
     probabilities: list[np.ndarray] = []
     labels: list[np.ndarray] = []

@@ -76,10 +76,13 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
         return {**result, "seconds": round(time.perf_counter() - start, 3)}, {}
     model = connection.local_copy(model)
 
-    from _imagenet_evaluation import evaluate
+    from _imagenet_evaluation import PICTURE_INDICES, PICTURES, evaluate
 
     few = open_data(job.source, job.settings, images_to_compare(data))
     measured, files = evaluate(model, data, few, job.settings)
+    if name != make_tasks(job.settings)[0].name:
+        # All networks of all seeds are shown the same ones.
+        del files[PICTURES], files[PICTURE_INDICES]
     without_optimizer(model).save(state / "model.keras")
     files["model.keras"] = (state / "model.keras").read_bytes()
     if best["epoch"] < len(history):
@@ -240,11 +243,12 @@ def main() -> None:
         run(folder, tasks, job, options.jobs)
         shutil.rmtree(folder.path / STATES, ignore_errors=True)
         import numpy as np
+        from _imagenet_evaluation import PICTURE_INDICES, PICTURES
         from _imagenet_report import write_imagenet_report
 
         pictures = [
-            np.load(folder.units / tasks[0].name / f"{name}.npy")
-            for name in ("pictures", "picture_indices")
+            np.load(folder.units / tasks[0].name / name)
+            for name in (PICTURES, PICTURE_INDICES)
         ]
         report = write_imagenet_report(folder, tasks, settings, *pictures)
         print(f"Report: {report}")
