@@ -221,7 +221,7 @@ def _decode(
 
 def _shuffled(places: Any, seed: Any, epochs: Any, num_images: int) -> Any:
     """Where a permutation of `num_images` numbers takes these, another each epoch."""
-    # tf.random.experimental.index_shuffle, which takes only one seed in TensorFlow 2.21.
+    # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
     seeds = tf.stack([tf.ones_like(epochs), tf.fill(tf.shape(epochs), seed), epochs], 1)
     return tf.raw_ops.RandomIndexShuffle(
         index=places, seed=seeds, max_index=tf.constant(num_images - 1, tf.int64)
