@@ -59,7 +59,6 @@ def training_batches(
         first_step=first_step,
         shard=shard,
         crop_area=(smallest, 1.0) if smallest else None,
-        flip=bool(smallest),
         center_fraction=settings["center_fraction"],
     )
 

@@ -87,13 +87,16 @@ def accuracies_of(
 def _predict(model, batches, num_images=0):
     """Probabilities and labels; indices of some pictures, spread evenly, and those."""
     wanted = np.unique(np.linspace(0, num_images - 1, _NUM_PICTURES).astype(int))
-    found = 0
+    found = size = 0
     probabilities: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     pictures: list[np.ndarray] = []
     for images, of_images in batches:
         images = np.asarray(images)
-        logits = model.predict_on_batch(images)
+        size = size or len(images)
+        # One shape for all batches: each one more would be compiled.
+        missing = [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]
+        logits = model.predict_on_batch(np.pad(images, missing))[: len(images)]
         probabilities.append(_softmax(logits))
         labels.append(np.asarray(of_images))
         inside = wanted[(wanted >= found) & (wanted < found + len(images))] - found

@@ -27,7 +27,7 @@ def image_batches(
     seed: int = 0,
     first_step: int | None = None,
     shard: tuple[int, int] = (0, 1),
-    crop_area: tuple[float, float] = (0.08, 1.0),
+    crop_area: tuple[float, float] | None = (0.08, 1.0),
     flip: bool = True,
     center_fraction: float = 0.875,
 ) -> Any:
@@ -57,7 +57,8 @@ def image_batches(
         shard: `(index, count)`: which of how many readers this one is. Each gets its
             equal part of each step, and together they get what a single one gets. In
             the last batch of a pass the parts are equal to within one image.
-        crop_area: Smallest and largest share of the image in a crop.
+        crop_area: Smallest and largest share of the image in a crop; None for the
+            centre crop and no mirroring in training as well.
         flip: Whether to mirror.
         center_fraction: Share of the shorter side that is kept, in `(0, 1]`.
 
@@ -99,7 +100,7 @@ def encoded_image_batches(
     seed: int = 0,
     first_step: int | None = None,
     shard: tuple[int, int] = (0, 1),
-    crop_area: tuple[float, float] = (0.08, 1.0),
+    crop_area: tuple[float, float] | None = (0.08, 1.0),
     flip: bool = True,
     center_fraction: float = 0.875,
     shuffle_buffer: int = 2_048,
@@ -162,7 +163,7 @@ def _checked(
     seed: int,
     first_step: int | None,
     shard: tuple[int, int],
-    crop_area: tuple[float, float],
+    crop_area: tuple[float, float] | None,
     flip: bool,
     center_fraction: float,
 ) -> tuple[Any, Any, Any]:
@@ -172,7 +173,7 @@ def _checked(
     check_seed(seed)
     _check_first_step(first_step)
     index, count = _checked_shard(shard, batch_size)
-    low, high = _checked_area(crop_area)
+    area = None if crop_area is None else _checked_area(crop_area)
     if not is_number(center_fraction) or not 0 < center_fraction <= 1:
         raise ValueError(
             "`center_fraction` must be a number in (0, 1]. "
@@ -182,8 +183,8 @@ def _checked(
     from keras_residual.datasets import _image_decoding, _image_stream
 
     crop: Any
-    if training:
-        crop = _image_decoding.RandomCrop(image_size, (low, high), bool(flip))
+    if training and area:
+        crop = _image_decoding.RandomCrop(image_size, area, bool(flip))
     else:
         crop = _image_decoding.CentreCrop(image_size, float(center_fraction))
     reader = _image_stream.Reader(num_images, batch_size, index, count)
@@ -256,7 +257,8 @@ def _checked_area(crop_area: Any) -> tuple[float, float]:
         low = high = math.nan
     if not is_number(low) or not is_number(high) or not 0 < low <= high <= 1:
         raise ValueError(
-            "`crop_area` must be (smallest, largest), 0 < smallest <= largest <= 1. "
+            "`crop_area` must be (smallest, largest), 0 < smallest <= largest <= 1, or "
+            "None. "
             f"Received: crop_area={crop_area!r}"
         )
     return float(low), float(high)

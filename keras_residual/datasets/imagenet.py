@@ -226,7 +226,7 @@ class ImageNetFolder:
         seed: int = 0,
         first_step: int | None = None,
         shard: tuple[int, int] = (0, 1),
-        crop_area: tuple[float, float] = (0.08, 1.0),
+        crop_area: tuple[float, float] | None = (0.08, 1.0),
         flip: bool = True,
         center_fraction: float = 0.875,
     ) -> Any:
@@ -250,7 +250,7 @@ class ImageNetFolder:
             shard: `(index, count)`: which of so many equal parts of each batch, for
                 training on several hosts.
             crop_area: Smallest and largest share of an image's area that a crop for
-                training takes.
+                training takes; None for the centre crop without mirroring.
             flip: Whether to mirror half of the images for training.
             center_fraction: Share of the shorter side that the centre crop takes.
 
