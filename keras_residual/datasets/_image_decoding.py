@@ -12,7 +12,7 @@ import tensorflow as tf
 
 # What torchvision's RandomResizedCrop draws from, and how often it tries.
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
-_TRIES = 10
+TRIES = 10
 _JPEG_SCALES = (1, 2, 4, 8)
 
 
@@ -26,17 +26,12 @@ class RandomCrop(NamedTuple):
     def __call__(self, encoded: Any, seed: Any, position: Any) -> Any:
         """An image of uint8 that depends on the bytes and both numbers alone."""
         draws = tf.random.stateless_uniform(
-            [4 * _TRIES + 1], tf.stack([seed, position]), alg="philox"
+            [4 * TRIES + 1], tf.stack([seed, position]), alg="philox"
         )
-        tries = tf.reshape(draws[1:], (4, _TRIES))
+        tries = tf.reshape(draws[1:], (4, TRIES))
 
         def jpeg() -> Any:
-            size = tf.io.extract_jpeg_shape(encoded)[:2]
-            top_left, extent = self._draw(tf.cast(size, tf.float32), tries)
-            scale = _largest_scale(extent, self.image_size)
-            begin = tf.round(top_left / scale)
-            end = tf.maximum(tf.round((top_left + extent) / scale), begin + 1.0)
-            image = _decode_jpeg(encoded, begin, end - begin, scale)
+            image = decode_jpeg(encoded, *self.jpeg_window(encoded, tries))
             return _resize(image, self.image_size)
 
         def other() -> Any:
@@ -49,6 +44,15 @@ class RandomCrop(NamedTuple):
         if not self.flip:
             return image
         return tf.cond(draws[0] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+
+    def jpeg_window(self, encoded: Any, tries: Any) -> tuple[Any, Any, Any]:
+        """Corner and extent in a JPEG that is scaled down, and by how much it is."""
+        size = tf.io.extract_jpeg_shape(encoded)[:2]
+        top_left, extent = self._draw(tf.cast(size, tf.float32), tries)
+        scale = _largest_scale(extent, self.image_size)
+        begin = tf.round(top_left / scale)
+        end = tf.maximum(tf.round((top_left + extent) / scale), begin + 1.0)
+        return begin, end - begin, scale
 
     def _draw(self, size: Any, tries: Any) -> tuple[Any, Any]:
         """Top left corner and extent of the crop, as (height, width) in pixels."""
@@ -101,7 +105,7 @@ class CentreCrop(NamedTuple):
             margin = extent / self.image_size + 1.0
             begin = tf.maximum(tf.floor(top_left - margin), 0.0)
             end = tf.minimum(tf.math.ceil(top_left + extent + margin), size)
-            image = _decode_jpeg(encoded, begin, end - begin, scale)
+            image = decode_jpeg(encoded, begin, end - begin, scale)
             return _resize_antialiased(image, top_left - begin, extent, self.image_size)
 
         def other() -> Any:
@@ -124,7 +128,7 @@ def _largest_scale(extent: Any, image_size: int) -> Any:
     return 2.0 ** tf.reduce_sum(tf.cast(fits, tf.float32))
 
 
-def _decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
+def decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
     window = tf.cast(tf.concat([top_left, extent], 0), tf.int32)
 
     def decode(ratio: int) -> Any:
