@@ -81,7 +81,8 @@ def write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
 def read_cache(file: Path) -> dict[str, np.ndarray]:
     """The arrays, or none where the file is missing, damaged or another version's."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        # Opened here: NumPy leaves open what is no archive.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception:
         # A damaged archive raises whatever its bytes lead to; it is written anew.
@@ -234,14 +235,15 @@ def _packed(listing: Listing, state: str) -> dict[str, np.ndarray]:
 
 def _read(file: Path, state: str) -> Listing | None:
     arrays = read_cache(file)
-    if "about" not in arrays:
-        return None
-    about = json.loads(unpack_names(arrays["about"])[0])
-    if about.pop("state") != state:
-        return None
-    splits = about.pop("splits")
-    return Listing(
-        names={split: unpack_names(arrays[f"{split} names"]) for split in splits},
-        labels={split: arrays[f"{split} labels"] for split in splits},
-        **about,
-    )
+    try:
+        about = json.loads(unpack_names(arrays["about"])[0])
+        if about.pop("state") != state:
+            return None
+        splits = about.pop("splits")
+        return Listing(
+            names={split: unpack_names(arrays[f"{split} names"]) for split in splits},
+            labels={split: arrays[f"{split} labels"] for split in splits},
+            **about,
+        )
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None  # none there, or not as it was written
