@@ -36,7 +36,7 @@ _FORMATS = {
 }
 _GRAY = {"1", "L", "LA", "I", "I;16", "F"}
 _CHUNK = 1000  # images at a time, which bounds the memory
-_SAVED_AFTER = 20_000  # images, so that a check that is stopped goes on from there
+_SAVED_AFTER = 50_000  # images, so that a check that is stopped goes on from there
 _SHOWN = 5
 
 _MEANINGS = {
