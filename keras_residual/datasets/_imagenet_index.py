@@ -109,7 +109,11 @@ def _scan(tree: trees.Tree) -> Listing:
             f"{_class_file(tree)}, or be moved away, but {_some(strange)} "
             f"{'is' if len(strange) == 1 else 'are'} not."
         )
-    train = [(name, f"{name}/{file}") for name in ids for file in _train(tree, name)]
+    train = [
+        (name, f"{name}/{file}")
+        for name in ids
+        for file in trees.images_in(tree.train / name)
+    ]
     if not train:
         raise ValueError(
             f"The folders in {tree.train} must hold images, and are empty."
@@ -147,10 +151,6 @@ def _scan(tree: trees.Tree) -> Listing:
         findings=findings,
         without_val=without_val,
     )
-
-
-def _train(tree: trees.Tree, name: str) -> list[str]:
-    return trees.images_in(tree.train / name)
 
 
 def _val(

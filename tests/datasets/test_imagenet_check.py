@@ -9,6 +9,9 @@ from PIL import Image
 from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
 from keras_residual.datasets import _imagenet_check
 
+# A resolution that should stand at byte 255. Some photos of ImageNet are like that.
+CUT_OFF_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x1a\0\x05\0\0\0\x01\0\0\xff\0"
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
@@ -24,9 +27,9 @@ def folders(tmp_path):
     generator = np.random.default_rng(0)
     picture = Image.fromarray(generator.integers(0, 256, (40, 60, 3), np.uint8))
 
-    def encoded(mode, file_format):
+    def encoded(mode, file_format, **options):
         file = io.BytesIO()
-        picture.convert(mode).save(file, file_format)
+        picture.convert(mode).save(file, file_format, **options)
         return file.getvalue()
 
     whole = encoded("RGB", "JPEG")
@@ -37,6 +40,7 @@ def folders(tmp_path):
         "a/gray_png.jpeg": encoded("L", "PNG"),
         "a/webp.png": encoded("RGB", "WEBP"),
         "b/whole.png": encoded("RGB", "PNG"),
+        "b/exif.jpg": encoded("RGB", "JPEG", exif=CUT_OFF_EXIF),
         "b/empty.jpg": b"",
         "b/text.jpg": b"<html>404 Not Found</html>",
         "b/head.jpg": whole[:10],
@@ -84,11 +88,11 @@ def test_every_kind_is_found_by_name(folders, capsys):
         "other format": ["a/gray_png.jpeg", "a/webp.png"],
     }
     assert report.unusable == report.files["unreadable"] + report.files["truncated"]
-    assert report.num_images == {"train": 12}
+    assert report.num_images == {"train": 13}
     assert report.num_classes == 2
     assert report.counts["grayscale"] == 2
     text = str(report)
-    assert "2 classes; images checked: 12 in train" in text
+    assert "2 classes; images checked: 13 in train" in text
     assert f"3 unreadable: no image: {folders / 'b' / 'empty.jpg'}, " in text
     assert capsys.readouterr().out == ""
 
@@ -109,9 +113,9 @@ def test_what_cannot_be_decoded_is_left_out(folders):
     data = read(folders)
     usable = data.without(data.check(verbose=0))
 
-    assert data.num_images("train") == 12  # a new object, and the old one as it was
-    assert usable.num_images("train") == 6
-    assert usable.labels("train").tolist() == [0] * 5 + [1]
+    assert data.num_images("train") == 13  # a new object, and the old one as it was
+    assert usable.num_images("train") == 7
+    assert usable.labels("train").tolist() == [0] * 5 + [1] * 2
     assert usable.files("train")[-1] == f"{folders}/b/whole.png"
     images = [
         images
@@ -119,7 +123,7 @@ def test_what_cannot_be_decoded_is_left_out(folders):
             "train", image_size=16, batch_size=1, training=True
         )
     ]
-    assert [image.shape for image in images] == [(1, 16, 16, 3)] * 6
+    assert [image.shape for image in images] == [(1, 16, 16, 3)] * 7
 
 
 def test_other_kinds_are_left_out_by_choice(folders):
@@ -127,10 +131,14 @@ def test_other_kinds_are_left_out_by_choice(folders):
     report = data.check(verbose=0)
     kept = data.without(report, kinds=_imagenet_check.KINDS).files("train")
 
-    assert [file[-9:] for file in kept] == ["whole.jpg", "whole.png"]
+    assert [file.rsplit("/")[-1] for file in kept] == [
+        "whole.jpg",
+        "exif.jpg",
+        "whole.png",
+    ]
     # One after the other is as good as both.
     twice = data.without(report).without(report, kinds=["CMYK"])
-    assert twice.num_images("train") == 5
+    assert twice.num_images("train") == 6
     with pytest.raises(ValueError, match=r"`kinds` must be .* Received: kinds='PNG'"):
         data.without(report, kinds=["PNG"])
 
@@ -163,7 +171,7 @@ def test_what_tensorflow_cannot_decode_is_what_is_found(quality, progressive):
 def test_only_changed_files_are_read_again(folders, examined):
     data = read(folders)
     first = data.check(verbose=0)
-    assert len(examined) == 12
+    assert len(examined) == 13
     examined.clear()
     assert read(folders).check(verbose=0) == first
     assert examined == []
@@ -204,7 +212,7 @@ def test_a_stopped_check_goes_on_where_it_was(tiny, examined, monkeypatch, tmp_p
 
 def test_progress_counts_every_image(tiny, tmp_path, capsys):
     data = ImageNetFolder(tiny, index_dir=tmp_path)
-    data.check(["val"])
+    data.check("val")
     assert "10/10" in capsys.readouterr().out
     data.check()  # those of "val" are known
     assert "25/25" in capsys.readouterr().out
