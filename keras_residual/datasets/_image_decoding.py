@@ -1,7 +1,7 @@
 """From the bytes of an image file to one cropped image, in TensorFlow's graphs.
 
 Of a JPEG no more is decoded than its crop needs, and at an eighth, a quarter or half of
-its size where that still has as many pixels as the result. The module imports
+its size where that still has enough pixels for the result. The module imports
 TensorFlow: it is imported where images are read, under every backend.
 """
 
@@ -34,15 +34,10 @@ class RandomCrop(NamedTuple):
             size = tf.io.extract_jpeg_shape(encoded)[:2]
             top_left, extent = self._draw(tf.cast(size, tf.float32), tries)
             scale = _largest_scale(extent, self.image_size)
-            return _resize(
-                _decode_jpeg(
-                    encoded,
-                    tf.round(top_left / scale),
-                    tf.maximum(tf.floor(extent / scale), 1.0),
-                    scale,
-                ),
-                self.image_size,
-            )
+            begin = tf.round(top_left / scale)
+            end = tf.maximum(tf.round((top_left + extent) / scale), begin + 1.0)
+            image = _decode_jpeg(encoded, begin, end - begin, scale)
+            return _resize(image, self.image_size)
 
         def other() -> Any:
             image = _decode_other(encoded)
@@ -95,7 +90,8 @@ class CentreCrop(NamedTuple):
         def jpeg() -> Any:
             size = tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.float32)
             top_left, extent = square(size)
-            scale = _largest_scale(extent, self.image_size)
+            # With twice the pixels of the result no detail of it is lost.
+            scale = _largest_scale(extent, 2 * self.image_size)
             # Its scaled size is rounded up.
             top_left, extent, size = (
                 x / scale
@@ -121,7 +117,7 @@ def _is_jpeg(encoded: Any) -> Any:
 
 
 def _largest_scale(extent: Any, image_size: int) -> Any:
-    """By how much a JPEG may be scaled down so that the crop is not too small."""
+    """By how much a JPEG is scaled down so that the crop keeps so many pixels."""
     fits = tf.reduce_min(extent) >= image_size * tf.constant(
         _JPEG_SCALES[1:], "float32"
     )
@@ -132,7 +128,14 @@ def _decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
     window = tf.cast(tf.concat([top_left, extent], 0), tf.int32)
 
     def decode(ratio: int) -> Any:
-        return tf.image.decode_and_crop_jpeg(encoded, window, channels=3, ratio=ratio)
+        return tf.image.decode_and_crop_jpeg(
+            encoded,
+            window,
+            channels=3,
+            ratio=ratio,
+            # The default is off by one grey level, for two hundredths of the time.
+            dct_method="INTEGER_ACCURATE",
+        )
 
     return tf.switch_case(
         tf.searchsorted(tf.constant(_JPEG_SCALES, "float32"), scale[None])[0],

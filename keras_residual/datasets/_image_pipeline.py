@@ -55,8 +55,8 @@ def image_batches(
             dataset of full batches, which begins with that step: what a step holds
             depends on the seed and its number alone.
         shard: `(index, count)`: which of how many readers this one is. Each gets its
-            equal part of each step, and together they get what a single one gets. In the
-            last batch of a pass the parts are equal to within one image.
+            equal part of each step, and together they get what a single one gets. In
+            the last batch of a pass the parts are equal to within one image.
         crop_area: Smallest and largest share of the image in a crop.
         flip: Whether to mirror.
         center_fraction: Share of the shorter side that is kept, in `(0, 1]`.
@@ -68,10 +68,10 @@ def image_batches(
         ValueError: If an argument is outside its range.
         ImportError: If TensorFlow is not installed.
     """
-    files = [str(file) for file in files]
-    labels = _checked_labels(labels, len(files))
+    names = [str(file) for file in files]
+    labels = _checked_labels(labels, len(names))
     crop, reader, order = _checked(
-        num_images=len(files),
+        num_images=len(names),
         image_size=image_size,
         batch_size=batch_size,
         training=training,
@@ -85,7 +85,7 @@ def image_batches(
     from keras_residual.datasets import _image_stream
 
     return _image_stream.batches_of_files(
-        files, labels, crop, reader, order, first_step
+        names, labels, crop, reader, order, first_step
     )
 
 
@@ -256,7 +256,7 @@ def _checked_area(crop_area: Any) -> tuple[float, float]:
         low = high = math.nan
     if not is_number(low) or not is_number(high) or not 0 < low <= high <= 1:
         raise ValueError(
-            "`crop_area` must be (smallest, largest) with 0 < smallest <= largest <= 1. "
+            "`crop_area` must be (smallest, largest), 0 < smallest <= largest <= 1. "
             f"Received: crop_area={crop_area!r}"
         )
     return float(low), float(high)

@@ -109,9 +109,7 @@ def batches_of_examples(
         def one_pass(number: Any) -> Any:
             if not order.shuffle:
                 return numbered
-            return numbered.shuffle(
-                shuffle_buffer, _mixed(seed, number), reshuffle_each_iteration=False
-            )
+            return _shuffled_by_buffer(numbered, shuffle_buffer, seed, number)
 
         if endless:
             passes = tf.data.Dataset.counter(first_pass).flat_map(one_pass)
@@ -175,10 +173,9 @@ def _batches(
         batches = batches.rebatch(size, drop_remainder=endless)
     elif endless or reader.num_images % reader.batch_size == 0:
         batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
-    if not endless:
-        batches = batches.apply(
-            tf.data.experimental.assert_cardinality(reader.steps_of_a_pass)
-        )
+    # What a shuffled dataset does not know of itself, and `fit` asks for.
+    steps = tf.data.INFINITE_CARDINALITY if endless else reader.steps_of_a_pass
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     options = tf.data.Options()
     # Each reader has its part already.
     options.experimental_distribute.auto_shard_policy = (
@@ -221,7 +218,7 @@ def _decode(
 
 def _shuffled(places: Any, seed: Any, epochs: Any, num_images: int) -> Any:
     """Where a permutation of `num_images` numbers takes these, another each epoch."""
-    # tf.random.experimental.index_shuffle, which takes only one seed in TensorFlow 2.21.
+    # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
     seeds = tf.stack([tf.ones_like(epochs), tf.fill(tf.shape(epochs), seed), epochs], 1)
     return tf.raw_ops.RandomIndexShuffle(
         index=places, seed=seeds, max_index=tf.constant(num_images - 1, tf.int64)
@@ -232,8 +229,17 @@ def _with_size(tensor: Any, size: int) -> Any:
     return tf.ensure_shape(tensor, (size, *tensor.shape[1:]))
 
 
-def _mixed(seed: Any, number: Any) -> Any:
-    """One seed from two."""
-    return tf.random.stateless_uniform(
-        [], tf.stack([seed, number]), 0, 2**62, tf.int64, alg="philox"
+def _shuffled_by_buffer(dataset: Any, buffer: int, seed: Any, number: Any) -> Any:
+    # Dataset.shuffle mixes in tf.random.set_seed, with which an order would change.
+    spec = dataset.element_spec
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=tf.constant(buffer, tf.int64),
+        # Zeros would mean a random seed.
+        seed=seed + 1,
+        seed2=number + 1,
+        output_types=[leaf.dtype for leaf in tf.nest.flatten(spec)],
+        output_shapes=[leaf.shape for leaf in tf.nest.flatten(spec)],
+        reshuffle_each_iteration=False,
     )
+    return tf.data.experimental.from_variant(shuffled, spec)
