@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,7 @@ _FORMATS = {
 }
 _GRAY = {"1", "L", "LA", "I", "I;16", "F"}
 _CHUNK = 1000  # images at a time, which bounds the memory
-_SAVED_AFTER = 20_000  # images, so that a check that is stopped goes on from there
+_SAVED_AFTER = 50_000  # images, so that a check that is stopped goes on from there
 _SHOWN = 5
 
 _MEANINGS = {
@@ -51,7 +52,6 @@ _MEANINGS = {
     "grayscale": "grayscale",
     "other format": "in another format than the suffix says",
 }
-
 
 Progress = Callable[[int], object]
 
@@ -123,7 +123,10 @@ def check_images(
     files: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for split, chosen in places.items():
         names = source.names(split)
-        found = source.check(split, chosen, bar.add if bar else lambda done: None)
+        with warnings.catch_warnings():
+            # Of damaged EXIF data, for example: no matter for what is reported here.
+            warnings.filterwarnings("ignore", module="PIL")
+            found = source.check(split, chosen, bar.add if bar else lambda done: None)
         for kind, bit in KINDS.items():
             files[kind] += [names[place] for place in chosen[(found & bit) > 0]]
     return ImageNetReport(

@@ -81,7 +81,8 @@ def write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
 def read_cache(file: Path) -> dict[str, np.ndarray]:
     """The arrays, or none where the file is missing, damaged or another version's."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        # Opened here: NumPy leaves open what is no archive.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception:
         # A damaged archive raises whatever its bytes lead to; it is written anew.
@@ -108,7 +109,11 @@ def _scan(tree: trees.Tree) -> Listing:
             f"{_class_file(tree)}, or be moved away, but {_some(strange)} "
             f"{'is' if len(strange) == 1 else 'are'} not."
         )
-    train = [(name, f"{name}/{file}") for name in ids for file in _train(tree, name)]
+    train = [
+        (name, f"{name}/{file}")
+        for name in ids
+        for file in trees.images_in(tree.train / name)
+    ]
     if not train:
         raise ValueError(
             f"The folders in {tree.train} must hold images, and are empty."
@@ -146,10 +151,6 @@ def _scan(tree: trees.Tree) -> Listing:
         findings=findings,
         without_val=without_val,
     )
-
-
-def _train(tree: trees.Tree, name: str) -> list[str]:
-    return trees.images_in(tree.train / name)
 
 
 def _val(
@@ -234,14 +235,15 @@ def _packed(listing: Listing, state: str) -> dict[str, np.ndarray]:
 
 def _read(file: Path, state: str) -> Listing | None:
     arrays = read_cache(file)
-    if "about" not in arrays:
-        return None
-    about = json.loads(unpack_names(arrays["about"])[0])
-    if about.pop("state") != state:
-        return None
-    splits = about.pop("splits")
-    return Listing(
-        names={split: unpack_names(arrays[f"{split} names"]) for split in splits},
-        labels={split: arrays[f"{split} labels"] for split in splits},
-        **about,
-    )
+    try:
+        about = json.loads(unpack_names(arrays["about"])[0])
+        if about.pop("state") != state:
+            return None
+        splits = about.pop("splits")
+        return Listing(
+            names={split: unpack_names(arrays[f"{split} names"]) for split in splits},
+            labels={split: arrays[f"{split} labels"] for split in splits},
+            **about,
+        )
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None  # none there, or not as it was written

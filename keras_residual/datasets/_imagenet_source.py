@@ -78,9 +78,6 @@ class FolderSource:
 class TfdsSource:
     """A set of TensorFlow Datasets, whose encoded images come in one order."""
 
-    findings: dict[str, list[str]] = {}  # noqa: RUF012
-    without_val = ""
-
     def __init__(self, name: str, data_dir: str | Path | None):
         builder = _tfds.find_builder(name, data_dir)
         shape = _tfds.image_shape(builder)
@@ -99,6 +96,8 @@ class TfdsSource:
         }
         self.splits = tuple(self._splits)
         self.class_ids = self.class_names = _tfds.class_names(builder)
+        self.findings: dict[str, list[str]] = {}
+        self.without_val = ""
         self._labels: dict[str, np.ndarray] = {}
 
     def num_images(self, split: str) -> int:

@@ -155,8 +155,8 @@ def _from_mapping(file: Path) -> dict[str, str]:
 
 
 def _from_json(file: Path) -> dict[str, str]:
+    content = _json(file)
     try:
-        content = _json(file)
         pairs = [content[str(label)] for label in range(len(content))]
         names = {class_id: name.replace("_", " ") for class_id, name in pairs}
         if len(names) == len(pairs):

@@ -165,7 +165,7 @@ class ImageNetFolder:
         return [names[place] for place in self._selection.places(split)]
 
     def check(
-        self, splits: Iterable[str] | None = None, *, verbose: int = 1
+        self, splits: str | Iterable[str] | None = None, *, verbose: int = 1
     ) -> ImageNetReport:
         """Decodes every image once, before a training stumbles over one.
 
@@ -174,7 +174,7 @@ class ImageNetFolder:
         is stopped goes on about where it was.
 
         Args:
-            splits: Which of `splits`; None for all.
+            splits: One or more of `splits`; None for all.
             verbose: 1 to show progress and the time left, 0 for silence.
 
         Returns:
@@ -186,7 +186,10 @@ class ImageNetFolder:
             each, and `report.unusable` the images that cannot be decoded: give the
             report to `without` to leave them out.
         """
-        wanted = map(self._checked_split, self.splits if splits is None else splits)
+        if splits is None:
+            splits = self.splits
+        wanted = [splits] if isinstance(splits, str) else splits
+        wanted = [self._checked_split(split) for split in wanted]
         return check_images(self._selection, wanted, verbose)
 
     def without(
