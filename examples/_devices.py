@@ -16,8 +16,8 @@ order of calls:
 **With hosts all of them must do the same, in the same order**: set the same seed, build
 the same model with the same callbacks, load the same weights, and leave `fit` after the
 same step. Each of these compares or adds up values over all hosts, and waits until all
-have come. A callback that adds variables, such as `GradientNormCallback`, belongs on all
-hosts, and its file on the writer only.
+have come. A callback that adds variables, such as `GradientNormCallback`, belongs on
+all hosts, and its file on the writer only.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ import keras
 import numpy as np
 from _experiment import RefusedError
 from _full_batches import full_batches
+from _meeting import meet
 from _workers import StoppedError
 
 # What gloo, NCCL and JAX's distributed service say when a process is not there anymore.
@@ -170,6 +171,9 @@ class Connection:
 
         Give `fit` and `evaluate` a `tf.data.Dataset` of this part. Over hosts Keras
         joins the parts in the order of the hosts; it does not divide them any further.
+        All batches of training must be full. `fit` needs `steps_per_epoch`, or a
+        dataset of known length: without either MirroredStrategy takes an empty step
+        more at the end of each epoch.
         """
         return self.host_index, self.hosts
 
@@ -363,6 +367,13 @@ class _DataParallel(Connection):
             yield
         except StoppedError:
             raise
+        except AssertionError as error:
+            if "not the same on each process" not in str(error):
+                raise
+            raise StoppedError(
+                "the hosts do not hold the same values; do all of them run the same "
+                "command, and read the same checkpoint?"
+            ) from error
         except Exception as error:
             # It may be of any class: a collective's failure comes as a ValueError.
             text = str(error).lower()
@@ -370,18 +381,26 @@ class _DataParallel(Connection):
                 raise
             raise StoppedError(
                 f"host {self.host_index} of {self.hosts} lost another host: "
-                f"{str(error).splitlines()[0]}. Its own output says why it ended. Start "
-                "all hosts again: the training goes on from the last checkpoint"
+                f"{str(error).splitlines()[0]}. Its own output says why it ended. "
+                "Start all hosts again: the training goes on from the last checkpoint"
             ) from error
 
 
 def _join_hosts(cluster: Cluster) -> None:
     import jax
 
+    count = len(cluster.hosts)
+    try:
+        meet(cluster.hosts[0], count, cluster.host_index, cluster.connect_timeout)
+    except OSError as error:
+        raise StoppedError(
+            f"the {count} hosts did not come together at {cluster.hosts[0]} within "
+            f"{cluster.connect_timeout} s: {error}"
+        ) from error
     try:
         jax.distributed.initialize(
             cluster.hosts[0],
-            len(cluster.hosts),
+            count,
             cluster.host_index,
             cluster_detection_method="deactivate",
             initialization_timeout=cluster.connect_timeout,
@@ -390,9 +409,7 @@ def _join_hosts(cluster: Cluster) -> None:
         )
     except RuntimeError as error:
         raise StoppedError(
-            f"the {len(cluster.hosts)} hosts did not come together at "
-            f"{cluster.hosts[0]} within {cluster.connect_timeout} s: "
-            f"{str(error).splitlines()[0]}"
+            f"JAX cannot connect the {count} hosts: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -7,8 +7,8 @@ def full_batches(dataset: Any, size: int, steps: int, weight: float) -> Any:
     """Exactly `steps` batches of (images, labels, weights) with `size` images each.
 
     What is missing is filled up with images of zeros that have the weight 0. Keras
-    divides the loss by the number of images, those of weight 0 included; the `weight` of
-    the others makes up for it.
+    divides the loss by the number of images, those of weight 0 included; the `weight`
+    of the others makes up for it.
 
     Args:
         dataset: `tf.data.Dataset` of batches of (images, labels), at most so large.

@@ -2,8 +2,8 @@
 
     python train_on_devices.py '{"folder": ..., "cluster": {...}, ...}'
 
-Prints what it computed as one line of JSON. It goes on from the checkpoint that it finds
-in the folder.
+Prints what it computed as one line of JSON. It goes on from the checkpoint that it
+finds in the folder.
 """
 
 import json
@@ -20,7 +20,7 @@ from _devices import Cluster, check_cluster, connect
 from _experiment import RefusedError
 from _workers import StoppedError
 
-from keras_residual import GradientNormCallback
+from keras_residual import Cutout, GradientNormCallback
 
 BATCH, TRAIN, VALIDATION, EPOCHS = 8, 32, 13, 3
 
@@ -37,7 +37,8 @@ def batches(images, labels, shard):
     ]
     parts = [(images[part], labels[part]) for part in whole if len(part)]
     spec = tf.TensorSpec((None, 6, 6, 3)), tf.TensorSpec((None,), tf.int64)
-    return tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=spec)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
 
 
 class Save(keras.callbacks.Callback):
@@ -49,22 +50,17 @@ class Save(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.connection.is_writer:
             with self.connection.alone():
-                self.model.save(self.path.with_name(f"new-{epoch}.keras"))
-            self.path.with_name(f"new-{epoch}.keras").rename(self.path)
+                self.model.save(self.path)
             self.path.with_suffix(".epoch").write_text(str(epoch + 1))
 
 
-class Die(keras.callbacks.Callback):
-    def __init__(self, how):
-        super().__init__()
-        self.how = how
-
+class Killed(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
-            os.kill(os.getpid(), getattr(signal, self.how))
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder, cluster, logical=1, die=None, same="yes"):
+def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
     if logical > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -73,9 +69,11 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
             [tf.config.LogicalDeviceConfiguration()] * logical,
         )
     cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
-    check_cluster(cluster, BATCH)
-    connection = connect(cluster, BATCH)
-    connection.agree("setting", same)
+    check_cluster(cluster, batch)
+    connection = connect(cluster, batch)
+    if end == "silent":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    connection.agree("setting", setting)
     generator = np.random.default_rng(0)
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
     labels = generator.integers(0, 3, TRAIN + VALIDATION)
@@ -89,13 +87,13 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
     )
     with connection.scope():
         keras.utils.set_random_seed(1)
-        # Under a MirroredStrategy batch normalization and dropout are another thing.
+        # Under a MirroredStrategy each device normalizes and erases for itself.
         exact = keras.backend.backend() == "jax"
         model = keras.Sequential(
             [
                 keras.Input((6, 6, 3)),
                 keras.layers.Conv2D(4, 3),
-                *[keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)] * exact,
+                *[Cutout(2), keras.layers.BatchNormalization()] * exact,
                 keras.layers.Flatten(),
                 keras.layers.Dense(3),
             ]
@@ -106,8 +104,8 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
             weighted_metrics=["accuracy"],
         )
         if content:
-            copy = Path(folder) / f"copy-{connection.host_index}.weights.h5"
-            copy = copy.with_name(f"copy-{connection.host_index}.keras")
+            model.optimizer.build(model.trainable_variables)
+            copy = path.with_name(f"copy-{connection.host_index}.keras")
             copy.write_bytes(content)
             model.load_weights(copy)
         norms = GradientNormCallback()
@@ -119,7 +117,11 @@ def main(folder, cluster, logical=1, die=None, same="yes"):
             shuffle=False,
             verbose=0,
             validation_data=connection.validation(validation, VALIDATION, BATCH),
-            callbacks=[norms, Save(connection, path), *([Die(die)] if die else [])],
+            callbacks=[
+                norms,
+                Save(connection, path),
+                *([Killed()] if end == "killed" else []),
+            ],
         ).history
     local = connection.local_copy(model)
     connection.close()

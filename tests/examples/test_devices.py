@@ -1,0 +1,222 @@
+"""Several devices and hosts train as one device does, and lose a host with a word."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+DEVICES = pytest.mark.skipif(
+    BACKEND == "torch", reason="Keras trains on one device there"
+)
+HOSTS = pytest.mark.skipif(BACKEND != "jax", reason="Keras has several hosts on JAX")
+HEARTBEAT = 10  # seconds
+
+
+@pytest.fixture(scope="module")
+def start(root):
+    """A function that starts a training with the arguments of train_on_devices.py."""
+    with ExitStack() as stack:
+
+        def start(folder, cluster=None, devices=1, **arguments):
+            variables = {
+                "PYTHONPATH": str(root),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            }
+            arguments = {
+                "folder": str(folder),
+                "cluster": cluster or {},
+                "logical": devices,
+                **arguments,
+            }
+            program = root / "tests/examples/train_on_devices.py"
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(program), json.dumps(arguments)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **variables},
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_hosts(start):
+    """A function that starts two hosts on this machine, of two devices each."""
+
+    def start_hosts(folder, *differences):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        cluster = {
+            "devices": "all",
+            "hosts": [address, "second"],
+            "connect_timeout": 60,
+            "heartbeat_timeout": HEARTBEAT,
+        }
+        return [
+            start(folder, {**cluster, "host_index": index}, devices=2, **different)
+            for index, different in enumerate(differences)
+        ]
+
+    return start_hosts
+
+
+@pytest.fixture(scope="module")
+def one_device(start, tmp_path_factory):
+    return computed(start(tmp_path_factory.mktemp("one")))
+
+
+def computed(process):
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def assert_same(result, expected, epochs):
+    updates = 4 * len(epochs)
+    assert len(result["norms"]) == updates
+    for row, other in zip(result["norms"], expected["norms"][-updates:], strict=True):
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-5)
+    assert result["history"].keys() == expected["history"].keys()
+    for name, values in expected["history"].items():
+        assert result["history"][name] == pytest.approx(
+            [values[epoch] for epoch in epochs], rel=1e-4
+        )
+    for row, other in zip(result["outputs"], expected["outputs"], strict=True):
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+@DEVICES
+def test_four_devices_train_as_one(start, one_device, tmp_path):
+    result = computed(start(tmp_path, {"devices": "all"}, devices=4))
+
+    assert (one_device["replicas"], result["replicas"]) == (1, 4)
+    assert_same(result, one_device, epochs=range(3))
+    assert "4 CPU devices of one host" in result["describe"]
+
+
+@DEVICES
+def test_batch_that_the_devices_do_not_divide(start, tmp_path):
+    process = start(tmp_path, {"devices": "all"}, devices=4, batch=6)
+
+    _, err = process.communicate(timeout=200)
+
+    assert process.returncode == 1
+    assert "StoppedError: the batch of 6 images cannot be divided among 4 dev" in err
+    assert "a batch size of 4 or 8 can" in err
+
+
+@HOSTS
+def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
+    survivor, killed = start_hosts(tmp_path, {}, {"end": "killed"})
+    _, err = survivor.communicate(timeout=200)
+    killed.communicate()
+
+    assert survivor.returncode == 1
+    assert "StoppedError: host 0 of 2 lost another host" in err
+
+    results = [computed(process) for process in start_hosts(tmp_path, {}, {})]
+
+    for result in results:
+        assert_same(result, one_device, epochs=[1, 2])
+        assert "4 CPU devices of 2 hosts (jax.distributed)" in result["describe"]
+
+
+@HOSTS
+def test_silent_host(start_hosts, tmp_path):
+    survivor, stopped = start_hosts(tmp_path, {}, {"end": "silent"})
+
+    _, err = survivor.communicate(timeout=200)
+    stopped.kill()
+
+    assert survivor.returncode != 0
+    assert "JAX distributed service detected fatal errors" in err
+    assert "another task died" in err
+
+
+@HOSTS
+def test_hosts_that_disagree(start_hosts, tmp_path):
+    for process in start_hosts(tmp_path, {"setting": "a"}, {"setting": "b"}):
+        _, err = process.communicate(timeout=200)
+
+        assert process.returncode == 1
+        assert "StoppedError: the hosts must have the same setting" in err
+
+
+@pytest.mark.parametrize(
+    ("backend", "cluster", "batch_size", "message"),
+    [
+        ("torch", {"devices": "all"}, 8, "one device under the torch backend; for all"),
+        ("jax", {"devices": "two"}, 8, "must be 'one' or 'all', not 'two'"),
+        ("torch", {"hosts": ("a:1", "b")}, 8, "several hosts need KERAS_BACKEND=jax"),
+        ("tensorflow", {"hosts": ("a:1", "b")}, 8, "cannot train over hosts under the"),
+        ("jax", {"hosts": ("a:1",)}, 8, "at least two"),
+        ("jax", {"hosts": ("a", "b")}, 8, "address:port, .* not 'a'"),
+        ("jax", {"hosts": ("a:0", "b")}, 8, "address:port, .* not 'a:0'"),
+        ("jax", {"hosts": ("a:1", "b"), "host_index": 2}, 8, "from 0 to 1, not 2"),
+        ("jax", {"host_index": 1}, 8, "host index is 1, but no hosts were named"),
+        ("jax", {"hosts": ("a:1", "b"), "heartbeat_timeout": 0}, 8, "at least 1 sec"),
+        ("jax", {"hosts": ("a:1", "b", "c")}, 8, "among 3 hosts; .* 6 or 9 can"),
+    ],
+)
+def test_refused(load, monkeypatch, backend, cluster, batch_size, message):
+    devices, experiment = load("_devices"), load("_experiment")
+    monkeypatch.setattr(keras.config, "backend", lambda: backend)
+
+    with pytest.raises(experiment.RefusedError, match=message):
+        devices.check_cluster(devices.Cluster(**cluster), batch_size)
+
+
+@pytest.mark.parametrize(
+    ("backend", "cluster"),
+    [
+        ("torch", {}),
+        ("tensorflow", {"devices": "all"}),
+        ("jax", {"devices": "all", "hosts": ("[::1]:80", "b"), "host_index": 1}),
+    ],
+)
+def test_accepted(load, monkeypatch, backend, cluster):
+    devices = load("_devices")
+    monkeypatch.setattr(keras.config, "backend", lambda: backend)
+
+    devices.check_cluster(devices.Cluster(**cluster), 8)
+
+
+@HOSTS
+def test_hosts_with_other_values(load):
+    devices, workers = load("_devices"), load("_workers")
+    connection = devices.connect(devices.Cluster("all"))
+
+    # JAX's words, where a variable of several hosts is assigned.
+    words = "ndarray passed to device_put is not the same on each process."
+    stopped = pytest.raises(workers.StoppedError, match="do not hold the same values")
+    with stopped, connection.scope():
+        raise AssertionError(words)
+    with pytest.raises(AssertionError, match="another"), connection.scope():
+        raise AssertionError("another")
+
+
+def test_one_device_needs_nothing(load):
+    connection = load("_devices").connect(load("_devices").Cluster(), 7)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    assert connection.is_writer
+    assert connection.shard == (0, 1)
+    assert connection.validation("dataset", 5, 7) == "dataset"
+    assert connection.local_copy(model) is model
+    assert connection.from_writer(b"content") == b"content"
+    connection.agree("setting", "value")
+    with connection.scope(), connection.alone():
+        connection.close()
+    assert BACKEND in connection.describe()

@@ -1,0 +1,75 @@
+"""Hosts that wait for each other, as threads of one process."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+@pytest.fixture
+def address():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def outcomes(load, address):
+    """A function from the (count, index) of each host to what it raises, or None."""
+    meet = load("_meeting").meet
+
+    def outcomes(*hosts, timeout=0.5):
+        with ThreadPoolExecutor(len(hosts)) as threads:
+            calls = [
+                threads.submit(meet, address, count, index, timeout)
+                for count, index in hosts
+            ]
+            return [str(call.exception() or "") for call in calls]
+
+    return outcomes
+
+
+def test_all_come(outcomes, address):
+    assert outcomes((3, 2), (3, 0), (3, 1), timeout=20) == ["", "", ""]
+    # Whoever meets there next can use the port at once.
+    with socket.create_server(("127.0.0.1", int(address.split(":")[1]))):
+        pass
+
+
+def test_missing_host(outcomes):
+    first, second = outcomes((4, 0), (4, 2))
+    assert first == "host 1, 3 did not come"
+    assert second in ("not all hosts came", "host 0 went away")
+
+
+def test_first_host_missing(outcomes):
+    assert outcomes((2, 1))[0].startswith("host 0 did not answer (")
+
+
+def test_another_number_of_hosts(outcomes):
+    first, second = outcomes((2, 0), (3, 1))
+    assert first == "host 1 did not come"
+    assert second == "host 0 expects 2 hosts, and host 1 3"
+
+
+def test_index_given_twice(outcomes):
+    _, *others = outcomes((3, 0), (3, 1), (3, 1))
+    assert "two hosts have the index 1" in others
+
+
+def test_strangers_are_sent_away(load, address):
+    meeting = load("_meeting")
+    host, port = address.split(":")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(meeting.meet, address, 2, 0, 20)
+        while True:
+            try:
+                stranger = socket.create_connection((host, int(port)))
+                break
+            except ConnectionRefusedError:
+                pass
+        with stranger:
+            stranger.sendall(b"PRI * HTTP/2.0\n")
+            assert stranger.recv(100) == b"this is not a host of the job\n"
+        second = threads.submit(meeting.meet, address, 2, 1, 20)
+        assert first.exception() is None
+        assert second.exception() is None
