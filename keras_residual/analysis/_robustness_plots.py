@@ -68,7 +68,8 @@ def generalization_gap(
         )
         spread = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
         x = position + spread[: len(rows)]
-        ax.vlines(x, validation, train, color=colour, alpha=0.45, linewidth=2, zorder=1)
+        ends = [validation, train]
+        ax.plot([x, x], ends, color=colour, alpha=0.45, linewidth=2, zorder=1)
         for heights, face in ((train, "white"), (validation, colour)):
             ax.scatter(
                 x, heights, s=42, marker=marker, facecolor=face, edgecolor=colour
@@ -257,8 +258,8 @@ def reliability_diagram(
     ax.set_xlim(-0.03, 1.03)
     ax.set_ylim(-0.03, 1.03)
     note = (
-        f"{bins} bins; area: how many images; dashed: right as often as claimed; "
-        "ECE: expected calibration error"
+        f"{bins} bin{'' if bins == 1 else 's'}; area: how many images; dashed: "
+        "right as often as claimed; ECE: expected calibration error"
     )
     if not finite.all():
         note += f"; {(~finite).sum()} of {finite.size} predictions have no value"
