@@ -99,7 +99,7 @@ def write_imagenet_report(
             comparability(settings),
             tables=[
                 (
-                    beside_published(results, history, settings),
+                    beside_published(results, _of(finite, history), settings),
                     "Top-1 accuracy on the validation images in %: means over the "
                     "seeds that did not diverge, and their 95 % t intervals.",
                 )

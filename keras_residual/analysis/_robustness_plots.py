@@ -136,20 +136,24 @@ def accuracy_by_occlusion(
             f"Received: {np.unique(shares).tolist()}"
         )
     ax = axes(ax)
-    for name, (colour, marker) in styles(frame[by]).items():
+    names = styles(frame[by])
+    # Side by side, so that their bars do not cover each other.
+    step = 0.01 * np.ptp(shares)
+    for place, (name, (colour, marker)) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="erased_share", columns="seed", values="accuracy")
-        x = by_seed.index.to_numpy(float)
-        ax.plot(x, by_seed, color=colour, alpha=0.25, linewidth=0.8)
+        x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
+        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
         mean, low, high = intervals(by_seed.to_numpy(float))
-        ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-        ax.plot(
+        ax.errorbar(
             x,
             mean,
+            yerr=np.array([mean - low, high - mean]),
             color=colour,
-            linewidth=2,
             marker=marker,
-            markersize=6,
+            linewidth=2,
+            elinewidth=1.2,
+            capsize=3,
             label=count(name, by_seed.shape[1]),
         )
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
@@ -158,7 +162,7 @@ def accuracy_by_occlusion(
         xlabel="erased share of the pixels",
         ylabel="accuracy (share of images)",
         title="Accuracy under occlusion",
-        note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
+        note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )
 
 

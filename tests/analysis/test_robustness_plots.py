@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from figures import (
     T1,
+    bars_of,
     dots_of,
     lines_of,
     note_of,
@@ -51,24 +52,25 @@ def test_gap_says_what_it_leaves_out():
 def test_occlusion_draws_means_seeds_and_intervals():
     frame = robustness(shares=[0.25, 0.0, 0.1]).sample(frac=1, random_state=0)
     ax = plots.accuracy_by_occlusion(frame)
-    seed0, seed1, mean = lines_of(ax, plots.COLOURS["plain"])
-    for line, base in ((seed0, 0.6), (seed1, 0.61), (mean, 0.605)):
-        np.testing.assert_allclose(line.get_xdata(), [0, 0.1, 0.25])
-        np.testing.assert_allclose(
-            line.get_ydata(), [base, base - 0.08, base - 0.2], rtol=1e-12
-        )
-    (band,) = ax.collections[0].get_paths()
-    heights = band.vertices[band.vertices[:, 0] == 0, 1]
-    assert np.ptp(heights) == pytest.approx(2 * T1 * 0.005)
+    seeds = [line.get_ydata() for line in lines_of(ax, plots.COLOURS["plain"])[:2]]
+    np.testing.assert_allclose(seeds, [[0.6, 0.52, 0.4], [0.61, 0.53, 0.41]])
+    plain, residual = (container.lines[0] for container in ax.containers)
+    np.testing.assert_allclose(plain.get_ydata(), [0.605, 0.525, 0.405])
+    np.testing.assert_allclose(residual.get_ydata(), [0.705, 0.665, 0.605])
+    (_, low), (_, high) = bars_of(ax)[0]
+    assert (low, high) == pytest.approx((0.605 - T1 * 0.005, 0.605 + T1 * 0.005))
+    # Side by side around the share.
+    places = [line.get_xdata() for line in (plain, residual)]
+    np.testing.assert_allclose(np.mean(places, axis=0), [0, 0.1, 0.25], atol=1e-12)
     ax.figure.canvas.draw()
-    assert "10 %" in ticks_of(ax)
+    assert {"0 %", "5 %", "10 %"} < set(ticks_of(ax))
 
 
 def test_occlusion_leaves_a_gap_where_a_seed_has_no_value():
     frame = robustness()
     frame.loc[1, "accuracy"] = np.nan  # plain, seed 0, a quarter erased
     ax = plots.accuracy_by_occlusion(frame)
-    mean = lines_of(ax, plots.COLOURS["plain"])[-1].get_ydata()
+    mean = ax.containers[0].lines[0].get_ydata()
     assert np.isfinite(mean).tolist() == [True, False]
 
 
