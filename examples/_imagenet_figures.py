@@ -117,7 +117,8 @@ def picture_figures(
     indices: Sequence[int],
 ) -> Figures:
     """The same validation images for each network, as its first seed took them."""
-    classes = settings["classes"]
+    # Without synonyms, for which there is no room under a picture.
+    classes = [name.split(",")[0] for name in settings["classes"]]
     chosen = np.unique(
         np.linspace(0, len(indices) - 1, min(PICTURES, len(indices)))
         .round()

@@ -68,7 +68,8 @@ def generalization_gap(
         )
         spread = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
         x = position + spread[: len(rows)]
-        ax.vlines(x, validation, train, color=colour, alpha=0.45, linewidth=2, zorder=1)
+        ends = [validation, train]
+        ax.plot([x, x], ends, color=colour, alpha=0.45, linewidth=2, zorder=1)
         for heights, face in ((train, "white"), (validation, colour)):
             ax.scatter(
                 x, heights, s=42, marker=marker, facecolor=face, edgecolor=colour
@@ -135,20 +136,24 @@ def accuracy_by_occlusion(
             f"Received: {np.unique(shares).tolist()}"
         )
     ax = axes(ax)
-    for name, (colour, marker) in styles(frame[by]).items():
+    names = styles(frame[by])
+    # Side by side, so that their bars do not cover each other.
+    step = 0.01 * np.ptp(shares)
+    for place, (name, (colour, marker)) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="erased_share", columns="seed", values="accuracy")
-        x = by_seed.index.to_numpy(float)
-        ax.plot(x, by_seed, color=colour, alpha=0.25, linewidth=0.8)
+        x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
+        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
         mean, low, high = intervals(by_seed.to_numpy(float))
-        ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-        ax.plot(
+        ax.errorbar(
             x,
             mean,
+            yerr=np.array([mean - low, high - mean]),
             color=colour,
-            linewidth=2,
             marker=marker,
-            markersize=6,
+            linewidth=2,
+            elinewidth=1.2,
+            capsize=3,
             label=count(name, by_seed.shape[1]),
         )
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
@@ -157,7 +162,7 @@ def accuracy_by_occlusion(
         xlabel="erased share of the pixels",
         ylabel="accuracy (share of images)",
         title="Accuracy under occlusion",
-        note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
+        note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )
 
 
@@ -257,8 +262,8 @@ def reliability_diagram(
     ax.set_xlim(-0.03, 1.03)
     ax.set_ylim(-0.03, 1.03)
     note = (
-        f"{bins} bins; area: how many images; dashed: right as often as claimed; "
-        "ECE: expected calibration error"
+        f"{bins} bin{'' if bins == 1 else 's'}; area: how many images; dashed: "
+        "right as often as claimed; ECE: expected calibration error"
     )
     if not finite.all():
         note += f"; {(~finite).sum()} of {finite.size} predictions have no value"
