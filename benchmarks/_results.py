@@ -24,7 +24,8 @@ def alternate(contestants, rounds, steps=1):
     counted.
 
     Args:
-        contestants: Functions by name; a call of one runs `steps` steps.
+        contestants: Functions by name; a call of one runs `steps` steps. If it does
+            more than that, it returns the seconds that the steps took, a float.
         rounds: How many rounds count.
         steps: How many steps one call runs.
     """
@@ -35,10 +36,12 @@ def alternate(contestants, rounds, steps=1):
             order.reverse()
         for name in order:
             start = time.perf_counter()
-            contestants[name]()
-            elapsed = (time.perf_counter() - start) / steps
+            result = contestants[name]()
+            elapsed = time.perf_counter() - start
+            if isinstance(result, float):
+                elapsed = result
             if round_number:
-                seconds[name].append(elapsed)
+                seconds[name].append(elapsed / steps)
         print(f"round {round_number} of {rounds}", flush=True)
     return seconds
 

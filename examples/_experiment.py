@@ -1,10 +1,11 @@
 """What the experiments share: a run folder that can be resumed, and its workers.
 
-A run is a list of tasks, each one training. Every task is computed in a worker process
-with a single thread, so that its numbers depend neither on the number of workers nor on
-what ran before it. This process alone writes (but a task may keep the state of a long
-training in a folder of its own), and a finished task appears in the run folder in one
-move. A run that was killed therefore goes on where it stopped.
+A run is a list of tasks, each one training. Every task is computed in a worker process,
+with a single thread unless it has the machine for itself: its numbers then depend
+neither on the number of workers nor on what ran before it. This process alone writes,
+but a task may keep the state of a long training in a folder of its own. A finished task
+appears in the run folder in one move, so that a run that was killed goes on where it
+stopped.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import filelock
-from _workers import Output, Task, Train, compute
+from _workers import Output, StoppedError, Task, Train, compute
 
 
 class RefusedError(Exception):
@@ -29,12 +30,15 @@ class RefusedError(Exception):
 
 
 def run_main(main: Callable[[], None], program: str) -> NoReturn:
-    """Runs `main` and ends the process: status 2 if refused, 130 if interrupted."""
+    """Runs `main` and ends the process.
+
+    The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted.
+    """
     try:
         main()
-    except RefusedError as error:
+    except (RefusedError, StoppedError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, RefusedError) else 1)
     except KeyboardInterrupt:
         print(
             "\nInterrupted. The same command goes on where this one stopped.",
@@ -45,9 +49,14 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
 
 
 def check_output_path(path: Path) -> None:
+    """Refuses a file, and a folder that holds something else than a run."""
     for folder in (path, *path.parents):
         if folder.exists() and not folder.is_dir():
             raise RefusedError(f"the output path {folder} is a file")
+    if not path.is_dir() or (path / "config.json").is_file():
+        return
+    if any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise RefusedError(f"the output folder {path} is not empty and holds no run")
 
 
 class RunFolder:
@@ -63,12 +72,6 @@ class RunFolder:
         config = self.path / "config.json"
         if config.is_file():
             self._compare(config)
-        elif self.path.is_dir() and any(
-            not entry.name.startswith(".") for entry in self.path.iterdir()
-        ):
-            raise RefusedError(
-                f"the output folder {self.path} is not empty and holds no run"
-            )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,6 +118,14 @@ class RunFolder:
         return (self.units / task.name).is_dir()
 
     def store(self, task: Task, output: Output) -> None:
+        try:
+            self._store(task, output)
+        except OSError as error:
+            raise StoppedError(
+                f"the result of {task.name} cannot be written: {error.strerror}"
+            ) from error
+
+    def _store(self, task: Task, output: Output) -> None:
         result, files = output
         temporary = self.path / f".{task.name}.tmp"
         temporary.mkdir()
@@ -207,6 +218,10 @@ def run_tasks(
     train: Train,
     shared: Any,
     processes: int,
+    *,
+    measure: str = "accuracy",
+    one_thread: bool = True,
+    writes: bool = True,
 ) -> None:
     """Computes and stores the tasks that the folder lacks, with a line for each.
 
@@ -216,6 +231,9 @@ def run_tasks(
         train: Importable function from a task's arguments and `shared` to its output.
         shared: What all tasks use, such as the data.
         processes: Number of worker processes.
+        measure: The result that a finished task's line shows.
+        one_thread: Whether each of them has one thread, or all that there are.
+        writes: Whether to store what comes; one of several hosts does.
     """
     missing = [task for task in tasks if not folder.has(task)]
     done = len(tasks) - len(missing)
@@ -230,8 +248,10 @@ def run_tasks(
     )
     start = time.monotonic()
     weights = [task.weight for task in missing]
-    for count, (task, output) in enumerate(compute(missing, train, shared, processes)):
-        folder.store(task, output)
+    outputs = compute(missing, train, shared, processes, one_thread)
+    for count, (task, output) in enumerate(outputs):
+        if writes:
+            folder.store(task, output)
         done += 1
         # Those that run at the moment are half done, on average.
         running = weights[count + 1 : count + 1 + processes]
@@ -240,13 +260,13 @@ def run_tasks(
         left = elapsed * (sum(weights) - computed) / computed
         print(
             f"[{done:{len(str(len(tasks)))}d}/{len(tasks)}] {task.name}: "
-            f"accuracy {output[0]['accuracy']:.3f}, {output[0]['seconds']:.0f} s; "
-            f"{_duration(left)} left",
+            f"{measure} {output[0][measure]:.3f}, {output[0]['seconds']:.0f} s; "
+            f"{duration(left)} left",
             flush=True,
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s"
     if seconds < 90 * 60:

@@ -36,7 +36,7 @@ def test_family(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
     """One row for each hypothesis; their p-values are corrected together (Holm)."""
     comparisons = [_compare(hypothesis) for hypothesis in hypotheses]
     tested = [found.sign_flip_p_value for found in comparisons if found]
-    corrected = iter(holm(tested))
+    corrected = iter(holm(tested) if tested else ())
     rows: list[dict[str, Any]] = []
     for hypothesis, found in zip(hypotheses, comparisons, strict=True):
         row: dict[str, Any] = {"hypothesis": hypothesis.name}

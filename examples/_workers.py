@@ -1,4 +1,4 @@
-"""Worker processes of the experiments: one thread each, gone when their parent is."""
+"""Worker processes of the experiments: they are gone when their parent is."""
 
 import contextlib
 import logging
@@ -78,12 +78,19 @@ Train = Callable[[Mapping[str, Any], Any], Output]
 
 
 def compute(
-    tasks: Sequence[Task], train: Train, shared: Any, processes: int
+    tasks: Sequence[Task],
+    train: Train,
+    shared: Any,
+    processes: int,
+    one_thread: bool = True,
 ) -> Iterator[tuple[Task, Output]]:
     """Yields the outputs as they come, from so many processes at a time.
 
-    An output counts as stored when the next one is asked for.
+    An output counts as stored when the next one is asked for. `one_thread` is whether a
+    process computes with one thread, or with all that its backend wants.
     """
+    # Devices and the connection to other hosts come back only when a process ends.
+    most = _TASKS_PER_WORKER if one_thread else 1
     waiting = list(tasks)
     unfinished = {task.name for task in tasks}
     idle: list[_Worker] = []
@@ -93,7 +100,7 @@ def compute(
             able = [task for task in waiting if task.after not in unfinished]
             for task in able[: processes - len(running)]:
                 waiting.remove(task)
-                worker = idle.pop() if idle else _Worker(train, shared)
+                worker = idle.pop() if idle else _Worker(train, shared, one_thread)
                 running[worker.connection] = worker, task
                 # A worker that died already is noticed where its answer is read.
                 with contextlib.suppress(OSError):
@@ -105,11 +112,14 @@ def compute(
                 try:
                     output, failure = connection.recv()
                 except (EOFError, OSError):
-                    output, failure = None, "its process died; was memory short?"
+                    output = None
+                    failure = StoppedError("its process died; was memory short?")
+                if isinstance(failure, StoppedError):
+                    raise StoppedError(f"the training {task.name} stopped: {failure}")
                 if failure:
                     raise RuntimeError(f"The training {task.name} failed: {failure}")
                 worker.tasks_done += 1
-                if worker.tasks_done == _TASKS_PER_WORKER:
+                if worker.tasks_done == most:
                     idle.remove(worker)
                     worker.end()
                 yield task, output
@@ -122,7 +132,7 @@ def compute(
 class _Worker:
     """A process that computes one task after the other."""
 
-    def __init__(self, train: Train, shared: Any) -> None:
+    def __init__(self, train: Train, shared: Any, one_thread: bool) -> None:
         # A fresh interpreter: a forked copy of a backend's thread pools hangs.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
@@ -130,7 +140,7 @@ class _Worker:
         self._process = context.Process(
             target=_work, args=(theirs, train, shared), daemon=True
         )
-        with _inherited_by_children():
+        with _inherited_by_children(_ONE_THREAD if one_thread else {}):
             self._process.start()
         theirs.close()
 
@@ -141,10 +151,10 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _inherited_by_children() -> Iterator[None]:
+def _inherited_by_children(threads: Mapping[str, str]) -> Iterator[None]:
     """Environment of the workers; and Ctrl-C is for their parent alone."""
     before = dict(os.environ)
-    os.environ.update(_ONE_THREAD)
+    os.environ.update(threads)
     for name, value in _SHARING.items():
         os.environ.setdefault(name, value)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -152,7 +162,7 @@ def _inherited_by_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        for name in {*_ONE_THREAD, *_SHARING} - set(before):
+        for name in {*threads, *_SHARING} - set(before):
             del os.environ[name]
         os.environ.update(before)
 
@@ -176,6 +186,8 @@ def _work(connection: Connection, train: Train, shared: Any) -> None:
             connection.send((train(connection.recv(), shared), None))
         except EOFError:
             return
+        except StoppedError as error:
+            connection.send((None, error))
         except Exception:
             connection.send((None, traceback.format_exc()))
 

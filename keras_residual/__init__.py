@@ -25,6 +25,10 @@ except ModuleNotFoundError as error:
 from keras_residual.callbacks.gradient_norm import (
     GradientNormCallback as GradientNormCallback,
 )
+from keras_residual.datasets.imagenet import ImageNetFolder as ImageNetFolder
+from keras_residual.datasets.tiny_imagenet import (
+    make_tiny_imagenet_tree as make_tiny_imagenet_tree,
+)
 from keras_residual.layers.cutout import Cutout as Cutout
 from keras_residual.layers.image_preprocessing import (
     ImagePreprocessing as ImagePreprocessing,
@@ -48,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Cutout",
     "GradientNormCallback",
+    "ImageNetFolder",
     "ImagePreprocessing",
     "PlainBlock",
     "PlainNet",
@@ -59,5 +64,6 @@ __all__ = [
     "export_torch",
     "fold_batch_norm",
     "load_pretrained",
+    "make_tiny_imagenet_tree",
     "preprocessing_for",
 ]

@@ -20,6 +20,8 @@ _KNOWN = {
     "scratch": ("#D55E00", "o"),
     "frozen": ("#009E73", "D"),
     "fine-tuned": ("#0072B2", "^"),
+    "resnet": ("#0072B2", "^"),
+    "resnet-cutout": ("#009E73", "D"),
 }
 _OTHERS = (
     ("#CC79A7", "v"),
@@ -36,6 +38,9 @@ _LABELS = {
     "val_accuracy": "validation accuracy (share of images)",
     "loss": "training loss (mean per image)",
     "val_loss": "validation loss (mean per image)",
+    "val_top5": "validation top-5 accuracy (share of images)",
+    "gap": "gap between training and validation accuracy",
+    "ece": "expected calibration error",
     "seconds": "time (s)",
     "epochs_to_threshold": "epochs to the threshold",
 }

@@ -1,4 +1,4 @@
-"""Figures made of images: test photos with predictions, and feature maps."""
+"""Figures made of images: photos with predictions, and feature maps."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def photo_grid(
     class_names: Sequence[str],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw test photos with the predicted classes, the wrong ones marked.
+    """Draw photos with the predicted classes, the wrong ones marked.
 
     Args:
         images: 1 to 32 images, `(n, height, width, 3)`, values 0 to 255.
@@ -118,7 +118,7 @@ def photo_grid(
     wrong = int((predicted.argmax(1) != true).sum())
     return _without_scales(
         ax,
-        title="Test photos and predictions",
+        title="Photos and predictions",
         note=f"predicted class and its probability; frame and ✗: wrong, with the true "
         f"class ({wrong} of {number} here)",
     )

@@ -29,6 +29,15 @@ from keras_residual.analysis._image_plots import photo_grid as photo_grid
 from keras_residual.analysis._learning_rate_plots import (
     learning_rate_range as learning_rate_range,
 )
+from keras_residual.analysis._robustness_plots import (
+    accuracy_by_occlusion as accuracy_by_occlusion,
+)
+from keras_residual.analysis._robustness_plots import (
+    generalization_gap as generalization_gap,
+)
+from keras_residual.analysis._robustness_plots import (
+    reliability_diagram as reliability_diagram,
+)
 from keras_residual.analysis._training_plots import (
     epochs_to_threshold as epochs_to_threshold,
 )
@@ -44,6 +53,9 @@ __all__ = [
     "epochs_to_threshold",
     "learning_rate_range",
     "degradation",
+    "generalization_gap",
+    "accuracy_by_occlusion",
+    "reliability_diagram",
     "trainable_parameters",
     "accuracy_by_images",
     "accuracy_by_time",

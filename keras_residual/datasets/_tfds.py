@@ -35,7 +35,7 @@ def image_shape(builder: Any) -> tuple[int | None, ...] | None:
     return features["image"].shape
 
 
-def prepare(builder: Any, name: str, split: str) -> None:
+def prepare(builder: Any, name: str, split: str | None = None) -> None:
     try:
         builder.download_and_prepare()
     except ImportError as error:
@@ -49,7 +49,7 @@ def prepare(builder: Any, name: str, split: str) -> None:
             f"The data set 'tfds:{name}' could not be prepared: go online, or pass the "
             f"folder that holds it. The reason: {_files.first_line(error)}"
         ) from error
-    if split not in builder.info.splits:
+    if split is not None and split not in builder.info.splits:
         raise ValueError(
             f"`split` must be one of {', '.join(builder.info.splits)}. "
             f"Received: split={split!r}"
@@ -76,6 +76,34 @@ def encoded_images(builder: Any, split: str) -> Iterator[bytes]:
     encoded = {"image": tfds.decode.SkipDecoding()}
     for example in _examples(builder, split, decoders=encoded):
         yield example["image"]
+
+
+def encoded_examples(
+    builder: Any, split: str, chosen: np.ndarray | None, classes: np.ndarray
+) -> Any:
+    """A `tf.data.Dataset` of the stored files and their labels' places in `classes`.
+
+    Those where `chosen` is True; None means all.
+    """
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    examples = builder.as_dataset(split=split, decoders=encoded)
+    if chosen is not None:
+        # Beside the examples and not as a constant in the graph, which it would swell.
+        marks = tf.data.Dataset.from_tensor_slices(chosen)
+        examples = tf.data.Dataset.zip(examples, marks)
+        examples = examples.filter(lambda _, taken: taken).map(
+            lambda example, _: example
+        )
+    sorted_classes = tf.constant(classes, tf.int64)
+    return examples.map(
+        lambda example: (
+            example["image"],
+            tf.searchsorted(sorted_classes, [example["label"]], out_type=tf.int64)[0],
+        )
+    )
 
 
 def class_names(builder: Any) -> list[str]:

@@ -7,7 +7,17 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from figures import bars_of, history, norms, note_text, only, results, transfer
+from figures import (
+    bars_of,
+    history,
+    norms,
+    note_text,
+    only,
+    predictions,
+    results,
+    robustness,
+    transfer,
+)
 from matplotlib.text import Text
 
 from keras_residual.analysis import plots
@@ -26,6 +36,12 @@ DRAW = {
         results,
     ),
     "degradation": (plots.degradation, results),
+    "generalization_gap": (
+        plots.generalization_gap,
+        lambda *a: robustness(*a, shares=[0.0]),
+    ),
+    "accuracy_by_occlusion": (plots.accuracy_by_occlusion, robustness),
+    "reliability_diagram": (plots.reliability_diagram, predictions),
 }
 TRANSFER = {
     "training_curves by approach": (
@@ -150,6 +166,9 @@ NEEDED = {
     "gradient_norm_heatmap": ["net", "seed", "step", "depth", "norm"],
     "epochs_to_threshold": ["net", "seed", "epochs_to_threshold"],
     "degradation": ["net", "blocks", "seed", "accuracy"],
+    "generalization_gap": ["net", "seed", "train_accuracy", "accuracy"],
+    "accuracy_by_occlusion": ["net", "seed", "erased_share", "accuracy"],
+    "reliability_diagram": ["net", "seed", "image", "confidence", "correct"],
     "accuracy_by_images": ["approach", "images", "seed", "accuracy"],
     "accuracy_by_time": ["approach", "share", "seed", "accuracy", "seconds"],
     "trainable_parameters": ["approach", "trainable_parameters"],

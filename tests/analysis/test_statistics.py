@@ -121,6 +121,13 @@ def test_bootstrap_depends_on_its_seed_alone():
     assert bootstrap_interval(MAIZE, seed=6) != first
 
 
+@pytest.mark.parametrize("power", [-450, 450])
+def test_bootstrap_has_the_scale_of_its_values(power):
+    # The cubes of such numbers are no floats.
+    low, high = bootstrap_interval(np.array(MAIZE) * 2.0**power)
+    assert (low / 2.0**power, high / 2.0**power) == bootstrap_interval(MAIZE)
+
+
 def test_bootstrap_of_equal_values_is_the_value():
     assert bootstrap_interval([0.3] * 5) == (0.3, 0.3)
 

@@ -139,6 +139,8 @@ def train_in_worker(arguments, shared):
         raise ArithmeticError("no such number")
     if arguments["name"] in shared.get("die", ()):
         os._exit(1)
+    if arguments["name"] in shared.get("stop", ()):
+        raise importlib.import_module("_workers").StoppedError("the disk is full")
     threads = os.environ["TF_NUM_INTRAOP_THREADS"]
     result = {"accuracy": 0.5, "seconds": 0.0, "process": os.getpid()}
     return {**result, "threads": threads, "name": arguments["name"]}, {}
@@ -191,15 +193,20 @@ def test_a_task_after_one_that_is_stored_already_runs(load, importable_train):
 
 
 @pytest.mark.parametrize(
-    ("shared", "message"),
+    ("shared", "error", "message"),
     [
-        ({"fail": ["two"]}, "two failed: .*no such number"),
-        ({"die": ["two"]}, "two .* died"),
+        ({"fail": ["two"]}, "RuntimeError", "two failed: .*no such number"),
+        ({"die": ["two"]}, "StoppedError", "two .* died"),
+        ({"stop": ["two"]}, "StoppedError", "two stopped: the disk is full"),
     ],
 )
-def test_a_task_that_fails_is_named(load, tasks, importable_train, shared, message):
-    with pytest.raises(RuntimeError, match=f"(?s){message}"):
-        list(load("_workers").compute(tasks, importable_train, shared, 1))
+def test_a_task_that_fails_is_named(
+    load, tasks, importable_train, shared, error, message
+):
+    workers = load("_workers")
+    expected = getattr(workers, error, RuntimeError)
+    with pytest.raises(expected, match=f"(?s){message}"):
+        list(workers.compute(tasks, importable_train, shared, 1))
 
 
 def test_only_missing_tasks_are_computed(
@@ -207,7 +214,7 @@ def test_only_missing_tasks_are_computed(
 ):
     computed = []
 
-    def compute(tasks, train, shared, processes):
+    def compute(tasks, train, shared, processes, one_thread):
         for task in tasks:
             computed.append(task.name)
             yield task, OUTPUT
@@ -231,7 +238,7 @@ def test_only_missing_tasks_are_computed(
     [(5, "about 5 s"), (600, "about 10 min"), (9000, "about 2.5 h")],
 )
 def test_time_left_in_words(experiment, seconds, words):
-    assert experiment._duration(seconds) == words
+    assert experiment.duration(seconds) == words
 
 
 def test_exit_statuses(experiment, capsys):

@@ -1,0 +1,127 @@
+"""Checkpoints of one training: whole in one move, checked before they are read."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+from _workers import StoppedError
+
+_KEPT = 2  # the last, and the one before it, should the last be damaged
+BEST = "best.keras"
+
+
+class Checkpoints:
+    """The states after some epochs in a folder: the last two, and the best network.
+
+    A state is a `.keras` file (weights, optimizer, counters of random layers) and a
+    JSON file with its checksum and the history. The JSON file appears last: a state
+    without it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, model: keras.Model, history: list[dict[str, Any]]) -> None:
+        """Adds the state after the last row of the history, and removes older ones."""
+        name = f"epoch-{len(history):05d}"
+        with self._said(name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            digest = self._write(model, f"{name}.keras")
+            content = json.dumps({"sha256": digest, "history": history})
+            temporary = self.folder / f".{name}.json.tmp"
+            temporary.write_text(content, "utf-8")
+            os.replace(temporary, self.folder / f"{name}.json")
+        for old in self._names()[:-_KEPT]:
+            # The JSON first: without it the rest is not there.
+            (self.folder / f"{old}.json").unlink()
+            (self.folder / f"{old}.keras").unlink(missing_ok=True)
+
+    def save_best(self, model: keras.Model) -> None:
+        """Replaces the best network: what it needs to predict, without optimizer."""
+        with self._said("best"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(without_optimizer(model), BEST)
+
+    def restore(self, model: keras.Model) -> list[dict[str, Any]]:
+        """Loads the last state into the compiled model; returns its history."""
+        names = self._names()
+        if not names:
+            return []
+        file = self.folder / f"{names[-1]}.keras"
+        content = self._read(names[-1])
+        # HDF5 may hang on a damaged file: it is not even opened.
+        if not file.is_file() or _sha256(file) != content["sha256"]:
+            raise StoppedError(self._damaged(names))
+        try:
+            model.load_weights(file)
+        except (OSError, ValueError, KeyError) as error:
+            raise StoppedError(
+                f"the checkpoint {file} does not fit this network: {error}"
+            ) from error
+        return content["history"]
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _names(self) -> list[str]:
+        return sorted(file.stem for file in self.folder.glob("epoch-*.json"))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / f"{name}.json").read_text("utf-8"))
+            return {"sha256": content["sha256"], "history": content["history"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoppedError(self._damaged(self._names())) from error
+
+    def _damaged(self, names: list[str]) -> str:
+        last = self.folder / names[-1]
+        message = f"the checkpoint {last}.keras is damaged. Delete {last}.json, and "
+        if len(names) > 1:
+            older = self.folder / names[-2]
+            return f"{message}the same command goes on from {older}.keras"
+        return f"{message}the same command begins this training anew"
+
+    def _write(self, model: keras.Model, name: str) -> str:
+        # Keras tells the format by the suffix.
+        temporary = self.folder / f".unfinished.{name}"
+        model.save(temporary)
+        digest = _sha256(temporary)
+        os.replace(temporary, self.folder / name)
+        return digest
+
+    @contextlib.contextmanager
+    def _said(self, name: str):
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # HDF5 raises either
+            for file in self.folder.glob(".*"):
+                file.unlink()
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                reason = "no space left on the disk"
+            names = self._names()
+            left = (
+                f"the one before it, {self.folder / names[-1]}.keras, is intact"
+                if names
+                else "there is none before it"
+            )
+            raise StoppedError(
+                f"the checkpoint {self.folder / name}.keras cannot be written: "
+                f"{reason}; {left}"
+            ) from error
+
+
+def without_optimizer(model: keras.Model) -> keras.Model:
+    """The same network, sharing its weights, that was never compiled."""
+    return keras.Model(model.inputs, model.outputs, name=model.name)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

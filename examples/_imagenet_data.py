@@ -1,0 +1,90 @@
+"""The images of the ImageNet comparison: from a folder, TFDS, or a tiny tree."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
+
+TINY = ".tiny-imagenet"  # hidden: a run folder may hold it before it holds a run
+
+
+def open_data(
+    source: str,
+    settings: Mapping[str, Any],
+    per_class: int | None,
+    said: bool = False,
+) -> ImageNetFolder:
+    """The images of a run, without those that cannot be decoded.
+
+    Args:
+        source: A folder or "tfds:<name>".
+        settings: Those of the run: "classes" of these names or ids or so many, and
+            "data_dir" where TensorFlow Datasets keeps its data.
+        per_class: Training images of each class, or None for all.
+        said: Whether to print the progress of the check and what it found.
+    """
+    data = ImageNetFolder(
+        source,
+        classes=settings["class_ids"],
+        per_class=per_class,
+        data_dir=settings["data_dir"],
+    )
+    if source.startswith("tfds:"):
+        return data  # checked by its checksums when it was prepared
+    # A progress bar in a file would be thousands of lines.
+    report = data.check(verbose=int(said and sys.stdout.isatty()))
+    if said:
+        print(report, flush=True)
+    return data.without(report)
+
+
+def training_batches(
+    data: ImageNetFolder,
+    settings: Mapping[str, Any],
+    seed: int,
+    first_step: int,
+    shard: tuple[int, int],
+) -> Any:
+    """Endless batches from a step on: the step and the seed decide what is in them."""
+    smallest = settings["crop_area"]
+    return data.dataset(
+        "train",
+        image_size=settings["image_size"],
+        batch_size=settings["batch_size"],
+        training=True,
+        seed=seed,
+        first_step=first_step,
+        shard=shard,
+        crop_area=(smallest, 1.0) if smallest else None,
+        center_fraction=settings["center_fraction"],
+    )
+
+
+def validation_batches(
+    data: ImageNetFolder,
+    settings: Mapping[str, Any],
+    shard: tuple[int, int] = (0, 1),
+    split: str = "val",
+) -> Any:
+    """One pass over the centre crops of a split."""
+    return data.dataset(
+        split,
+        image_size=settings["image_size"],
+        batch_size=settings["batch_size"],
+        shard=shard,
+        center_fraction=settings["center_fraction"],
+    )
+
+
+def write_tiny_tree(folder: Path, **sizes: int) -> Path:
+    """The tiny tree in a run folder, whole or not at all."""
+    path = folder / TINY
+    if not path.is_dir():
+        unfinished = folder / f"{TINY}.tmp"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_tiny_imagenet_tree(unfinished, **sizes)
+        unfinished.rename(path)
+    return path

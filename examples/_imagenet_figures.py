@@ -1,0 +1,190 @@
+"""Figures of the ImageNet report."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _imagenet_tables import with_mean_shares
+from _reporting import save_figure
+
+from keras_residual.analysis import plots
+
+Figures = list[tuple[str, str]]
+
+PICTURES = 12
+# Not on the way from the input to the output that all networks share.
+_SIDE_LAYERS = ("projection", "classifier", "logits")
+
+
+def accuracy_figures(
+    folder: Path, results: pd.DataFrame, history: pd.DataFrame, settings: dict[str, Any]
+) -> Figures:
+    history = history.rename(columns={"val_top1": "val_accuracy"})
+    metrics = ["val_accuracy", "loss"]
+    caption = "Validation accuracy (top-1) and training loss over the epochs."
+    # Of five classes or fewer the right one is always among the first five.
+    if len(settings["classes"]) > 5 and "val_top5" in history:
+        metrics.insert(1, "val_top5")
+        caption = (
+            "Validation accuracy (top-1, top-5) and training loss over the epochs."
+        )
+    curves = [
+        functools.partial(plots.training_curves, history, metric, by="network")
+        for metric in metrics
+    ]
+    named = results.rename(columns={"top1": "accuracy"})
+    by_seed = functools.partial(plots.accuracy_by_seed, named, by="network")
+    return [
+        (save_figure(folder, "curves.png", *curves), caption),
+        (
+            save_figure(
+                folder, "accuracy.png", by_seed, *_differences(named, "accuracy")
+            ),
+            "Top-1 accuracy by seed after the last epoch, and its differences.",
+        ),
+    ]
+
+
+def gap_figures(folder: Path, results: pd.DataFrame, compared: pd.DataFrame) -> Figures:
+    if results["train_top1"].isna().all():
+        return []
+    named = results.rename(columns={"top1": "accuracy", "train_top1": "train_accuracy"})
+    gap = functools.partial(plots.generalization_gap, named, by="network")
+    differences = _differences(compared, "gap", only_cutout=True)
+    return [
+        (
+            save_figure(folder, "gap.png", gap, *differences),
+            "Accuracy on training and validation images, and what Cutout does to the "
+            "gap by seed.",
+        )
+    ]
+
+
+def occlusion_figures(folder: Path, occlusion: pd.DataFrame) -> Figures:
+    named = with_mean_shares(occlusion).rename(columns={"top1": "accuracy"})
+    draw = functools.partial(plots.accuracy_by_occlusion, named, by="network")
+    return [
+        (
+            save_figure(folder, "occlusion.png", draw, size=(8.0, 5.0)),
+            "Top-1 accuracy against the share of the pixels that was erased.",
+        )
+    ]
+
+
+def calibration_figures(
+    folder: Path, compared: pd.DataFrame, predictions: pd.DataFrame
+) -> Figures:
+    judged = predictions.assign(
+        correct=predictions["label"] == predictions["predicted_1"]
+    )
+    draw = functools.partial(plots.reliability_diagram, judged, by="network")
+    differences = _differences(compared, "ece", only_cutout=True)
+    return [
+        (
+            save_figure(folder, "reliability.png", draw, *differences),
+            "Accuracy against confidence, and what Cutout does to the calibration "
+            "error by seed.",
+        )
+    ]
+
+
+def gradient_figures(folder: Path, norms: pd.DataFrame) -> Figures:
+    """Gradient norms against depth, of the networks that differ in shortcuts alone."""
+    if norms.empty:
+        return []
+    norms = norms[norms["network"].isin(["plain", "resnet"])]
+    kernels = _kernels(norms)
+    if kernels.empty:
+        return []
+    draw = functools.partial(plots.gradient_norm_by_depth, kernels)
+    return [
+        (
+            save_figure(folder, "gradient_norms.png", draw, size=(8.0, 5.0)),
+            "Gradient norm of each convolution's kernel against its depth, plain "
+            "against residual network.",
+        )
+    ]
+
+
+def picture_figures(
+    folder: Path,
+    predictions: pd.DataFrame,
+    settings: dict[str, Any],
+    images: np.ndarray,
+    indices: Sequence[int],
+) -> Figures:
+    """The same validation images for each network, as its first seed took them."""
+    # Without synonyms, for which there is no room under a picture.
+    classes = [name.split(",")[0] for name in settings["classes"]]
+    chosen = np.unique(
+        np.linspace(0, len(indices) - 1, min(PICTURES, len(indices)))
+        .round()
+        .astype(int)
+    )
+    figures = []
+    for network, rows in predictions.groupby("network", sort=False):
+        seed = rows["seed"].min()
+        by_image = rows[rows["seed"] == seed].set_index("image")
+        there = [place for place in chosen if indices[place] in by_image.index]
+        if not there:
+            continue
+        found = by_image.loc[[indices[place] for place in there]]
+        # The grid writes the most probable class alone, and only that one is known.
+        probabilities = np.zeros((len(there), len(classes)))
+        best = found["predicted_1"].to_numpy(int)
+        probabilities[range(len(there)), best] = found["confidence"]
+        draw = functools.partial(
+            plots.photo_grid,
+            images[there],
+            found["label"].to_numpy(int),
+            probabilities,
+            classes,
+        )
+        name = save_figure(folder, f"pictures-{network}.png", draw, size=(9, 4.5))
+        caption = f"Validation images and what they were taken for: {network}"
+        figures.append((name, f"{caption}, seed {seed}."))
+    return figures
+
+
+def _differences(
+    frame: pd.DataFrame, metric: str, only_cutout: bool = False
+) -> list[Any]:
+    pairs = [("resnet", "plain"), ("resnet-cutout", "resnet")]
+    trained = set(frame["network"])
+    return [
+        functools.partial(
+            plots.paired_difference,
+            frame,
+            metric,
+            treatment=treatment,
+            control=control,
+            by="network",
+        )
+        for treatment, control in pairs[only_cutout:]
+        if {treatment, control} <= trained
+    ]
+
+
+def _kernels(norms: pd.DataFrame) -> pd.DataFrame:
+    """Rows net, seed, step, depth, norm of the kernels, counted from the input."""
+    paths = [
+        path
+        for path in norms.columns
+        if path.endswith("/kernel")
+        and not path.startswith("update_ratio/")
+        and not path.split("/")[-2].startswith(_SIDE_LAYERS)
+    ]
+    depths = {path: depth for depth, path in enumerate(paths, start=1)}
+    long = norms.melt(["network", "seed", "step"], paths, "path", "norm")
+    return pd.DataFrame(
+        {
+            "net": long["network"].replace("resnet", "residual"),
+            "seed": long["seed"],
+            "step": long["step"],
+            "depth": long["path"].map(depths),
+            "norm": long["norm"],
+        }
+    ).drop_duplicates(["net", "seed", "step", "depth"], keep="last")

@@ -1,0 +1,112 @@
+"""What the ImageNet report says about the run: title, method, settings, limits."""
+
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from _experiment import RunFolder
+from _hypotheses import LEVEL
+from _imagenet_tables import NETWORKS, network_name
+from _reporting import count, facts_table
+
+from keras_residual.analysis.report import Section
+
+LIMITS = """\
+- What holds here holds for these images, this size, this recipe and this number of
+epochs. The source stops early: a network that learns faster is ahead then, and need not
+stay ahead. He et al. find almost no difference between 18 layers with and without
+shortcuts once both are trained to the end.
+
+- The outcome is the accuracy after the last epoch on the validation images, which chose
+nothing. The best epoch is chosen by them and stands there only for information.
+
+- All seeds share the images; they differ in the initial weights, the order, the crops
+and the patches. The interval over seeds says nothing about other images.
+
+- Occlusion means erased squares at random places, and Cutout trains with such squares:
+the accuracy under them promises nothing for objects that hide each other, for noise or
+for blur.
+
+- The calibration error depends on the number of bins and, with few images, is too large
+for every network. A recipe with label smoothing makes a network less sure by design.
+
+- Trainings that diverged have no outcome and are left out of the means and the tests,
+which flatters the network that diverges; their number stands in the tables."""
+
+
+def title(settings: dict[str, Any]) -> str:
+    """Title that names networks and data."""
+    names = [
+        network_name(name, settings)
+        for name in NETWORKS
+        if name in settings["networks"]
+    ]
+    together = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return f"{together} on {settings['data']}"
+
+
+def method_section(
+    folder: RunFolder, results: pd.DataFrame, tests: int, settings: dict[str, Any]
+) -> Section:
+    text = (
+        "The hypotheses were stated before the runs. Each is tested by the sign-flip "
+        "test (exact up to 20 seeds; beyond, from 99,999 sampled sign patterns), "
+        "paired by seed, two-sided at level 0.05; the p-values are corrected together "
+        f"(Holm).{_needed_seeds(tests)}\n\n"
+        "plain: the network without shortcuts. resnet: the same convolutions with "
+        "shortcuts. resnet-cutout: the same network, trained on images of which Cutout "
+        "erases a square at a random place. The networks of a seed see the same images "
+        "in the same order. Top-1 and top-5 are shares of the validation images, on "
+        "the centre crop, after the last epoch."
+    )
+    known = {
+        "data": settings["data"],
+        "classes": _shortened(settings["classes"]),
+        "networks": f"{', '.join(settings['networks'])}; depth {settings['depth']}, "
+        f"variant {settings['variant']}",
+        "training": f"recipe {settings['recipe']}, "
+        f"{count(settings['epochs'], 'epoch')}, batch size {settings['batch_size']}, "
+        f"learning rate {settings['learning_rate']:g}",
+        "images": f"{settings['image_size']} pixels; Cutout erases squares of side "
+        f"{settings['cutout_size']}",
+        "seeds": str(results["seed"].nunique()),
+    }
+    told = {
+        *("data", "classes", "networks", "depth", "variant", "recipe", "epochs"),
+        *("batch_size", "learning_rate", "image_size", "cutout_size", "seeds"),
+    }
+    others = {
+        name.replace("_", " "): textwrap.shorten(
+            value if isinstance(value, str) else json.dumps(value), 200
+        )
+        for name, value in settings.items()
+        if name not in told and value is not None
+    }
+    return Section(
+        "What was done",
+        text,
+        tables=[
+            (facts_table(folder, known | others), "Settings, versions and hardware.")
+        ],
+    )
+
+
+def _needed_seeds(tests: int) -> str:
+    """How many seeds so many corrected tests need to find anything."""
+    if not tests:
+        return ""
+    # The smallest p-value, 2 / 2**n, is multiplied by the number of tests.
+    seeds = math.ceil(math.log2(2 * tests / LEVEL))
+    return (
+        f" A verdict needs {seeds} seeds: with fewer, no difference can be significant "
+        "after the correction."
+    )
+
+
+def _shortened(classes: Sequence[str], most: int = 20) -> str:
+    named = ", ".join(classes[:most])
+    more = f", and {len(classes) - most} more" if len(classes) > most else ""
+    return f"{len(classes)}: {named}{more}"

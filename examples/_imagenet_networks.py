@@ -1,0 +1,134 @@
+"""The networks of the ImageNet comparison, and what trains them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from _imagenet_recipes import Recipe
+
+from keras_residual import Cutout, ImagePreprocessing, PlainNet, ResNet
+
+# The means and deviations of ImageNet's channels that torchvision's weights expect.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+TOP = 5
+
+
+def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras.Model:
+    """A network from uint8 images to logits.
+
+    Args:
+        network: "plain", "resnet" or "resnet-cutout".
+        settings: Those of the run.
+        seed: Of the initial weights and of Cutout.
+    """
+    keras.utils.set_random_seed(seed)
+    size = settings["image_size"]
+    images = keras.Input((size, size, 3), dtype="uint8", name="images")
+    x = ImagePreprocessing(mean=MEAN, std=DEVIATION, name="preprocessing")(images)
+    if network == "resnet-cutout":
+        # After the means are taken out, so that a patch of zeros is the mean colour
+        # (DeVries & Taylor 2017, section 3.2).
+        x = Cutout(settings["cutout_size"], seed=seed, name="cutout")(x)
+    body = (PlainNet if network == "plain" else ResNet)(
+        settings["depth"],
+        len(settings["classes"]),
+        variant=settings["variant"],
+        input_shape=(size, size, 3),
+        classifier_activation="linear",
+    )
+    # Of half-precision logits the softmax would be coarse.
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(body(x))
+    return keras.Model(images, logits, name=network.replace("-", "_"))
+
+
+def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
+    """Compiles as the recipe says, with top-1 and top-5 accuracy."""
+    optimizer = make_optimizer(recipe, steps_per_epoch)
+    num_classes = model.output_shape[-1]
+    model.compile(
+        optimizer,
+        SmoothedCrossentropy(recipe.label_smoothing),
+        # What fills up the last batch for several devices has the weight 0.
+        weighted_metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="top1"),
+            keras.metrics.SparseTopKCategoricalAccuracy(
+                min(TOP, num_classes), name="top5"
+            ),
+        ],
+        jit_compile=keras.config.backend() != "torch",
+    )
+    optimizer.build(model.trainable_variables)
+    if recipe.weight_decay and not recipe.decay_all:
+        optimizer.exclude_from_weight_decay(
+            [weight for weight in model.trainable_variables if len(weight.shape) < 2]
+        )
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer, with its schedule and its average of the weights."""
+    average: dict[str, Any] = {}
+    if recipe.ema_epochs:
+        span = max(1.0, recipe.ema_epochs * steps_per_epoch)
+        average = {"use_ema": True, "ema_momentum": 1 - 1 / span}
+    rate = make_schedule(recipe, steps_per_epoch)
+    if recipe.optimizer == "adam":
+        decay = recipe.weight_decay or None
+        return keras.optimizers.Adam(rate, weight_decay=decay, **average)
+    # Keras takes decay from the weights beside the gradient's step; PyTorch adds it to
+    # the gradient, where momentum sums it up to 1 / (1 - momentum) times as much.
+    decay = recipe.weight_decay / (1 - recipe.momentum)
+    return keras.optimizers.SGD(
+        rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=decay or None,
+        **average,
+    )
+
+
+def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Any:
+    """A number, or a schedule of Keras over the steps."""
+    steps = recipe.epochs * steps_per_epoch
+    schedules = keras.optimizers.schedules
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if recipe.schedule == "steps":
+        rates = [recipe.learning_rate / 10**power for power in range(3)]
+        borders = [steps // 3, 2 * steps // 3]
+        return schedules.PiecewiseConstantDecay(borders, rates)
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    if not warmup:
+        return schedules.CosineDecay(recipe.learning_rate, steps)
+    return schedules.CosineDecay(
+        0.0,
+        steps - warmup,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warmup,
+    )
+
+
+@keras.saving.register_keras_serializable("keras_residual_examples")
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits with integer labels, whose target is smoothed.
+
+    Keras's sparse cross-entropy smooths nothing. A share `label_smoothing` of the
+    target is spread evenly over all classes (Szegedy et al. 2016, section 7).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
+        loss = keras.ops.sparse_categorical_crossentropy(
+            labels, y_pred, from_logits=True
+        )
+        if not self.label_smoothing:
+            return loss
+        even = -keras.ops.mean(keras.ops.log_softmax(y_pred), axis=-1)
+        return (1 - self.label_smoothing) * loss + self.label_smoothing * even
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}

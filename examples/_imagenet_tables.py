@@ -1,0 +1,180 @@
+"""Tables of the ImageNet report: published figures beside ours, means over seeds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_residual.analysis.statistics import mean_interval
+
+NETWORKS = ("plain", "resnet", "resnet-cutout")
+# Top-1 accuracy on ImageNet in %: the source's at its tenth epoch, and what networks of
+# 18 layers reach when they are trained to the end.
+PUBLISHED = {
+    "plain": ("11", "72.06 (He et al. 2015, ten crops)"),
+    "resnet": ("39", "69.758 (torchvision), 72.12 (He et al. 2015, ten crops)"),
+    "resnet-cutout": ("46.28", "none known"),
+}
+SOURCE_EPOCH = 10
+# Settings of the source, with their names in a sentence.
+SOURCE_SETTINGS = {
+    "recipe": ("recipe", "source"),
+    "depth": ("depth", 18),
+    "image_size": ("image size", 224),
+    "batch_size": ("batch size", 32),
+    "learning_rate": ("learning rate", 0.001),
+}
+
+
+def network_name(network: str, settings: dict[str, Any]) -> str:
+    """The network as a reader calls it."""
+    return {
+        "plain": f"PlainNet-{settings['depth']}",
+        "resnet": f"ResNet-{settings['depth']}",
+        "resnet-cutout": f"ResNet-{settings['depth']} with Cutout",
+    }[network]
+
+
+def beside_published(
+    results: pd.DataFrame, history: pd.DataFrame, settings: dict[str, Any]
+) -> pd.DataFrame:
+    """One row for each network: the source's figure, published ones, ours."""
+    rows = []
+    for network, group in results.groupby("network", sort=False):
+        source, published = PUBLISHED[network]
+        of_network = history[history["network"] == network]
+        at_epoch = of_network[of_network["epoch"] == SOURCE_EPOCH]["val_top1"]
+        rows.append(
+            {
+                "top-1 accuracy (%)": network_name(network, settings),
+                f"source, epoch {SOURCE_EPOCH}": source,
+                "published, trained to the end": published,
+                f"this run, epoch {SOURCE_EPOCH}": in_percent(at_epoch),
+                f"this run, epoch {settings['epochs']}": in_percent(group["top1"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def comparability(settings: dict[str, Any]) -> str:
+    """What keeps the figures of this run from being compared with the published."""
+    classes = len(settings["classes"])
+    differences = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
+    if settings.get("per_class"):
+        differences.append(f"{settings['per_class']} training images of each class")
+    differences += [
+        f"{name} {settings[key]} in place of {theirs}"
+        for key, (name, theirs) in SOURCE_SETTINGS.items()
+        if settings[key] != theirs
+    ]
+    start = (
+        "The source's figures and the published ones are for the 1,000 classes and "
+        f"1.28 million training images of ImageNet. This run is on {settings['data']}"
+    )
+    if not differences:
+        return (
+            f"{start}, with the source's settings. Where these are ImageNet's images, "
+            "the figures can be compared."
+        )
+    return (
+        f"{start}, and differs: {'; '.join(differences)}. Its figures must not be "
+        "compared with the others: what can be compared is the order of the networks, "
+        f"and guessing would be right in {100 / classes:.3g} %."
+    )
+
+
+def accuracies(results: pd.DataFrame) -> pd.DataFrame:
+    return by_network(
+        results,
+        lambda group: {
+            "seeds": int(group["top1"].notna().sum()),
+            "diverged": int(group["top1"].isna().sum()),
+            "top-1 (%)": in_percent(group["top1"]),
+            "top-5 (%)": in_percent(group["top5"]),
+            "best epoch's top-1 (%)": in_percent(group["best_top1"]),
+            "best epoch": group["best_epoch"].mean(),
+        },
+    )
+
+
+def gaps(results: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    gap = results.merge(compared[["network", "seed", "gap"]], on=["network", "seed"])
+    return by_network(
+        gap,
+        lambda group: {
+            "training images, top-1 (%)": in_percent(group["train_top1"]),
+            "validation images, top-1 (%)": in_percent(group["top1"]),
+            "gap (points)": in_percent(group["gap"]),
+        },
+    )
+
+
+def calibration(results: pd.DataFrame) -> pd.DataFrame:
+    return by_network(
+        results,
+        lambda group: {
+            "calibration error (points)": in_percent(group["ece"]),
+            "validation loss": group["loss"].mean(),
+        },
+    )
+
+
+def by_network(
+    results: pd.DataFrame, summarize: Callable[[pd.DataFrame], dict[str, Any]]
+) -> pd.DataFrame:
+    """One row for each network."""
+    return pd.DataFrame(
+        [
+            {"network": network, **summarize(group)}
+            for network, group in results.groupby("network", sort=False)
+        ]
+    )
+
+
+def costs(results: pd.DataFrame) -> pd.DataFrame:
+    return (
+        results.groupby("network", sort=False)
+        .agg(
+            parameters=("parameters", "first"),
+            seconds=("seconds", "mean"),
+            images_per_second=("images_per_second", "mean"),
+        )
+        .rename(columns={"images_per_second": "images per second"})
+        .reset_index()
+    )
+
+
+def with_mean_shares(occlusion: pd.DataFrame) -> pd.DataFrame:
+    """Every patch of a size with the share that it erases on average.
+
+    At random places near the border it erases a little more or less with each seed.
+    """
+    share = occlusion.groupby("size")["erased_share"].transform("mean")
+    return occlusion.assign(erased_share=share)
+
+
+def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
+    """Mean top-1 of each network by size of the patch, and what of it is lost."""
+    names = [name for name in NETWORKS if name in set(occlusion["network"])]
+    means = 100 * with_mean_shares(occlusion).pivot_table(
+        index=["size", "erased_share"], columns="network", values="top1"
+    )
+    table = means[names].rename(columns="{} (%)".format)
+    if means.index[0][0] == 0:  # the images as they are
+        lost = (means.iloc[0] - means)[names].iloc[1:]
+        table = table.join(lost.rename(columns="{}, lost".format))
+    return table.reset_index().rename(
+        columns={"size": "patch / image side", "erased_share": "erased share"}
+    )
+
+
+def in_percent(values: pd.Series) -> str:
+    """Mean and 95 % t interval in words, of the values that are finite."""
+    finite = values[np.isfinite(values.astype(float))]
+    if not len(finite):
+        return "n/a"
+    mean, low, high = (100 * number for number in mean_interval(finite))
+    return (
+        f"{mean:.1f}" if len(finite) == 1 else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    )

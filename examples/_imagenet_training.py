@@ -1,0 +1,259 @@
+"""One training of the ImageNet comparison: it goes on from its last checkpoint."""
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from _checkpoints import Checkpoints
+from _devices import Connection
+from _experiment import duration
+from _imagenet_data import training_batches, validation_batches
+from _imagenet_networks import build_network, compile_network
+from _imagenet_recipes import Recipe, recipe_of
+from _workers import StoppedError
+
+from keras_residual import GradientNormCallback, ImageNetFolder
+
+_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory", "oom")
+_LINE_EVERY = 30  # seconds
+NORMS = "gradient_norms.csv"
+
+
+def train_network(
+    network: str,
+    seed: int,
+    settings: Mapping[str, Any],
+    data: ImageNetFolder,
+    state: Path,
+    connection: Connection,
+    tensorboard: Path | None = None,
+) -> tuple[keras.Model, list[dict[str, Any]]]:
+    """Trains to the end, and returns the network and one row for each epoch.
+
+    Args:
+        network: "plain", "resnet" or "resnet-cutout".
+        seed: Of the initial weights, the order of the images, the crops and Cutout.
+        settings: Those of the run.
+        data: With the splits "train" and "val".
+        state: Folder of this training's checkpoints.
+        connection: Of the devices, see `_devices`.
+        tensorboard: Folder for the summaries of TensorBoard, or None.
+
+    Raises:
+        StoppedError: If memory or the disk is too small, the loss is not finite, or the
+            last checkpoint is damaged. The checkpoints stay.
+    """
+    recipe = recipe_of(settings)
+    checkpoints = Checkpoints(state)
+    steps = settings["steps_per_epoch"]
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(recipe.precision)
+    with connection.scope():
+        model = build_network(network, settings, seed)
+        compile_network(model, recipe, steps)
+        history = checkpoints.restore(model)
+    # All hosts read the same folder; if not, they would train apart from each other.
+    connection.agree("checkpoint", f"of {state.name} after epoch {len(history)}")
+    first = len(history)
+    if history:
+        print(f"{state.name}: goes on after epoch {first}", flush=True)
+    if first == recipe.epochs:
+        if recipe.ema_epochs:
+            # What `fit` does at its end: the average is what is evaluated and kept.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        return model, history
+    writes = connection.is_writer
+    state.mkdir(parents=True, exist_ok=True)
+    callbacks: list[keras.callbacks.Callback] = [
+        Progress(state.name, steps, recipe),
+        EpochRecord(history, checkpoints if writes else None, connection),
+    ]
+    norms = None
+    if settings["record_every"]:
+        norms = GradientNormCallback(
+            every=settings["record_every"],
+            by="layer",
+            filepath=state / NORMS if writes else None,
+        )
+        callbacks.append(norms)
+    if recipe.ema_epochs:
+        # After `EpochRecord`, which keeps the best network at the end of a test.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if tensorboard is not None and writes:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+    callbacks.append(StopIfNotFinite(steps, norms))
+    training = training_batches(data, settings, seed, first * steps, connection.shard)
+    validation = connection.validation(
+        validation_batches(data, settings, connection.shard),
+        data.num_images("val"),
+        recipe.batch_size,
+    )
+    with connection.scope(), _memory_said(recipe.batch_size):
+        model.fit(
+            training,
+            initial_epoch=first,
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,  # the images come in a random order
+            verbose=0,
+        )
+    return model, history
+
+
+class Progress(keras.callbacks.Callback):
+    """Prints a line after each epoch, and within long ones; adds times to the logs."""
+
+    async_safe = True  # it takes no state of the model while batches run
+
+    def __init__(self, name: str, steps: int, recipe: Recipe) -> None:
+        super().__init__()
+        self._name = name
+        self._steps = steps
+        self._recipe = recipe
+        self._validation = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+        self._start = self._said = time.monotonic()
+        self._validation = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.monotonic()
+        if now - self._said < _LINE_EVERY:
+            return
+        self._said = now
+        done = (batch + 1) / self._steps
+        seconds = now - self._start
+        left = seconds / done * (self._recipe.epochs - self._epoch - done)
+        speed = self._recipe.batch_size * (batch + 1) / seconds
+        print(
+            f"{self._name}: epoch {self._epoch + 1} of {self._recipe.epochs}, step "
+            f"{batch + 1} of {self._steps}, {speed:.0f} images/s; "
+            f"{duration(left)} left",
+            flush=True,
+        )
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        # A backend that computes ahead is not at the end of the epoch yet.
+        keras.ops.convert_to_numpy(self.model.optimizer.iterations)
+        self._test_start = time.monotonic()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._validation += time.monotonic() - self._test_start
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        seconds = time.monotonic() - self._start
+        images = self._steps * self._recipe.batch_size
+        logs["seconds"] = round(seconds, 3)
+        logs["images_per_second"] = round(images / (seconds - self._validation), 1)
+        left = seconds * (self._recipe.epochs - epoch - 1)
+        print(
+            f"{self._name}: epoch {epoch + 1} of {self._recipe.epochs}, loss "
+            f"{logs['loss']:.3f}, validation top-1 {logs['val_top1']:.3f}, "
+            f"{logs['images_per_second']:.0f} images/s; {duration(left)} left",
+            flush=True,
+        )
+
+
+class EpochRecord(keras.callbacks.Callback):
+    """Keeps the history, a checkpoint after each epoch, and the best network."""
+
+    def __init__(
+        self,
+        history: list[dict[str, Any]],
+        checkpoints: Checkpoints | None,
+        connection: Connection,
+    ) -> None:
+        super().__init__()
+        self._alone = connection.alone
+        self._history = history
+        self._checkpoints = checkpoints
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Of the epoch's first step.
+        self._rate = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+
+    def on_test_end(self, logs: Any = None) -> None:
+        best = max((row["val_top1"] for row in self._history), default=-math.inf)
+        if self._checkpoints is not None and logs["top1"] > best:
+            with self._alone():
+                self._checkpoints.save_best(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        row = {"epoch": epoch + 1, "learning_rate": self._rate, **logs}
+        self._history.append(row)
+        if self._checkpoints is not None:
+            with self._alone():
+                self._checkpoints.save(self.model, self._history)
+
+
+class StopIfNotFinite(keras.callbacks.Callback):
+    """Ends a training whose loss is NaN or infinite, and says when and where."""
+
+    async_safe = True  # it takes no state of the model
+
+    def __init__(self, steps: int, norms: GradientNormCallback | None) -> None:
+        super().__init__()
+        self._steps = steps
+        self._norms = norms
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if math.isfinite(logs["loss"]):
+            return
+        step = self._epoch * self._steps + batch
+        raise StoppedError(
+            f"the loss is not finite in epoch {self._epoch + 1}, step {batch + 1} "
+            f"(update {step}). {self._layer()} Try a lower --learning-rate; the "
+            "checkpoints stay"
+        )
+
+    def _layer(self) -> str:
+        """The layer whose gradient went first, as far as it was recorded."""
+        if self._norms is None or not len(self._norms.steps):
+            return "With --record-every 1 the layer is named."
+        norms, steps = self._norms.norms, self._norms.steps
+        finite = np.isfinite(norms).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            # A gradient that is not finite makes all of those before it so.
+            last = int(np.flatnonzero(~np.isfinite(norms[row]))[-1])
+            return (
+                f"The gradient is not finite from update {steps[row]} on, seen from "
+                f"the output first in the layer {self._norms.names[last]}."
+            )
+        largest = int(np.argmax(norms[-1]))
+        return (
+            f"At the last record, update {steps[-1]}, the gradient was largest in the "
+            f"layer {self._norms.names[largest]}: its norm was "
+            f"{norms[-1, largest]:.3g}."
+        )
+
+
+@contextlib.contextmanager
+def _memory_said(batch_size: int):
+    try:
+        yield
+    except Exception as error:
+        # Each backend has exceptions of its own for it; their texts say the same.
+        if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise
+        advice = (
+            f"try --batch-size {batch_size // 2}"
+            if batch_size > 1
+            else "try a smaller --image-size"
+        )
+        raise StoppedError(
+            f"out of memory with {batch_size} images in a step: {advice}"
+        ) from error

@@ -1,0 +1,274 @@
+"""ImageNet: a plain network, ResNet-18, and ResNet-18 with Cutout.
+
+Run it with `python examples/imagenet_cutout.py --preset quick`; see `--help`.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from _devices import Cluster, check_cluster
+from _experiment import RefusedError, RunFolder, run_main, run_tasks
+from _imagenet_options import parse_options
+from _workers import Output, Task, quiet_import
+
+# Backends take seconds to import: whoever asks for help shall not wait for them.
+if TYPE_CHECKING:
+    import argparse
+
+    from keras_residual import ImageNetFolder
+
+STATES = ".states"  # checkpoints of trainings that are not finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all trainings of a run share."""
+
+    source: str
+    settings: Mapping[str, Any]
+    folder: Path
+    cluster: Cluster
+    tensorboard: bool
+
+
+def train(arguments: Mapping[str, Any], job: Job) -> Output:
+    """Trains and measures one network with one seed, in a worker process."""
+    import keras
+    import pandas as pd
+    from _checkpoints import BEST, without_optimizer
+    from _devices import connect
+    from _imagenet_data import open_data
+    from _imagenet_training import NORMS, train_network
+
+    network, seed = arguments["network"], arguments["seed"]
+    name = task_name(network, seed)
+    state = job.folder / STATES / name
+    start = time.perf_counter()
+    per_class = job.settings["per_class"]
+    data = open_data(job.source, job.settings, per_class)
+    connection = connect(job.cluster, job.settings["batch_size"])
+    model, history = train_network(
+        network,
+        seed,
+        job.settings,
+        data,
+        state,
+        connection,
+        job.folder / "tensorboard" / name if job.tensorboard else None,
+    )
+    best = max(history, key=lambda row: row["val_top1"])
+    result = {
+        **arguments,
+        "best_top1": best["val_top1"],
+        "best_epoch": best["epoch"],
+        "top1": history[-1]["val_top1"],
+        "parameters": model.count_params(),
+        "images_per_second": max(row["images_per_second"] for row in history),
+    }
+    if job.cluster.hosts:
+        # One host measures, alone: see `main`.
+        connection.close()
+        return {**result, "seconds": round(time.perf_counter() - start, 3)}, {}
+    model = connection.local_copy(model)
+
+    from _imagenet_evaluation import PICTURE_INDICES, PICTURES, evaluate
+
+    few = open_data(job.source, job.settings, images_to_compare(data))
+    measured, files = evaluate(model, data, few, job.settings)
+    if name != make_tasks(job.settings)[0].name:
+        # All networks of all seeds are shown the same ones.
+        del files[PICTURES], files[PICTURE_INDICES]
+    without_optimizer(model).save(state / "model.keras")
+    files["model.keras"] = (state / "model.keras").read_bytes()
+    if best["epoch"] < len(history):
+        files[BEST] = (state / BEST).read_bytes()
+    if (state / NORMS).is_file():
+        files[NORMS] = (state / NORMS).read_bytes()
+    files["history.csv"] = pd.DataFrame(history)
+    # Those of a process that was killed as well.
+    seconds = sum(row["seconds"] for row in history)
+    keras.utils.clear_session()
+    return {**result, **measured, "seconds": round(seconds, 3)}, files
+
+
+def images_to_compare(data: "ImageNetFolder") -> int:
+    """Training images of each class, to be as many in all as there are to validate."""
+    return max(1, round(data.num_images("val") / data.num_classes))
+
+
+def task_name(network: str, seed: int) -> str:
+    return f"{network}-seed{seed:03d}"
+
+
+def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
+    return [
+        Task(task_name(network, seed), {"network": network, "seed": seed})
+        for seed in range(settings["seeds"])
+        for network in settings["networks"]
+    ]
+
+
+def open_source(options: "argparse.Namespace") -> tuple[str, "ImageNetFolder"]:
+    """Where the images are, and those that can be decoded."""
+    from _imagenet_data import open_data, write_tiny_tree
+
+    try:
+        if options.is_tiny:
+            options.out.mkdir(parents=True, exist_ok=True)
+            source = str(write_tiny_tree(options.out, **options.tiny))
+        else:
+            source = options.dataset or str(options.data_dir.resolve())
+        wanted = {"class_ids": options.classes, "data_dir": data_dir_of(options)}
+        data = open_data(source, wanted, options.per_class, said=True)
+    except (ConnectionError, ImportError, OSError, ValueError) as error:
+        raise RefusedError(str(error)) from error
+    missing = {"train", "val"} - set(data.splits)
+    if missing:
+        raise RefusedError(
+            f"{source} has no split {' and '.join(sorted(missing))}: "
+            "trainings need both train and val"
+        )
+    return source, data
+
+
+def data_dir_of(options: "argparse.Namespace") -> str | None:
+    """Where TensorFlow Datasets keeps its data, if that was said."""
+    return str(options.data_dir) if options.dataset and options.data_dir else None
+
+
+def make_settings(
+    options: "argparse.Namespace", data: "ImageNetFolder"
+) -> dict[str, Any]:
+    """What the numbers depend on."""
+    names = (
+        *("image_size", "center_fraction", "networks", "depth", "variant"),
+        *("cutout_size", "occlusion", "seeds", "record_every", "per_class"),
+    )
+    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    images = {split: data.num_images(split) for split in ("train", "val")}
+    return {
+        **settings,
+        "recipe": options.recipe,
+        **dataclasses.asdict(options.values),
+        "data": describe_data(options),
+        "data_dir": data_dir_of(options),
+        "classes": list(data.class_names),
+        "class_ids": list(data.class_ids),
+        "images": images,
+        "steps_per_epoch": images["train"] // options.values.batch_size,
+    }
+
+
+def describe_data(options: "argparse.Namespace") -> str:
+    if options.is_tiny:
+        return "a tiny generated tree"
+    return options.dataset or options.data_dir.resolve().name
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuses what would fail in the first training."""
+    from _imagenet_networks import build_network
+
+    if settings["steps_per_epoch"] < 1:
+        raise RefusedError(
+            f"--batch-size {settings['batch_size']} is more than the "
+            f"{settings['images']['train']} training images"
+        )
+    try:
+        for network in settings["networks"]:
+            build_network(network, settings, seed=0)
+    except ValueError as error:
+        raise RefusedError(str(error).splitlines()[0]) from error
+
+
+def evaluate_file(
+    options: "argparse.Namespace", data: "ImageNetFolder", settings: Mapping[str, Any]
+) -> None:
+    """Prints how well a saved network does on the validation images."""
+    import keras
+    from _imagenet_evaluation import accuracies_of
+
+    try:
+        model = keras.saving.load_model(options.evaluate, compile=False)
+        found = accuracies_of(model, data, settings)
+    except (OSError, ValueError, TypeError) as error:
+        raise RefusedError(
+            f"{options.evaluate} cannot be evaluated: {str(error).splitlines()[0]}"
+        ) from error
+    print(
+        f"{options.evaluate}: top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}, "
+        f"loss {found['loss']:.4f} on {data.num_images('val')} images"
+    )
+
+
+def main() -> None:
+    options = parse_options()
+    with quiet_import():
+        import keras
+
+        # It decodes the images, on every backend.
+        with contextlib.suppress(ModuleNotFoundError):
+            import tensorflow  # noqa: F401
+    # What a keras.json of this machine may say otherwise.
+    keras.config.set_image_data_format("channels_last")
+    cluster = Cluster(options.devices, tuple(options.hosts), options.host_index)
+    check_cluster(cluster, options.values.batch_size)
+    source, data = open_source(options)
+    settings = make_settings(options, data)
+    if options.check:
+        return
+    if options.evaluate is not None:
+        evaluate_file(options, data, settings)
+        return
+    check_settings(settings)
+    folder = RunFolder(options.out, settings)
+    tasks = make_tasks(settings)
+    job = Job(source, settings, folder.path.resolve(), cluster, options.tensorboard)
+    coordinates = options.host_index == 0
+    with folder.locked() if coordinates else contextlib.nullcontext():
+        if coordinates:
+            folder.create(options.jobs)
+        if options.hosts:
+            # All hosts train together; what comes of it are checkpoints, which one
+            # host alone then measures.
+            run(folder, tasks, job, options.jobs, writes=False)
+            job = dataclasses.replace(job, cluster=Cluster(options.devices))
+        if not coordinates:
+            return
+        run(folder, tasks, job, options.jobs)
+        shutil.rmtree(folder.path / STATES, ignore_errors=True)
+        import numpy as np
+        from _imagenet_evaluation import PICTURE_INDICES, PICTURES
+        from _imagenet_report import write_imagenet_report
+
+        pictures = [
+            np.load(folder.units / tasks[0].name / name)
+            for name in (PICTURES, PICTURE_INDICES)
+        ]
+        report = write_imagenet_report(folder, tasks, settings, *pictures)
+        print(f"Report: {report}")
+
+
+def run(
+    folder: RunFolder, tasks: list[Task], job: Job, jobs: int, writes: bool = True
+) -> None:
+    run_tasks(
+        folder,
+        tasks,
+        train,
+        job,
+        jobs,
+        measure="top1",
+        # One training alone has the machine for itself.
+        one_thread=jobs > 1,
+        writes=writes,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main, "imagenet_cutout.py")

@@ -1,0 +1,286 @@
+"""Figures of what one accuracy leaves open: overfitting, occlusion, calibration."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from keras_residual.analysis._axes import (
+    axes,
+    count,
+    finish,
+    seeds_in_words,
+    styles,
+)
+from keras_residual.analysis._calibration import (
+    by_confidence,
+    expected_calibration_error,
+)
+from keras_residual.analysis._frames import intervals, one_condition
+from keras_residual.analysis.statistics import mean_interval
+
+_LARGEST_DOT = 260.0  # points squared, for the bin with most images
+_SMALLEST_DOT = 9.0
+
+
+def generalization_gap(
+    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+) -> Axes:
+    """Draw the accuracy on training and on validation images, and the gap between.
+
+    Args:
+        results: Columns `by`, seed, train_accuracy and accuracy; one row per group and
+            seed. Rows without two finite accuracies are left out, and the figure says
+            so.
+        ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+
+    Returns:
+        The axes. Under each group stand its mean gap and the 95 % t interval.
+
+    Raises:
+        ValueError: If a column is missing or several conditions are mixed.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": [0, 1, 0, 1],
+            "train_accuracy": [0.90, 0.92, 0.97, 0.99],
+            "accuracy": [0.75, 0.77, 0.80, 0.83],
+        })
+        ax = plots.generalization_gap(results)
+        ```
+    """
+    frame = one_condition(
+        results, "results", [by, "seed"], "train_accuracy", "accuracy"
+    )
+    finite = np.isfinite(frame[["train_accuracy", "accuracy"]].to_numpy(float)).all(1)
+    ax = axes(ax)
+    names = styles(frame[by])
+    ticks = []
+    for position, (name, (colour, marker)) in enumerate(names.items()):
+        rows = frame[finite & (frame[by] == name)].sort_values("seed")
+        train, validation = (
+            rows[column].to_numpy(float) for column in ("train_accuracy", "accuracy")
+        )
+        spread = np.linspace(-0.2, 0.2, len(rows)) if len(rows) > 1 else np.zeros(1)
+        x = position + spread[: len(rows)]
+        ends = [validation, train]
+        ax.plot([x, x], ends, color=colour, alpha=0.45, linewidth=2, zorder=1)
+        for heights, face in ((train, "white"), (validation, colour)):
+            ax.scatter(
+                x, heights, s=42, marker=marker, facecolor=face, edgecolor=colour
+            )
+        ticks.append("\n".join([name, *_gap_in_words(train - validation)]))
+    ax.set_xticks(range(len(names)), ticks)
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    note = (
+        "open: training images; filled: validation images; line between them: the "
+        "gap of one seed; below: its mean and 95 % t interval"
+    )
+    if not finite.all():
+        note += f"; {(~finite).sum()} of {finite.size} trainings have no value"
+    return finish(
+        ax,
+        xlabel=by,
+        ylabel="accuracy (share of images)",
+        title="Gap between training and validation",
+        note=note,
+    )
+
+
+def accuracy_by_occlusion(
+    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+) -> Axes:
+    """Draw the accuracy against the share of each image that was erased.
+
+    The mean is drawn where every seed has a finite value, so a seed that diverged
+    leaves a gap instead of silently dropping out.
+
+    Args:
+        results: Columns `by`, seed, erased_share (from 0 to 1) and accuracy; one row
+            per group, seed and share.
+        ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a column is missing, several conditions are mixed, or a share is
+            not between 0 and 1.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        results = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": 0,
+            "erased_share": [0.0, 0.25, 0.0, 0.25],
+            "accuracy": [0.75, 0.52, 0.80, 0.71],
+        })
+        ax = plots.accuracy_by_occlusion(results)
+        ```
+    """
+    key = [by, "seed", "erased_share"]
+    frame = one_condition(results, "results", key, "accuracy")
+    shares = frame["erased_share"].to_numpy(float)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(
+            "`results` must have numbers from 0 to 1 in its column erased_share. "
+            f"Received: {np.unique(shares).tolist()}"
+        )
+    ax = axes(ax)
+    names = styles(frame[by])
+    # Side by side, so that their bars do not cover each other.
+    step = 0.01 * np.ptp(shares)
+    for place, (name, (colour, marker)) in enumerate(names.items()):
+        rows = frame[frame[by] == name]
+        by_seed = rows.pivot(index="erased_share", columns="seed", values="accuracy")
+        x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
+        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
+        mean, low, high = intervals(by_seed.to_numpy(float))
+        ax.errorbar(
+            x,
+            mean,
+            yerr=np.array([mean - low, high - mean]),
+            color=colour,
+            marker=marker,
+            linewidth=2,
+            elinewidth=1.2,
+            capsize=3,
+            label=count(name, by_seed.shape[1]),
+        )
+    ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    return finish(
+        ax,
+        xlabel="erased share of the pixels",
+        ylabel="accuracy (share of images)",
+        title="Accuracy under occlusion",
+        note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
+    )
+
+
+def reliability_diagram(
+    predictions: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    bins: int = 15,
+) -> Axes:
+    """Draw the accuracy against the confidence: on the diagonal, confidence is earned.
+
+    Args:
+        predictions: Columns `by`, seed, image, confidence (probability of the predicted
+            class) and correct (booleans, or 0 and 1); one row per group, seed and
+            image. Rows without a finite confidence are left out, and the figure says
+            so.
+        ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        bins: Number of bins of equal width over the confidence.
+
+    Returns:
+        The axes. A dot is a bin with the images of all seeds, at their mean confidence
+        and accuracy; the larger, the more images. The expected calibration error of the
+        legend is computed seed by seed, then averaged.
+
+    Raises:
+        ValueError: If a column is missing, several conditions are mixed, or a value is
+            not in its range.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.analysis import plots
+
+        predictions = pd.DataFrame({
+            "net": ["plain", "plain", "residual", "residual"],
+            "seed": 0,
+            "image": [0, 1, 0, 1],
+            "confidence": [0.9, 0.8, 0.7, 0.95],
+            "correct": [False, True, True, True],
+        })
+        ax = plots.reliability_diagram(predictions, bins=5)
+        ```
+
+    Reference:
+        Guo et al., On Calibration of Modern Neural Networks (2017), section 2.
+    """
+    key = [by, "seed", "image"]
+    frame = one_condition(predictions, "predictions", key, "confidence", "correct")
+    finite = np.isfinite(frame["confidence"].to_numpy(float))
+    drawn = []
+    for name, style in styles(frame[by]).items():
+        rows = frame[finite & (frame[by] == name)]
+        if len(rows):
+            found = by_confidence(rows["confidence"], rows["correct"], bins)
+            errors = [
+                expected_calibration_error(seed["confidence"], seed["correct"], bins)
+                for _, seed in rows.groupby("seed")
+            ]
+            drawn.append((name, style, found, errors))
+    ax = axes(ax)
+    ax.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--", zorder=1)
+    most = max((found.number.max() for _, _, found, _ in drawn), default=1)
+    for name, (colour, marker), found, errors in drawn:
+        filled = found.number > 0
+        x, y = found.confidence[filled], found.accuracy[filled]
+        # Bins with few images scatter: the line that joins them must not dominate.
+        ax.plot(x, y, color=colour, linewidth=1.2, alpha=0.5)
+        ax.scatter(
+            x,
+            y,
+            s=np.maximum(_LARGEST_DOT * found.number[filled] / most, _SMALLEST_DOT),
+            color=colour,
+            marker=marker,
+            alpha=0.75,
+            linewidth=0,
+        )
+        # The legend shows every marker in the same size.
+        ax.plot(
+            *([], []),
+            color=colour,
+            marker=marker,
+            markersize=7,
+            label=f"{name}: ECE {np.mean(errors):.3f} "
+            f"(n = {seeds_in_words(len(errors))})",
+        )
+    for place, words in (((0.03, 0.62), "not sure enough"), ((0.97, 0.3), "too sure")):
+        ax.text(
+            *place,
+            words,
+            ha="left" if place[0] < 0.5 else "right",
+            color="0.45",
+            style="italic",
+            fontsize=10,
+        )
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_ylim(-0.03, 1.03)
+    note = (
+        f"{bins} bin{'' if bins == 1 else 's'}; area: how many images; dashed: "
+        "right as often as claimed; ECE: expected calibration error"
+    )
+    if not finite.all():
+        note += f"; {(~finite).sum()} of {finite.size} predictions have no value"
+    return finish(
+        ax,
+        xlabel="confidence (probability of the predicted class)",
+        ylabel="accuracy (share of images)",
+        title="Reliability",
+        note=note,
+    )
+
+
+def _gap_in_words(gaps: np.ndarray) -> list[str]:
+    if not gaps.size:
+        return ["no value"]
+    mean, low, high = mean_interval(gaps)
+    lines = [f"gap {mean:+.3f}"]
+    if gaps.size > 1:
+        lines.append(f"({low:+.3f} to {high:+.3f})")
+    return [*lines, f"n = {seeds_in_words(gaps.size)}"]

@@ -1,0 +1,245 @@
+"""Which image stands where: order, shards and batches, in TensorFlow's graphs.
+
+An image has a position: its place in the stream of all images that the readers
+together see, pass after pass. The module imports TensorFlow: it is imported where
+images are read, under every backend.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# How many images one call decodes. Large enough that the call itself costs nothing,
+# small enough that few of them fill the memory.
+_IMAGES_PER_CALL = 32
+
+
+class Reader(NamedTuple):
+    """What one of several readers takes of the stream."""
+
+    num_images: int
+    batch_size: int
+    shard: int
+    num_shards: int
+
+    @property
+    def images_per_step(self) -> int:
+        return self.batch_size // self.num_shards
+
+    @property
+    def steps_of_a_pass(self) -> int:
+        """Without a last one in which nothing is left for this reader."""
+        full, rest = divmod(self.num_images, self.batch_size)
+        begin, end = self._part(rest)
+        return full + (end > begin)
+
+    def slice_of(self, step: Any, endless: bool) -> tuple[Any, Any]:
+        """First position of a step, and the first that is no longer in it."""
+        start = step * self.batch_size
+        size = tf.constant(self.batch_size, tf.int64)
+        if not endless:
+            size = tf.minimum(size, self.num_images - start)
+        begin, end = self._part(size)
+        return start + begin, start + end
+
+    def _part(self, size: Any) -> tuple[Any, Any]:
+        return (
+            size * self.shard // self.num_shards,
+            size * (self.shard + 1) // self.num_shards,
+        )
+
+
+class Order(NamedTuple):
+    """In which order images are read: by `seed`, or as they are listed."""
+
+    seed: int
+    shuffle: bool
+
+
+def batches_of_files(
+    files: list[str],
+    labels: np.ndarray,
+    crop: Callable,
+    reader: Reader,
+    order: Order,
+    first_step: int | None,
+) -> Any:
+    """Batches of images read from files, any of which can be reached at once."""
+    with tf.device("CPU"):
+        all_files, all_labels = tf.constant(files), tf.constant(labels)
+
+    def examples(seed: Any) -> Any:
+        def of_step(step: Any) -> tuple[Any, ...]:
+            positions = tf.range(*reader.slice_of(step, first_step is not None))
+            places = positions % reader.num_images
+            if order.shuffle:
+                places = _shuffled(
+                    places, seed, positions // reader.num_images, reader.num_images
+                )
+            names = tf.gather(all_files, places)
+            return positions, names, names, tf.gather(all_labels, places)
+
+        return _steps(reader, first_step).map(of_step)
+
+    def read(file: Any, *numbers: Any) -> Any:
+        return crop(tf.io.read_file(file), *numbers)
+
+    return _batches(examples, read, reader, order, first_step)
+
+
+def batches_of_examples(
+    dataset: Any,
+    crop: Callable,
+    reader: Reader,
+    order: Order,
+    first_step: int | None,
+    shuffle_buffer: int,
+) -> Any:
+    """Batches of images from a dataset of (encoded image, label), read in its order."""
+    endless = first_step is not None
+    first_pass, skipped = divmod(
+        (first_step or 0) * reader.batch_size, reader.num_images
+    )
+
+    def examples(seed: Any) -> Any:
+        numbered = dataset.enumerate()
+
+        def one_pass(number: Any) -> Any:
+            if not order.shuffle:
+                return numbered
+            return _shuffled_by_buffer(numbered, shuffle_buffer, seed, number)
+
+        if endless:
+            passes = tf.data.Dataset.counter(first_pass).flat_map(one_pass)
+        else:
+            passes = one_pass(tf.constant(0, tf.int64))
+
+        def is_own(position: Any, _: Any) -> Any:
+            begin, end = reader.slice_of(position // reader.batch_size, endless)
+            return (position >= begin) & (position < end)
+
+        def flat(position: Any, example: Any) -> tuple[Any, ...]:
+            number, (encoded, label) = example
+            name = tf.strings.join(["number ", tf.strings.as_string(number)])
+            return position, name, encoded, tf.cast(label, tf.int64)
+
+        return (
+            passes.enumerate(first_pass * reader.num_images)
+            .skip(skipped)
+            .filter(is_own)
+            .map(flat)
+            .batch(reader.images_per_step, drop_remainder=endless)
+        )
+
+    return _batches(examples, crop, reader, order, first_step)
+
+
+def _steps(reader: Reader, first_step: int | None) -> Any:
+    if first_step is None:
+        return tf.data.Dataset.range(reader.steps_of_a_pass)
+    return tf.data.Dataset.counter(first_step)
+
+
+def _batches(
+    examples: Callable,
+    read: Callable,
+    reader: Reader,
+    order: Order,
+    first_step: int | None,
+) -> Any:
+    """Batches of the images of batches of (position, name, source, label)."""
+    size = reader.images_per_step
+    endless = first_step is not None
+    per_call = size if size < 2 * _IMAGES_PER_CALL else _IMAGES_PER_CALL
+
+    def with_seed(seed: Any) -> Any:
+        parts = examples(seed)
+        if per_call != size:
+            parts = parts.rebatch(per_call)
+        return parts.map(lambda *part: (seed, *part))
+
+    if order.shuffle and not endless:
+        # A new number whenever the dataset is iterated over.
+        seeds = tf.data.Dataset.random(order.seed, rerandomize_each_iteration=True)
+        parts = seeds.take(1).flat_map(with_seed)
+    else:
+        parts = with_seed(tf.constant(order.seed, tf.int64))
+    batches = parts.map(
+        lambda *part: _decode(read, *part), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    if per_call != size:
+        batches = batches.rebatch(size, drop_remainder=endless)
+    elif endless or reader.num_images % reader.batch_size == 0:
+        batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
+    # What a shuffled dataset does not know of itself, and `fit` asks for.
+    steps = tf.data.INFINITE_CARDINALITY if endless else reader.steps_of_a_pass
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    options = tf.data.Options()
+    # Each reader has its part already.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _decode(
+    read: Callable, seed: Any, positions: Any, names: Any, sources: Any, labels: Any
+) -> tuple[Any, Any]:
+    """Images and labels of a part; what cannot be decoded is named."""
+
+    def one(position: Any, source: Any) -> tuple[Any, Any]:
+        return position, read(source, seed, position)
+
+    # TensorFlow's own errors say what is wrong and not with which file.
+    readable = tf.data.Dataset.from_tensor_slices((positions, sources)).map(one)
+    _, shape = readable.element_spec
+    nothing = tf.zeros((0,), tf.int64), tf.zeros((0, *shape.shape), tf.uint8)
+    found, images = (
+        readable.ignore_errors()
+        .batch(_IMAGES_PER_CALL * 2)
+        .concatenate(tf.data.Dataset.from_tensors(nothing))
+        .take(1)
+        .get_single_element()
+    )
+    missing = tf.reduce_all(positions[:, None] != found, axis=1)
+    complete = tf.debugging.Assert(
+        ~tf.reduce_any(missing),
+        [
+            "These images cannot be read (missing, damaged or no image):",
+            tf.boolean_mask(names, missing),
+        ],
+        summarize=10,
+    )
+    with tf.control_dependencies([complete]):
+        return tf.identity(images), labels
+
+
+def _shuffled(places: Any, seed: Any, epochs: Any, num_images: int) -> Any:
+    """Where a permutation of `num_images` numbers takes these, another each epoch."""
+    # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
+    seeds = tf.stack([tf.ones_like(epochs), tf.fill(tf.shape(epochs), seed), epochs], 1)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=places, seed=seeds, max_index=tf.constant(num_images - 1, tf.int64)
+    )
+
+
+def _with_size(tensor: Any, size: int) -> Any:
+    return tf.ensure_shape(tensor, (size, *tensor.shape[1:]))
+
+
+def _shuffled_by_buffer(dataset: Any, buffer: int, seed: Any, number: Any) -> Any:
+    # Dataset.shuffle mixes in tf.random.set_seed, with which an order would change.
+    spec = dataset.element_spec
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=tf.constant(buffer, tf.int64),
+        # Zeros would mean a random seed.
+        seed=seed + 1,
+        seed2=number + 1,
+        output_types=[leaf.dtype for leaf in tf.nest.flatten(spec)],
+        output_shapes=[leaf.shape for leaf in tf.nest.flatten(spec)],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, spec)

@@ -1,0 +1,145 @@
+"""Where images come from: a tree of files, or a set of TensorFlow Datasets."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_residual.datasets import (
+    _imagenet_check,
+    _imagenet_index,
+    _imagenet_trees,
+    _tfds,
+)
+
+
+class Source(Protocol):
+    """All images of a data set, by split and place in it."""
+
+    class_ids: list[str]
+    class_names: list[str]
+    splits: tuple[str, ...]
+    findings: dict[str, list[str]]
+    without_val: str
+
+    def num_images(self, split: str) -> int: ...
+
+    def labels(self, split: str) -> np.ndarray: ...
+
+    def names(self, split: str) -> list[str]: ...
+
+    def check(
+        self, split: str, places: np.ndarray, progress: _imagenet_check.Progress
+    ) -> np.ndarray: ...
+
+
+class FolderSource:
+    """A tree of files."""
+
+    def __init__(self, root: str | Path, index_dir: str | Path | None):
+        path = Path(os.path.abspath(root))
+        if not path.is_dir():
+            raise ValueError(
+                "`root` must be an existing folder or 'tfds:<name>'. "
+                f"Received: root={str(root)!r}"
+            )
+        index_file = _imagenet_index.cache_file(index_dir, path, "index")
+        self._check_file = _imagenet_index.cache_file(index_dir, path, "check")
+        tree = _imagenet_trees.find_tree(path)
+        self._folders = {"train": tree.train, "val": tree.val}
+        self._listing = _imagenet_index.load_listing(tree, index_file)
+        self.class_ids = self._listing.class_ids
+        self.class_names = self._listing.class_names
+        self.splits = tuple(self._listing.names)
+        self.findings = self._listing.findings
+        self.without_val = self._listing.without_val
+
+    def num_images(self, split: str) -> int:
+        return len(self._listing.names[split])
+
+    def labels(self, split: str) -> np.ndarray:
+        return self._listing.labels[split]
+
+    def names(self, split: str) -> list[str]:
+        folder = f"{self._folders[split]}{os.sep}"
+        return [folder + name for name in self._listing.names[split]]
+
+    def check(
+        self, split: str, places: np.ndarray, progress: _imagenet_check.Progress
+    ) -> np.ndarray:
+        names = self.names(split)
+        files = [names[place] for place in places]
+        return _imagenet_check.check_files(files, self._check_file, progress)
+
+
+class TfdsSource:
+    """A set of TensorFlow Datasets, whose encoded images come in one order."""
+
+    def __init__(self, name: str, data_dir: str | Path | None):
+        builder = _tfds.find_builder(name, data_dir)
+        shape = _tfds.image_shape(builder)
+        if shape is None or len(shape) != 3:
+            raise ValueError(
+                "`root` must be a data set of images with a label. "
+                f"Received: root={'tfds:' + name!r}"
+            )
+        _tfds.prepare(builder, name)
+        self._builder = builder
+        self._name = name
+        names = list(builder.info.splits)
+        self._splits = {
+            "val" if split == "validation" and "val" not in names else split: split
+            for split in names
+        }
+        self.splits = tuple(self._splits)
+        self.class_ids = self.class_names = _tfds.class_names(builder)
+        self.findings: dict[str, list[str]] = {}
+        self.without_val = ""
+        self._labels: dict[str, np.ndarray] = {}
+
+    def num_images(self, split: str) -> int:
+        return self._builder.info.splits[self._splits[split]].num_examples
+
+    def labels(self, split: str) -> np.ndarray:
+        if split not in self._labels:
+            labels = _tfds.labels(self._builder, self._splits[split])
+            self._labels[split] = labels
+        return self._labels[split]
+
+    def names(self, split: str) -> list[str]:
+        return [
+            f"tfds:{self._name}/{split}/{place}"
+            for place in range(self.num_images(split))
+        ]
+
+    def check(
+        self, split: str, places: np.ndarray, progress: _imagenet_check.Progress
+    ) -> np.ndarray:
+        chosen = self._chosen(split, places)
+        images = itertools.compress(self._encoded(split), chosen)
+        return _imagenet_check.check_encoded(images, progress)
+
+    def examples(
+        self, split: str, places: np.ndarray | None, classes: np.ndarray
+    ) -> Any:
+        """A `tf.data.Dataset` of encoded images and labels, places in `classes`.
+
+        `places` None means all.
+        """
+        return _tfds.encoded_examples(
+            self._builder,
+            self._splits[split],
+            None if places is None else self._chosen(split, places),
+            classes,
+        )
+
+    def _encoded(self, split: str) -> Iterator[bytes]:
+        return _tfds.encoded_images(self._builder, self._splits[split])
+
+    def _chosen(self, split: str, places: np.ndarray) -> np.ndarray:
+        chosen = np.zeros(self.num_images(split), bool)
+        chosen[places] = True
+        return chosen

@@ -1,0 +1,303 @@
+"""ImageNet as it unpacks, and everything of its kind: found, checked and read."""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_residual.datasets._imagenet_check import ImageNetReport, check_images
+from keras_residual.datasets._imagenet_selection import Selection, check_classes
+from keras_residual.datasets._imagenet_source import FolderSource, Source, TfdsSource
+from keras_residual.layers._checks import (
+    check_choice,
+    check_positive_integer,
+    check_seed,
+)
+
+
+class ImageNetFolder:
+    """ImageNet, or any images in folders by class, from the folder where they lie.
+
+    Understood are
+
+    - Kaggle's tree, from its root or a folder inside of it: `ILSVRC/Data/CLS-LOC` with
+      `train/<class>/` and a flat `val/`. The labels of `val/` come from
+      `LOC_val_solution.csv`, `ILSVRC2012_val_labels.json`, or the development kit's
+      `ILSVRC2012_validation_ground_truth.txt` together with its `meta.mat` (the ground
+      truth's numbers are not in the order of the labels);
+    - torchvision's tree, `train/<class>/` and `val/<class>/`;
+    - folders of one class each, which are the split "train";
+    - `"tfds:<name>"`, such as `"tfds:imagenet2012"` or `"tfds:cats_vs_dogs"`, with its
+      splits; "validation" is called "val".
+
+    Labels are places in `class_ids`, the sorted names of the class folders. With all
+    1,000 classes they are the labels of `imagenet_class_index.json`, and of published
+    weights. `LOC_synset_mapping.txt` or `imagenet_class_index.json`, where there, give
+    the readable names, and the folders are checked against them. TensorFlow Datasets
+    keep their own order.
+
+    Training images are in the order of classes and file names, validation images in the
+    order of file names. Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp`
+    files.
+
+    What was found is kept in a file and found again by the times of all folders and the
+    times and sizes of the label files. Added, removed and renamed files are noticed,
+    files that are rewritten in place are not (but `check` does).
+
+    Args:
+        root: The folder, or `"tfds:<name>"`.
+        classes: None for all; a number, which the seed draws (a smaller number gives a
+            part of what a larger one gives); or a list of class ids or readable names.
+            Labels count through the chosen classes, in the order of `class_ids`.
+        per_class: Positive integer. How many training images to take of each class,
+            drawn by the seed; None for all. A smaller number gives a part of what a
+            larger one gives. Other splits are restricted to the classes only.
+        seed: Non-negative integer. Of `classes` and `per_class`.
+        index_dir: Folder for what was found. None: `keras_residual` in the folder of
+            Keras (`KERAS_HOME`, or `~/.keras`).
+        data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
+            Only for `"tfds:<name>"`.
+
+    Attributes:
+        splits: Names of the splits, such as `("train", "val")`.
+        class_ids: Names of the class folders, which are ImageNet's synsets.
+        class_names: Readable names, two of which may be equal ("crane").
+        num_classes: Their number.
+
+    Raises:
+        ValueError: If an argument is outside its range, the folder is none of these
+            trees, a label file is damaged, or it and the folders contradict each other.
+        ImportError: If a package that reads this source is not installed.
+        ConnectionError: If the data must be downloaded and cannot be.
+
+    Example:
+        ```python
+        from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
+
+        root = make_tiny_imagenet_tree("tiny", num_classes=4, train_per_class=6)
+        data = ImageNetFolder(root, index_dir="index")
+        print(data.splits, data.num_classes)  # ('train', 'val') 4
+
+        report = data.check(verbose=0)
+        print(report)
+        data = data.without(report)
+        print(data.num_images("train"))  # 23: one is cut off
+
+        training = data.dataset("train", image_size=64, batch_size=8, training=True)
+        for images, labels in training.take(1):
+            print(images.shape, images.dtype.name)  # (8, 64, 64, 3) uint8
+        ```
+
+    Reference:
+        Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015.
+        <https://arxiv.org/abs/1409.0575>
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        classes: int | Iterable[str] | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+        index_dir: str | Path | None = None,
+        data_dir: str | Path | None = None,
+    ):
+        if per_class is not None:
+            per_class = check_positive_integer("per_class", per_class)
+        check_seed(seed)
+        classes = check_classes(classes)
+        self._source: Source
+        if str(root).startswith("tfds:"):
+            self._source = TfdsSource(str(root).removeprefix("tfds:"), data_dir)
+        elif data_dir is not None:
+            raise ValueError(
+                "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
+                f"keeps its data. Received: data_dir={str(data_dir)!r}"
+            )
+        else:
+            self._source = FolderSource(root, index_dir)
+        self._selection = Selection(self._source, classes, per_class, seed)
+        chosen = self._selection.classes
+        self.class_ids = [self._source.class_ids[place] for place in chosen]
+        self.class_names = [self._source.class_names[place] for place in chosen]
+        self.num_classes = len(chosen)
+        self.splits = self._source.splits
+        if isinstance(self._source, FolderSource):
+            # Now and not at the first batch: too few images of a class, or none.
+            self.splits = tuple(
+                split for split in self.splits if len(self._selection.places(split))
+            )
+
+    def num_images(self, split: str) -> int:
+        """How many images a split has.
+
+        Args:
+            split: One of `splits`.
+        """
+        return len(self._selection.places(self._checked_split(split)))
+
+    def labels(self, split: str) -> np.ndarray:
+        """The labels of a split, in the order of `files`.
+
+        Args:
+            split: One of `splits`.
+
+        Returns:
+            An array of int64, places in `class_ids`.
+        """
+        return self._selection.labels(self._checked_split(split))
+
+    def files(self, split: str) -> list[str]:
+        """The images of a split.
+
+        Args:
+            split: One of `splits`.
+
+        Returns:
+            A list of paths; of TensorFlow Datasets, names such as
+            `"tfds:imagenet2012/train/17"`.
+        """
+        split = self._checked_split(split)
+        names = self._source.names(split)
+        return [names[place] for place in self._selection.places(split)]
+
+    def check(
+        self, splits: str | Iterable[str] | None = None, *, verbose: int = 1
+    ) -> ImageNetReport:
+        """Decodes every image once, before a training stumbles over one.
+
+        What was found is kept: a second check reads only files whose size or time of
+        change is another. (Those of TensorFlow Datasets it reads again.) A check that
+        is stopped goes on about where it was.
+
+        Args:
+            splits: One or more of `splits`; None for all.
+            verbose: 1 to show progress and the time left, 0 for silence.
+
+        Returns:
+            A report. `print(report)` shows it; `report.files` has the names of the
+            images by kind ("unreadable" and "truncated"; "CMYK", "grayscale" and
+            "other format" than the suffix says, which are converted to RGB when read),
+            `report.tree` what does not fit together (classes without folder or images,
+            images without label and the reverse), `report.counts` how many there are of
+            each, and `report.unusable` the images that cannot be decoded: give the
+            report to `without` to leave them out.
+        """
+        if splits is None:
+            splits = self.splits
+        wanted = [splits] if isinstance(splits, str) else splits
+        wanted = [self._checked_split(split) for split in wanted]
+        return check_images(self._selection, wanted, verbose)
+
+    def without(
+        self,
+        report: ImageNetReport,
+        kinds: Iterable[str] = ("unreadable", "truncated"),
+    ) -> "ImageNetFolder":
+        """The same images, except those that a check found.
+
+        Args:
+            report: What `check` returned.
+            kinds: Kinds of images to leave out. Those that cannot be decoded, unless
+                more are named, such as "CMYK".
+
+        Returns:
+            A new `ImageNetFolder`. With `per_class`, a class has so many images fewer.
+
+        Raises:
+            ValueError: If a kind is unknown.
+        """
+        kinds = tuple(kinds)
+        for kind in kinds:
+            check_choice("kinds", kind, tuple(report.files))
+        result = copy.copy(self)
+        result._selection = self._selection.without(
+            name for kind in kinds for name in report.files[kind]
+        )
+        return result
+
+    def dataset(
+        self,
+        split: str,
+        *,
+        image_size: int = 224,
+        batch_size: int = 32,
+        training: bool = False,
+        seed: int = 0,
+        first_step: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+        crop_area: tuple[float, float] | None = (0.08, 1.0),
+        flip: bool = True,
+        center_fraction: float = 0.875,
+    ) -> Any:
+        """Batches of images for `fit`, `evaluate` and `predict`, on every backend.
+
+        For training, random crops of random aspect ratios, half of them mirrored, in a
+        new random order each time; otherwise the centre of each image, in the order of
+        `files`. No more of a JPEG file is decoded than the crop needs. CMYK, grayscale
+        and PNG images become RGB.
+
+        Args:
+            split: One of `splits`.
+            image_size: Positive integer. Height and width of the result.
+            batch_size: Positive integer. Images of a batch, of all shards together.
+            training: Whether to crop, mirror and shuffle.
+            seed: Non-negative integer. Of the order, the crops and the mirroring.
+            first_step: None for one pass through the images, the last batch smaller.
+                An integer: endless full batches of a training from that step on. What
+                batch `k` holds depends on the seed and `k` alone, so that a training
+                that was stopped goes on with what it would have seen.
+            shard: `(index, count)`: which of so many equal parts of each batch, for
+                training on several hosts.
+            crop_area: Smallest and largest share of an image's area that a crop for
+                training takes; None for the centre crop without mirroring.
+            flip: Whether to mirror half of the images for training.
+            center_fraction: Share of the shorter side that the centre crop takes.
+
+        Returns:
+            A `tf.data.Dataset` of images (uint8, `(batch, image_size, image_size, 3)`)
+            and labels (int64, `(batch,)`).
+
+        Raises:
+            ValueError: If an argument is outside its range.
+            ImportError: If TensorFlow, which decodes the images on every backend, is
+                not installed.
+        """
+        from keras_residual.datasets import _image_pipeline
+
+        split = self._checked_split(split)
+        options: dict[str, Any] = {
+            "image_size": image_size,
+            "batch_size": batch_size,
+            "training": training,
+            "seed": seed,
+            "first_step": first_step,
+            "shard": shard,
+            "crop_area": crop_area,
+            "flip": flip,
+            "center_fraction": center_fraction,
+        }
+        if isinstance(self._source, TfdsSource):
+            selection = self._selection
+            places = None if selection.is_whole(split) else selection.places(split)
+            examples = self._source.examples(split, places, selection.classes)
+            return _image_pipeline.encoded_image_batches(
+                examples, self.num_images(split), **options
+            )
+        return _image_pipeline.image_batches(
+            self.files(split), self.labels(split), **options
+        )
+
+    def _checked_split(self, split: str) -> str:
+        name = "val" if split == "validation" and "val" in self.splits else split
+        if name not in self.splits:
+            reason = self._source.without_val
+            reason = f" ({reason})" if reason and split in ("val", "validation") else ""
+            raise ValueError(
+                f"`split` must be one of {', '.join(map(repr, self.splits))}{reason}. "
+                f"Received: split={split!r}"
+            )
+        return name

@@ -1,0 +1,306 @@
+"""Which images a step holds: orders, shards, resumption, and what is no image."""
+
+import itertools
+import sys
+
+import keras
+import numpy as np
+import pytest
+from image_files import save, save_greys, waves
+
+from keras_residual import Cutout
+from keras_residual.datasets._image_pipeline import (
+    encoded_image_batches,
+    image_batches,
+)
+
+tf = pytest.importorskip("tensorflow")
+COUNT = 13
+BAD_ARGUMENTS = [
+    ("image_size", 0),
+    ("batch_size", 2.5),
+    ("seed", -1),
+    ("first_step", -1),
+    ("first_step", 1.0),
+    ("first_step", True),
+    ("shard", (2, 2)),
+    ("shard", 1),
+    ("shard", (-1, 2)),
+    ("crop_area", (0, 1)),
+    ("crop_area", (0.5, 0.4)),
+    ("crop_area", 0.5),
+    ("center_fraction", 0),
+    ("center_fraction", 1.1),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return save_greys(tmp_path_factory.mktemp("greys"), COUNT)
+
+
+@pytest.fixture(scope="module", params=["files", "examples"])
+def batches(request, files):
+    """Makes datasets of small images from files, or from a dataset of their bytes."""
+
+    def of_files(**options):
+        return image_batches(files, np.arange(COUNT), image_size=4, **options)
+
+    def of_examples(**options):
+        # Labels as TensorFlow Datasets may give them.
+        contents = [file.read_bytes() for file in files]
+        examples = tf.data.Dataset.from_tensor_slices(
+            (contents, np.arange(COUNT, dtype=np.int32))
+        )
+        return encoded_image_batches(examples, COUNT, image_size=4, **options)
+
+    return of_files if request.param == "files" else of_examples
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A picture in which every crop is another."""
+    return save(waves(90, 70), tmp_path_factory.mktemp("photo") / "waves.jpg")
+
+
+def read(dataset, steps=None):
+    """Labels of each batch; the images must be theirs."""
+    found = []
+    for images, labels in itertools.islice(dataset, steps):
+        assert images.dtype == "uint8"
+        assert labels.dtype == "int64"
+        np.testing.assert_array_equal(
+            images, np.broadcast_to(labels[:, None, None, None], images.shape)
+        )
+        found.append(labels.numpy().tolist())
+    return found
+
+
+def test_validation_is_read_in_order(batches):
+    dataset = batches(batch_size=5)
+
+    assert dataset.cardinality() == 3
+    for _ in range(2):
+        assert read(dataset) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
+
+
+def test_one_pass_of_training_has_every_file_once_in_a_new_order(batches):
+    dataset = batches(batch_size=5, training=True, seed=3)
+
+    passes = [read(dataset) for _ in range(3)]
+
+    for batch_labels in passes:
+        assert [len(labels) for labels in batch_labels] == [5, 5, 3]
+        assert sorted(np.concatenate(batch_labels)) == list(range(COUNT))
+    assert len({str(batch_labels) for batch_labels in passes}) == 3
+    keras.utils.set_random_seed(0)
+    assert read(batches(batch_size=5, training=True, seed=3)) == passes[0]
+    assert read(batches(batch_size=5, training=True, seed=4)) != passes[0]
+
+
+def test_endless_training_has_full_batches_of_whole_passes(batches):
+    dataset = batches(batch_size=4, training=True, first_step=0)
+
+    labels = np.concatenate(read(dataset, 4 * COUNT))  # sixteen passes
+
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert dataset.element_spec[0].shape == (4, 4, 4, 3)
+    passes = labels.reshape(-1, COUNT)
+    np.testing.assert_array_equal(np.sort(passes), [np.arange(COUNT)] * 16)
+    assert len(np.unique(passes, axis=0)) == 16
+    # Each file comes first now and then: in 16 passes 9.6 of 13 are expected to.
+    assert len(set(passes[:, 0])) >= 5
+
+
+def test_a_batch_may_hold_several_passes(batches):
+    dataset = batches(batch_size=30, training=True, first_step=1)
+    labels = np.concatenate(read(dataset, 3))
+    full = labels[9:][: 6 * COUNT].reshape(6, COUNT)  # position 30 is in the third pass
+    np.testing.assert_array_equal(np.sort(full), [np.arange(COUNT)] * 6)
+
+
+@pytest.mark.parametrize(
+    ("training", "first_step"), [(False, None), (True, None), (True, 5)]
+)
+def test_shards_together_are_what_a_single_reader_gets(batches, training, first_step):
+    def labels_of(shard):
+        keras.utils.set_random_seed(0)  # as every reader of a pass must
+        dataset = batches(
+            batch_size=6, training=training, first_step=first_step, shard=shard
+        )
+        found = read(dataset, 4)
+        if first_step is None:
+            assert dataset.cardinality() == len(found)
+        return found
+
+    whole = labels_of((0, 1))
+    parts = [labels_of((index, 3)) for index in range(3)]
+    for step, labels in enumerate(whole):
+        of_step = [part[step] for part in parts if step < len(part)]
+        assert list(itertools.chain(*of_step)) == labels
+        if len(labels) == 6:
+            assert [len(part) for part in of_step] == [2, 2, 2]
+
+
+def test_the_last_batch_is_shared_out_evenly(files):
+    for number, size, expected in ((13, 8, [2, 3]), (9, 8, [0, 1])):
+        datasets = [
+            image_batches(files[:number], range(number), batch_size=size, shard=(i, 2))
+            for i in range(2)
+        ]
+        last = [
+            [len(labels) for _, labels in dataset][number // size :]
+            for dataset in datasets
+        ]
+        assert last == [[size] if size else [] for size in expected]
+        assert [dataset.cardinality() for dataset in datasets] == [
+            number // size + len(batch) for batch in last
+        ]
+
+
+def test_crops_depend_on_the_seed_and_the_position_alone(photo):
+    files = [photo] * 7
+
+    def crops(steps, make=image_batches, **options):
+        options = {"batch_size": 8, "first_step": 0, "seed": 1, **options}
+        source = files
+        if make is encoded_image_batches:
+            source = tf.data.Dataset.from_tensors(photo.read_bytes()).repeat(7)
+            source, labels = source.map(lambda encoded: (encoded, 0)), 7
+        else:
+            labels = [0] * 7
+        dataset = make(source, labels, image_size=24, training=True, **options)
+        return np.concatenate([images for images, _ in dataset.take(steps)])
+
+    whole = crops(20)
+
+    assert len(np.unique(whole, axis=0)) == 160
+    np.testing.assert_array_equal(crops(3, first_step=17), whole[17 * 8 :])
+    # In calls of 32 and batches of 160, decoded side by side; and from a dataset.
+    np.testing.assert_array_equal(crops(1, batch_size=160), whole)
+    np.testing.assert_array_equal(crops(20, encoded_image_batches), whole)
+    parts = [crops(2, shard=(index, 2)).reshape(2, 4, -1) for index in range(2)]
+    np.testing.assert_array_equal(
+        np.concatenate(parts, axis=1).reshape(16, -1), whole[:16].reshape(16, -1)
+    )
+    assert (crops(1, seed=2) != whole[:8]).any()
+    # Those of one pass are new at each iteration.
+    dataset = image_batches(files, [0] * 7, image_size=24, training=True)
+    first, second = (next(iter(dataset))[0].numpy() for _ in range(2))
+    assert (first != second).any((1, 2, 3)).all()
+
+
+def test_examples_resume_where_they_were(files):
+    contents = [file.read_bytes() for file in files]
+    examples = tf.data.Dataset.from_tensor_slices((contents, np.arange(COUNT)))
+
+    def labels(first_step, **options):
+        dataset = encoded_image_batches(
+            examples,
+            COUNT,
+            image_size=4,
+            batch_size=4,
+            training=True,
+            first_step=first_step,
+            **options,
+        )
+        return read(dataset, 20 - first_step)
+
+    whole = labels(0)
+    assert labels(11) == whole[11:]
+    # A small buffer keeps most of the order.
+    assert np.concatenate(labels(0, shuffle_buffer=1))[:COUNT].tolist() == list(
+        range(COUNT)
+    )
+
+
+def broken_files(folder, good):
+    content = good.read_bytes()
+    for name, broken in (
+        ("empty.jpg", b""),
+        ("cut_off.jpg", content[: len(content) // 2]),
+        ("text.png", b"no image"),
+        ("header.jpg", content[:2] + b"\xff\xff" * 40),
+    ):
+        (folder / name).write_bytes(broken)
+        yield folder / name
+    yield folder / "missing.jpg"
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, files):
+    # The last ones too, after which nothing follows that could be counted.
+    for file, training in zip(
+        broken_files(tmp_path, files[0]), itertools.cycle([False, True])
+    ):
+        dataset = image_batches(
+            [*files[:2], file],
+            range(3),
+            batch_size=2,
+            image_size=4,
+            training=training,
+            crop_area=(0.9, 1.0),
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError, match=file.name) as info:
+            list(dataset)
+        assert "cannot be read" in str(info.value)
+        assert files[0].name not in str(info.value)
+
+
+def test_examples_that_cannot_be_read_are_numbered(files):
+    contents = [file.read_bytes() for file in files]
+    contents[7] = b"no image"
+    examples = tf.data.Dataset.from_tensor_slices((contents, np.arange(COUNT)))
+    for training in (False, True):
+        dataset = encoded_image_batches(examples, COUNT, training=training)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[number 7\]"):
+            list(dataset)
+
+
+def test_a_network_trains_on_them(files):
+    """Under every backend, with Cutout on the way."""
+    cutout = Cutout(2, seed=0)
+    dataset = image_batches(
+        files, np.arange(COUNT) % 2, image_size=4, batch_size=4, training=True
+    )
+    model = keras.Sequential(
+        [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+
+    history = model.fit(
+        dataset.map(lambda images, labels: (cutout(images), labels)),
+        validation_data=image_batches(files, [0] * COUNT, image_size=4),
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+    )
+
+    assert np.isfinite(history.history["loss"]).all()
+    assert np.isfinite(history.history["val_loss"]).all()
+
+
+@pytest.mark.parametrize(("argument", "value"), BAD_ARGUMENTS)
+def test_bad_arguments_are_named(files, argument, value):
+    with pytest.raises(ValueError, match=f"`{argument}` must .* Received: {argument}="):
+        image_batches(files, np.arange(COUNT), **{argument: value})
+
+
+def test_bad_combinations_are_named(files):
+    with pytest.raises(ValueError, match=r"multiple of the 3 .* batch_size=32"):
+        image_batches(files, np.arange(COUNT), shard=(0, 3))
+    with pytest.raises(ValueError, match=r"`files` must hold at least one"):
+        image_batches([], [])
+    for labels in ([0, 1], np.zeros(COUNT), np.zeros((COUNT, 2), int)):
+        with pytest.raises(ValueError, match=r"`labels` must be 13 integers"):
+            image_batches(files, labels)
+    for argument in ("num_images", "shuffle_buffer"):
+        arguments = {"num_images": 3, argument: 0}
+        with pytest.raises(ValueError, match=f"`{argument}` must .* {argument}=0"):
+            encoded_image_batches(None, **arguments)
+
+
+def test_without_tensorflow_the_message_says_what_is_missing(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"tf\.data.*pip install tensorflow"):
+        image_batches(files, np.arange(COUNT))

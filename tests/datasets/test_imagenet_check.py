@@ -1,0 +1,224 @@
+"""What a check finds in files that are broken on purpose."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
+from keras_residual.datasets import _imagenet_check
+
+# A resolution that should stand at byte 255. Some photos of ImageNet are like that.
+CUT_OFF_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x1a\0\x05\0\0\0\x01\0\0\xff\0"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return make_tiny_imagenet_tree(
+        folder / "tree", num_classes=5, train_per_class=3, val_per_class=2
+    )
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two classes of whole images and one file of each kind of trouble."""
+    generator = np.random.default_rng(0)
+    picture = Image.fromarray(generator.integers(0, 256, (40, 60, 3), np.uint8))
+
+    def encoded(mode, file_format, **options):
+        file = io.BytesIO()
+        picture.convert(mode).save(file, file_format, **options)
+        return file.getvalue()
+
+    whole = encoded("RGB", "JPEG")
+    files = {
+        "a/whole.jpg": whole,
+        "a/cmyk.JPEG": encoded("CMYK", "JPEG"),
+        "a/gray.jpg": encoded("L", "JPEG"),
+        "a/gray_png.jpeg": encoded("L", "PNG"),
+        "a/webp.png": encoded("RGB", "WEBP"),
+        "b/whole.png": encoded("RGB", "PNG"),
+        "b/exif.jpg": encoded("RGB", "JPEG", exif=CUT_OFF_EXIF),
+        "b/empty.jpg": b"",
+        "b/text.jpg": b"<html>404 Not Found</html>",
+        "b/head.jpg": whole[:10],
+        "b/half.jpg": whole[: len(whole) // 2],
+        "b/without_end.jpg": whole[:-2],
+        "b/half.png": encoded("RGB", "PNG")[:3000],
+    }
+    for name, content in files.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(content)
+    return tmp_path / "tree"
+
+
+def read(root):
+    return ImageNetFolder(root, index_dir=root.parent / "index")
+
+
+@pytest.fixture
+def examined(monkeypatch):
+    """The names of files that are decoded."""
+    names = []
+    examine = _imagenet_check._examine
+
+    def recording(image):
+        names.append(image)
+        return examine(image)
+
+    monkeypatch.setattr(_imagenet_check, "_examine", recording)
+    return names
+
+
+def test_every_kind_is_found_by_name(folders, capsys):
+    data = read(folders)
+    report = data.check(verbose=0)
+
+    found = {
+        kind: [file.removeprefix(f"{folders}/") for file in files]
+        for kind, files in report.files.items()
+    }
+    assert found == {
+        "unreadable": ["b/empty.jpg", "b/head.jpg", "b/text.jpg"],
+        "truncated": ["b/half.jpg", "b/half.png", "b/without_end.jpg"],
+        "CMYK": ["a/cmyk.JPEG"],
+        "grayscale": ["a/gray.jpg", "a/gray_png.jpeg"],
+        "other format": ["a/gray_png.jpeg", "a/webp.png"],
+    }
+    assert report.unusable == report.files["unreadable"] + report.files["truncated"]
+    assert report.num_images == {"train": 13}
+    assert report.num_classes == 2
+    assert report.counts["grayscale"] == 2
+    text = str(report)
+    assert "2 classes; images checked: 13 in train" in text
+    assert f"3 unreadable: no image: {folders / 'b' / 'empty.jpg'}, " in text
+    assert capsys.readouterr().out == ""
+
+
+def test_long_lists_are_shortened_and_nothing_is_said_of_nothing():
+    def report(truncated):
+        files = {kind: [] for kind in _imagenet_check.KINDS} | {"truncated": truncated}
+        return str(_imagenet_check.ImageNetReport({"train": 1300}, 10, files, {}, ""))
+
+    text = report([f"image{number}.JPEG" for number in range(1234)])
+    assert "1,234 truncated" in text
+    assert "image4.JPEG and 1,229 more" in text
+    assert "image5.JPEG" not in text
+    assert report([]).endswith("Nothing to report: every file is an RGB image.")
+
+
+def test_what_cannot_be_decoded_is_left_out(folders):
+    data = read(folders)
+    usable = data.without(data.check(verbose=0))
+
+    assert data.num_images("train") == 13  # a new object, and the old one as it was
+    assert usable.num_images("train") == 7
+    assert usable.labels("train").tolist() == [0] * 5 + [1] * 2
+    assert usable.files("train")[-1] == f"{folders}/b/whole.png"
+    images = [
+        images
+        for images, _ in usable.dataset(
+            "train", image_size=16, batch_size=1, training=True
+        )
+    ]
+    assert [image.shape for image in images] == [(1, 16, 16, 3)] * 7
+
+
+def test_other_kinds_are_left_out_by_choice(folders):
+    data = read(folders)
+    report = data.check(verbose=0)
+    kept = data.without(report, kinds=_imagenet_check.KINDS).files("train")
+
+    assert [file.rsplit("/")[-1] for file in kept] == [
+        "whole.jpg",
+        "exif.jpg",
+        "whole.png",
+    ]
+    # One after the other is as good as both.
+    twice = data.without(report).without(report, kinds=["CMYK"])
+    assert twice.num_images("train") == 6
+    with pytest.raises(ValueError, match=r"`kinds` must be .* Received: kinds='PNG'"):
+        data.without(report, kinds=["PNG"])
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_tensorflow_cannot_decode_is_what_is_found(quality, progressive):
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
+    generator = np.random.default_rng(quality)
+    smooth = generator.integers(0, 256, (9, 12, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(smooth).resize((90, 70)).save(
+        file, "JPEG", quality=quality, progressive=progressive
+    )
+    whole = file.getvalue()
+
+    def decodes(content):
+        try:
+            tf.io.decode_jpeg(content)
+        except tf.errors.InvalidArgumentError:
+            return False
+        return True
+
+    unusable = _imagenet_check.KINDS["unreadable"] | _imagenet_check.KINDS["truncated"]
+    for length in [*np.linspace(0, len(whole) - 1, 25).astype(int), len(whole)]:
+        found = _imagenet_check._examine(whole[:length]) & unusable
+        assert (found == 0) == decodes(whole[:length])
+
+
+def test_only_changed_files_are_read_again(folders, examined):
+    data = read(folders)
+    first = data.check(verbose=0)
+    assert len(examined) == 13
+    examined.clear()
+    assert read(folders).check(verbose=0) == first
+    assert examined == []
+
+    # The tree's folders do not change when a file is written anew.
+    (folders / "b" / "half.jpg").write_bytes((folders / "a" / "whole.jpg").read_bytes())
+    again = read(folders).check(verbose=0)
+
+    assert examined == [f"{folders}/b/half.jpg"]
+    assert len(again.unusable) == len(first.unusable) - 1
+
+
+def test_a_stopped_check_goes_on_where_it_was(tiny, examined, monkeypatch, tmp_path):
+    monkeypatch.setattr(_imagenet_check, "_CHUNK", 2)
+    monkeypatch.setattr(_imagenet_check, "_SAVED_AFTER", 2)
+    data = ImageNetFolder(tiny, index_dir=tmp_path)
+    whole = ImageNetFolder(tiny, index_dir=tmp_path / "other").check(verbose=0)
+    examined.clear()
+
+    def stopped(image):
+        if len(examined) == 7:
+            raise KeyboardInterrupt
+        return recording(image)
+
+    recording = _imagenet_check._examine
+    monkeypatch.setattr(_imagenet_check, "_examine", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        data.check(verbose=0)
+    monkeypatch.setattr(_imagenet_check, "_examine", recording)
+    before = set(examined)
+    examined.clear()
+
+    assert data.check(verbose=0) == whole
+    # At most the last chunk and what was not yet saved is read twice.
+    assert len(before & set(examined)) <= 4
+    assert before | set(examined) == set(data.files("train") + data.files("val"))
+
+
+def test_progress_counts_every_image(tiny, tmp_path, capsys):
+    data = ImageNetFolder(tiny, index_dir=tmp_path)
+    data.check("val")
+    assert "10/10" in capsys.readouterr().out
+    data.check()  # those of "val" are known
+    assert "25/25" in capsys.readouterr().out
+
+
+def test_a_file_that_is_gone_is_unreadable(folders):
+    data = read(folders)
+    (folders / "a" / "whole.jpg").unlink()
+    assert f"{folders}/a/whole.jpg" in data.check(verbose=0).files["unreadable"]

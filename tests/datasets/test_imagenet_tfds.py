@@ -1,0 +1,120 @@
+"""`ImageNetFolder` on a set of TensorFlow Datasets that is made here."""
+
+import numpy as np
+import pytest
+
+from keras_residual import ImageNetFolder
+
+NAMES = ["owl", "ant", "cat"]  # the order of the set, not of the alphabet
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what tfds imports is not ours
+
+
+@pytest.fixture(scope="module")
+def builder():
+    tfds = pytest.importorskip(
+        "tensorflow_datasets", reason="needs tensorflow-datasets"
+    )
+    # tensorflow-datasets 4.9.10 imports it without depending on it.
+    pytest.importorskip("importlib_resources", reason="needs importlib_resources")
+
+    class Greys(tfds.core.GeneratorBasedBuilder):
+        """Image k is filled with 10 k and has the label k % 3."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.ClassLabel(names=NAMES),
+                }
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {
+                "train": self._generate_examples(range(12)),
+                "validation": self._generate_examples([5, 7]),
+            }
+
+        def _generate_examples(self, numbers):
+            for number in numbers:
+                image = np.full((20 + number, 20, 3), 10 * number, np.uint8)
+                yield number, {"image": image, "label": number % 3}
+
+    return Greys
+
+
+@pytest.fixture
+def read(builder, monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(
+        tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir)
+    )
+    return lambda **options: ImageNetFolder(
+        "tfds:greys", data_dir=tmp_path / "tfds", **options
+    )
+
+
+def content(dataset):
+    """The number of each image, and its label."""
+    pairs = [
+        (round(image[4, 4, 0] / 10), int(label))
+        for images, labels in dataset
+        for image, label in zip(np.asarray(images), np.asarray(labels), strict=True)
+    ]
+    return pairs
+
+
+def test_a_set_of_tensorflow_datasets(read):
+    data = read()
+
+    assert data.splits == ("train", "val")
+    assert data.class_ids == data.class_names == NAMES
+    assert (data.num_images("train"), data.num_images("validation")) == (12, 2)
+    val = content(data.dataset("val", image_size=8, batch_size=2))
+    assert sorted(val) == [(5, 2), (7, 1)]
+    assert data.labels("val").tolist() == [label for _, label in val]
+    pairs = content(data.dataset("train", image_size=8, training=True))
+    assert sorted(pairs) == [(number, number % 3) for number in range(12)]
+
+
+def test_chosen_classes_and_images(read):
+    data = read(classes=["cat", "owl"], per_class=3, seed=4)
+
+    assert data.class_ids == ["owl", "cat"]
+    assert data.num_images("train") == 6
+    assert sorted(data.labels("train").tolist()) == [0, 0, 0, 1, 1, 1]
+    pairs = content(data.dataset("train", image_size=8))
+    assert [label for _, label in pairs] == data.labels("train").tolist()
+    assert all(number % 3 == 2 * label for number, label in pairs)
+    assert len(set(pairs)) == 6
+    assert content(data.dataset("val", image_size=8)) == [(5, 1)]
+
+
+def test_the_check_and_what_it_leaves_out(read, monkeypatch):
+    data = read(classes=["ant", "cat"])
+    assert data.check(verbose=0).unusable == []
+
+    from keras_residual.datasets import _tfds
+
+    stored = _tfds.encoded_images
+    monkeypatch.setattr(
+        _tfds,
+        "encoded_images",
+        lambda builder, split: (
+            image[:30] if place == 0 else image
+            for place, image in enumerate(stored(builder, split))
+        ),
+    )
+    report = read().check(["train"], verbose=0)
+    assert report.files["unreadable"] + report.files["truncated"] == [
+        "tfds:greys/train/0"
+    ]
+    kept = read().without(report)
+    assert kept.num_images("train") == 11
+    assert kept.files("train")[0] == "tfds:greys/train/1"
+    numbers = {number for number, _ in content(kept.dataset("train", image_size=8))}
+    assert len(numbers) == 11

@@ -1,0 +1,231 @@
+"""The ImageNet comparison as a user runs it, on a tree of a few small pictures."""
+
+import json
+import os
+import re
+import signal
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from programs import read_until, table
+
+from keras_residual import ResNet
+from keras_residual.analysis.statistics import expected_calibration_error
+
+EXAMPLE = "imagenet_cutout.py"
+TINY = (
+    *("--image-size", "32", "--depth", "8", "--variant", "cifar", "--seeds", "1"),
+    *("--epochs", "2", "--batch-size", "8", "--occlusion", "0.5"),
+)
+CLASSES, TRAIN, VAL = ("black", "grey", "white"), 12, 5
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """torchvision's tree of noise in three brightnesses, one file of it cut off."""
+    root = tmp_path_factory.mktemp("imagenet") / "pictures"
+    generator = np.random.default_rng(0)
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        for label, name in enumerate(CLASSES):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 80, (40, 48, 3)) + 80 * label
+                Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.jpg")
+    cut = root / "train" / "grey" / "3.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(run, tree, tmp_path_factory):
+    """Folder of a tiny run of all three networks."""
+    folder = tmp_path_factory.mktemp("imagenet") / "run"
+    arguments = ("--data-dir", tree, "--out", folder, *TINY, "--jobs", "2")
+    status, out, err = run(EXAMPLE, *arguments, "--record-every", "2")
+    assert status == 0, err
+    assert err == ""
+    lines = out.splitlines()
+    assert "1 truncated" in out
+    assert str(tree / "train" / "grey" / "3.jpg") in out
+    assert sum(" epoch 2 of 2, loss " in line for line in lines) == 3
+    assert lines[-1] == f"Report: {folder / 'report.md'}"
+    return folder
+
+
+def test_writes_what_it_says(finished):
+    units = sorted(unit.name for unit in (finished / "units").iterdir())
+    assert units == ["plain-seed000", "resnet-cutout-seed000", "resnet-seed000"]
+    expected = ResNet(8, 3, variant="cifar").count_params()
+    for name in units:
+        files = {file.name for file in (finished / "units" / name).iterdir()}
+        assert files >= {
+            *("result.json", "history.csv", "predictions.csv", "occlusion.csv"),
+            *("gradient_norms.csv", "model.keras"),
+        }
+        result = json.loads((finished / "units" / name / "result.json").read_text())
+        assert result["parameters"] == expected
+    assert not (finished / ".states").exists()
+    assert len(list(finished.glob("report.md"))) == 1
+
+
+def test_measures_are_those_of_the_predictions(finished):
+    for unit in (finished / "units").iterdir():
+        result = json.loads((unit / "result.json").read_text())
+        rows = table(unit / "predictions.csv")
+        assert [int(row["label"]) for row in rows] == [0] * VAL + [1] * VAL + [2] * VAL
+        right = [row["predicted_1"] == row["label"] for row in rows]
+        assert result["top1"] == pytest.approx(np.mean(right))
+        assert result["top5"] == 1  # of three classes
+        loss = np.mean([-np.log(float(row["label_probability"])) for row in rows])
+        assert result["loss"] == pytest.approx(loss, rel=1e-3)
+        confidence = [float(row["confidence"]) for row in rows]
+        assert result["ece"] == pytest.approx(
+            expected_calibration_error(confidence, right)
+        )
+        # Two ways of measuring: `fit`, and `predict` afterwards.
+        history = table(unit / "history.csv")
+        assert result["top1"] == pytest.approx(float(history[-1]["val_top1"]))
+        assert float(history[-1]["val_loss"]) == pytest.approx(loss, rel=1e-3)
+        occlusion = table(unit / "occlusion.csv")
+        assert [float(row["erased_share"]) for row in occlusion] == [0, 0.25]
+        # A batch of 8 out of 35 images: 4 steps in an epoch, of which each second.
+        norms = table(unit / "gradient_norms.csv")
+        assert [row["step"] for row in norms] == ["0", "2", "4", "6"]
+
+
+def test_a_saved_network_is_evaluated(finished, run, tree):
+    unit = finished / "units" / "resnet-cutout-seed000"
+    status, out, err = run(
+        EXAMPLE, "--data-dir", tree, *TINY, "--evaluate", unit / "model.keras"
+    )
+    assert (status, err) == (0, "")
+    top1 = json.loads((unit / "result.json").read_text())["top1"]
+    assert f"top-1 {top1:.4f}" in out.splitlines()[-1]
+    assert "15 images" in out.splitlines()[-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
+    """Under the recipe with most state: schedule, momentum, average, Cutout."""
+    recipe = ("--recipe", "modern", "--warmup-epochs", "1", "--epochs", "3")
+    arguments = ("--data-dir", tree, *TINY, *recipe, "--networks", "resnet-cutout")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    status, _, err = run(EXAMPLE, *arguments, "--out", whole)
+    assert status == 0, err
+
+    process = start(EXAMPLE, *arguments, "--out", killed)
+    read_until(process, "epoch 1 of 3, loss")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "units" / "resnet-cutout-seed000").exists()
+    status, out, err = run(EXAMPLE, *arguments, "--out", killed)
+    assert status == 0, err
+    assert re.search("resnet-cutout-seed000: goes on after epoch [12]", out)
+
+    unit = "units/resnet-cutout-seed000"
+    for name in ("predictions.csv", "occlusion.csv", "gradient_norms.csv"):
+        assert (killed / unit / name).read_bytes() == (whole / unit / name).read_bytes()
+    for one, other in zip(
+        table(whole / unit / "history.csv"),
+        table(killed / unit / "history.csv"),
+        strict=True,
+    ):
+        for name in set(one) - {"seconds", "images_per_second"}:
+            assert one[name] == other[name], name
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
+    arguments = ("--data-dir", tree, "--out", tmp_path / "run", *TINY)
+    status, _, err = run(
+        EXAMPLE,
+        *arguments,
+        *("--learning-rate", "1e30", "--record-every", "1", "--networks", "plain"),
+    )
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "the training plain-seed000 stopped: the loss is not finite" in err
+    assert re.search(r"in epoch 1, step [234] .*in the layer \S+", err)
+    assert "Try a lower --learning-rate" in err
+
+
+REFUSED = {
+    "--data-dir {tmp}/nowhere": "does not exist",
+    "--data-dir {tree}/train/black": "found|class",
+    "--data-dir {tree}/train": "no split val",
+    "--dataset cifar10": "must be tfds:<name>",
+    "--classes 2": "are for --data-dir or --dataset",
+    "--data-dir {tree} --classes black nothing": "nothing",
+    "--data-dir {tree} --per-class 100": "per_class",
+    "--data-dir {tree} --batch-size 64": "more than the 35 training images",
+    "--data-dir {tree} --depth 9 --batch-size 8": "depth",
+    "--data-dir {tree} --evaluate {tmp}/no.keras": "does not exist",
+    "--data-dir {tree} --out {tree}": "not empty and holds no run",
+    "--recipe modern --epochs 3": "must be above the 5 of the warm-up",
+    "--warmup-epochs 3": "only the recipe modern",
+    "--center-fraction 0": "above 0",
+    "--record-every -1": "0 or more",
+    "--hosts localhost:1234 other --jobs 2": "one training at a time",
+    "--host-index 1": "no hosts",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_cannot_work_is_refused_in_one_line(
+    load, tree, tmp_path, monkeypatch, capsys, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    words = arguments.format(tmp=tmp_path, tree=tree).split()
+    monkeypatch.setattr("sys.argv", [EXAMPLE, *words])
+    module = load("imagenet_cutout")
+    with pytest.raises(SystemExit) as ended:
+        load("_experiment").run_main(module.main, EXAMPLE)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert re.search(REFUSED[arguments], err), err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "advice"), [(64, "try --batch-size 32"), (1, "--image-size")]
+)
+def test_a_device_without_memory_says_what_to_try(load, batch_size, advice):
+    training = load("_imagenet_training")
+    with (
+        pytest.raises(load("_workers").StoppedError, match=advice),
+        training._memory_said(batch_size),
+    ):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+    with pytest.raises(RuntimeError, match="another"), training._memory_said(8):
+        raise RuntimeError("another reason")
+
+
+def test_images_to_compare_are_training_images(load, tree):
+    data = load("_imagenet_data")
+    settings = {"class_ids": CLASSES, "data_dir": None}
+    whole = data.open_data(str(tree), settings, None)
+    few = data.open_data(str(tree), settings, 5)
+    assert set(few.files("train")) <= set(whole.files("train"))
+    assert few.num_images("train") == 15
+
+
+def test_the_help_names_every_recipe_and_needs_no_backend(run):
+    status, out, err = run(EXAMPLE, "--help")
+    assert (status, err) == (0, "")
+    for word in ("source", "he2015", "modern", "--hosts", "--devices", "examples:"):
+        assert word in out
+
+
+def test_the_erased_colour_is_cutouts(load):
+    """What is erased from an image is zero once the means are taken out."""
+    evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
+    layer = load("_imagenet_networks").ImagePreprocessing(
+        mean=networks.MEAN, std=networks.DEVIATION
+    )
+    pixels = np.full((1, 2, 2, 3), evaluation.FILL, "uint8")
+    found = keras.ops.convert_to_numpy(layer(pixels))
+    # To half a grey level.
+    assert np.abs(found).max() < 0.5 / 255 / min(networks.DEVIATION) + 1e-6
