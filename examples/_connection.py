@@ -1,0 +1,122 @@
+"""What a training asks of its devices, and the answers of a single one."""
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+from _full_batches import full_batches
+from _workers import StoppedError
+
+
+class Connection:
+    """The devices that a process trains on: here one, with nothing to set up.
+
+    Attributes:
+        replicas: Number of devices, over all hosts; each has a share of every batch.
+        hosts: Number of hosts.
+        host_index: Which of them this is.
+    """
+
+    replicas = 1
+    hosts = 1
+    host_index = 0
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this host writes files; the others only read."""
+        return self.host_index == 0
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """This host's part of every batch, as `ImageNetFolder.dataset` takes it.
+
+        Give `fit` and `evaluate` a `tf.data.Dataset` of this part. Over hosts Keras
+        joins the parts in the order of the hosts; it does not divide them any further.
+        All batches of training must be full. `fit` needs `steps_per_epoch`, or a
+        dataset of known length: without either MirroredStrategy takes an empty step
+        more at the end of each epoch.
+        """
+        return self.host_index, self.hosts
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """To be entered for building, compiling, loading weights, `fit`, `evaluate`.
+
+        Raises:
+            StoppedError: Out of the block, if another host was lost. On the CPU that is
+                at once if its process ended, otherwise within `heartbeat_timeout`
+                seconds; in the latter case JAX itself ends this process, and says why
+                on its standard error.
+        """
+        return contextlib.nullcontext()
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """To be entered for what one host does by itself: saving, models of its own.
+
+        Without it `model.save` on one host of several waits for the others forever.
+        """
+        return contextlib.nullcontext()
+
+    def validation(self, dataset: Any, num_images: int, batch_size: int) -> Any:
+        """Makes batches for `validation_data` that all devices can share.
+
+        The last batch, and batches that this host lacks, are filled up with images of
+        weight 0. Losses are exact, and so are those metrics that were compiled as
+        `weighted_metrics`.
+
+        Args:
+            dataset: One pass over this host's part, batches of (images, labels).
+            num_images: Number of images on all hosts.
+            batch_size: Images in a step, over all devices and hosts.
+        """
+        if self.replicas == 1:
+            return dataset
+        if batch_size % self.replicas:
+            raise StoppedError(not_divisible(batch_size, self.replicas, "devices"))
+        steps = -(-num_images // batch_size)
+        weight = steps * batch_size / num_images
+        return full_batches(dataset, batch_size // self.hosts, steps, weight)
+
+    def local_copy(self, model: keras.Model) -> keras.Model:
+        """A copy on one device of this host, with which it can work by itself.
+
+        Over hosts `predict` fails on the model itself, and on several devices of JAX
+        with batches that they do not divide.
+        """
+        if self.replicas == 1:
+            return model
+        with self.alone():
+            copy = keras.models.clone_model(model)
+            copy.set_weights(model.get_weights())
+        return copy
+
+    def from_writer(self, content: bytes) -> bytes:
+        """The writer's content on all hosts, such as a checkpoint that it alone has."""
+        return content
+
+    def agree(self, name: str, value: str) -> None:
+        """Makes sure that all hosts are about to do the same.
+
+        Raises:
+            StoppedError: On all hosts, if the value is not the same on all of them.
+        """
+
+    def close(self) -> None:
+        """Waits until all hosts have come here, and parts from them.
+
+        To be called once nothing is left that needs them. A copy from `local_copy` goes
+        on working, so that the writer can evaluate while the others have gone.
+        """
+
+    def describe(self) -> str:
+        """One line for the facts of a run."""
+        return f"one device ({keras.config.backend()})"
+
+
+def not_divisible(batch_size: int, parts: int, name: str) -> str:
+    lower = batch_size // parts * parts
+    sizes = f"{lower} or {lower + parts}" if lower else f"{parts}"
+    return (
+        f"the batch of {batch_size} images cannot be divided among {parts} {name}; "
+        f"a batch size of {sizes} can"
+    )

@@ -1,0 +1,154 @@
+"""Data parallelism of JAX, over the devices of one host or of several."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import keras
+import numpy as np
+from _connection import Connection
+from _meeting import meet
+from _workers import StoppedError
+from jax.experimental import multihost_utils
+
+# What gloo, NCCL and JAX's distributed service say when a process is not there anymore.
+_LOST = (
+    "closed by peer",
+    "connection reset",
+    "coordination",
+    "distributed service",
+    "gloo",
+    "heartbeat",
+    "nccl",
+    "socket closed",
+)
+
+
+class DataParallel(Connection):
+    """The batch is divided among the devices, everything else is as on one."""
+
+    def __init__(self, devices: str) -> None:
+        """Takes "one" or "all" devices of each host."""
+        found = jax.devices()
+        if devices == "one":
+            first = {device.process_index: device for device in reversed(found)}
+            found = [first[index] for index in sorted(first)]
+        self._kind = found[0].platform.upper()
+        self._distribution = keras.distribution.DataParallel(
+            devices=[f"{device.platform}:{device.id}" for device in found],
+            auto_shard_dataset=False,
+        )
+        self.replicas = len(found)
+        self.hosts = jax.process_count()
+        self.host_index = jax.process_index()
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with self._distribution.scope(), self._loss_said():
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        before = keras.distribution.distribution()
+        # Saving makes optimizers to compare with, whose variables would be shared.
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(before)
+
+    def from_writer(self, content: bytes) -> bytes:
+        if self.hosts == 1:
+            return content
+        with self._loss_said():
+            # In bytes: JAX would round numbers of 64 bits.
+            length = np.frombuffer(len(content).to_bytes(8, "big"), np.uint8)
+            length = np.asarray(multihost_utils.broadcast_one_to_all(length))
+            data = np.zeros(int.from_bytes(length.tobytes(), "big"), np.uint8)
+            if self.is_writer:
+                data = np.frombuffer(content, np.uint8)
+            return np.asarray(multihost_utils.broadcast_one_to_all(data)).tobytes()
+
+    def agree(self, name: str, value: str) -> None:
+        if self.hosts == 1:
+            return
+        digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+        with self._loss_said():
+            digests = np.asarray(multihost_utils.process_allgather(digest))
+        others = [
+            str(host) for host, row in enumerate(digests) if (row != digests[0]).any()
+        ]
+        if others:
+            raise StoppedError(
+                f"the hosts must have the same {name}: those of host 0 and of host "
+                f"{', '.join(others)} differ; here it is {value}"
+            )
+
+    def close(self) -> None:
+        if self.hosts == 1:
+            return
+        with self._loss_said():
+            multihost_utils.sync_global_devices("close")
+        jax.distributed.shutdown()
+
+    def describe(self) -> str:
+        hosts = (
+            f"{self.hosts} hosts (jax.distributed)" if self.hosts > 1 else "one host"
+        )
+        return (
+            f"{self.replicas} {self._kind} devices of {hosts} "
+            "(keras.distribution.DataParallel)"
+        )
+
+    @contextlib.contextmanager
+    def _loss_said(self) -> Iterator[None]:
+        try:
+            yield
+        except StoppedError:
+            raise
+        except AssertionError as error:
+            if "not the same on each process" not in str(error):
+                raise
+            raise StoppedError(
+                "the hosts do not hold the same values; do all of them run the same "
+                "command, and read the same checkpoint?"
+            ) from error
+        except Exception as error:
+            # It may be of any class: a collective's failure comes as a ValueError.
+            text = str(error).lower()
+            if self.hosts == 1 or not any(words in text for words in _LOST):
+                raise
+            raise StoppedError(
+                f"host {self.host_index} of {self.hosts} lost another host: "
+                f"{str(error).splitlines()[0]}. Its own output says why it ended. "
+                "Start all hosts again: the training goes on from the last checkpoint"
+            ) from error
+
+
+def join_hosts(
+    hosts: Sequence[str], index: int, connect_timeout: int, heartbeat_timeout: int
+) -> None:
+    """Waits for the other hosts, and makes their devices known to JAX."""
+    count = len(hosts)
+    try:
+        meet(hosts[0], count, index, connect_timeout)
+    except OSError as error:
+        raise StoppedError(
+            f"the {count} hosts did not come together at {hosts[0]} within "
+            f"{connect_timeout} s: {error}"
+        ) from error
+    try:
+        jax.distributed.initialize(
+            hosts[0],
+            count,
+            index,
+            cluster_detection_method="deactivate",
+            initialization_timeout=connect_timeout,
+            heartbeat_timeout_seconds=heartbeat_timeout,
+            shutdown_timeout_seconds=heartbeat_timeout,
+        )
+    except RuntimeError as error:
+        raise StoppedError(
+            f"JAX cannot connect the {count} hosts: {str(error).splitlines()[0]}"
+        ) from error
