@@ -56,7 +56,6 @@ def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) ->
                 min(TOP, num_classes), name="top5"
             ),
         ],
-        jit_compile=keras.config.backend() != "torch",
     )
     optimizer.build(model.trainable_variables)
     if recipe.weight_decay and not recipe.decay_all:
