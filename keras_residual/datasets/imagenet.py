@@ -283,7 +283,8 @@ class ImageNetFolder:
         if isinstance(self._source, TfdsSource):
             selection = self._selection
             places = None if selection.is_whole(split) else selection.places(split)
-            examples = self._source.examples(split, places, selection.classes)
+            classes = None if selection.has_all_classes else selection.classes
+            examples = self._source.examples(split, places, classes)
             return _image_pipeline.encoded_image_batches(
                 examples, self.num_images(split), **options
             )
