@@ -128,14 +128,12 @@ def test_a_batch_may_hold_several_passes(batches):
 
 
 @once
-@pytest.mark.parametrize(
-    ("training", "first_step"), [(False, None), (True, None), (True, 5)]
-)
-def test_shards_together_are_what_a_single_reader_gets(batches, training, first_step):
+@pytest.mark.parametrize("first_step", [None, 5])
+def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
     def labels_of(shard):
         keras.utils.set_random_seed(0)  # as every reader of a pass must
         dataset = batches(
-            batch_size=6, training=training, first_step=first_step, shard=shard
+            batch_size=6, training=True, first_step=first_step, shard=shard
         )
         found = read(dataset, 4)
         if first_step is None:
@@ -143,12 +141,12 @@ def test_shards_together_are_what_a_single_reader_gets(batches, training, first_
         return found
 
     whole = labels_of((0, 1))
-    parts = [labels_of((index, 3)) for index in range(3)]
+    parts = [labels_of((index, 2)) for index in range(2)]
     for step, labels in enumerate(whole):
         of_step = [part[step] for part in parts if step < len(part)]
         assert list(itertools.chain(*of_step)) == labels
         if len(labels) == 6:
-            assert [len(part) for part in of_step] == [2, 2, 2]
+            assert [len(part) for part in of_step] == [3, 3]
 
 
 @once
