@@ -22,6 +22,8 @@ SETTINGS = {
     "data": "six classes of artificial fish and birds",
     "gradient_norms": True,
     "label_smoothing": 0.0,
+    "per_class": None,
+    "images": {"train": 600, "val": 200},
 }
 # Accuracy on training and on validation images, and what a patch of a quarter of the
 # pixels takes.

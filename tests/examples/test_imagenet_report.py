@@ -57,7 +57,11 @@ def test_report_of_a_whole_run(write):
     assert "guessing would be right in 16.7 %" in text
     # Two seeds, 0.004 apart: half width 12.706 * 0.002 = 2.5 points.
     assert "| resnet | 2 | 0 | 65.2 (62.7 to 67.7) |" in text
+    # Every setting is a fact, also one that this report knows nothing about.
     assert "| label smoothing | 0.0 |" in text
+    assert '| images | {"train": 600, "val": 200} |' in text
+    assert "| input | 64 pixels; Cutout erases squares of 16 |" in text
+    assert "| per class |" not in text
     page = (folder / "report.html").read_text("utf-8")
     figures = re.findall(r"\]\((figures/.*?)\)", text)
     assert {figure.split("/")[1] for figure in figures} == {
