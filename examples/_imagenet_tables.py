@@ -146,10 +146,7 @@ def costs(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_mean_shares(occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Every patch of a size with the share that it erases on average.
-
-    At random places near the border it erases a little more or less with each seed.
-    """
+    """Every patch of a size with the same share, where it was measured by seed."""
     share = occlusion.groupby("size")["erased_share"].transform("mean")
     return occlusion.assign(erased_share=share)
 
