@@ -189,9 +189,8 @@ def _occlusion(folder: Path, occlusion: pd.DataFrame) -> Section:
     return Section(
         "Accuracy under occlusion",
         "Validation images with a square erased at a random place inside, the same for "
-        "every network. A network that was "
-        "wrong before has little to lose: read the accuracy that is left together with "
-        "what was lost.",
+        "every network. A network that was wrong before has little to lose: read the "
+        "accuracy that is left together with what was lost.",
         figures=occlusion_figures(folder, occlusion),
         tables=[
             (
