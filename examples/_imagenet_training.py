@@ -69,11 +69,6 @@ def train_network(
         return model, history
     writes = connection.is_writer
     state.mkdir(parents=True, exist_ok=True)
-    callbacks: list[keras.callbacks.Callback] = [
-        Speed(steps * recipe.batch_size),
-        EpochRecord(history, checkpoints if writes else None, connection),
-        Progress(state.name, steps, recipe),  # says what is kept already
-    ]
     norms = None
     if settings["record_every"]:
         norms = GradientNormCallback(
@@ -81,13 +76,19 @@ def train_network(
             by="layer",
             filepath=state / NORMS if writes else None,
         )
+    callbacks: list[keras.callbacks.Callback] = [
+        Speed(steps * recipe.batch_size),
+        EpochRecord(history, checkpoints if writes else None, connection, norms),
+        Progress(state.name, steps, recipe),  # says what is kept already
+        StopIfNotFinite(steps, norms),
+    ]
+    if norms is not None:
         callbacks.append(norms)
     if recipe.ema_epochs:
         # After `EpochRecord`, which keeps the best network at the end of a test.
         callbacks.append(keras.callbacks.SwapEMAWeights())
     if tensorboard is not None and writes:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-    callbacks.append(StopIfNotFinite(steps, norms))
     training = training_batches(data, settings, seed, first * steps, connection.shard)
     validation = connection.validation(
         validation_batches(data, settings, connection.shard),
@@ -184,8 +185,10 @@ class EpochRecord(keras.callbacks.Callback):
         history: list[dict[str, Any]],
         checkpoints: Checkpoints | None,
         connection: Connection,
+        norms: GradientNormCallback | None,
     ) -> None:
         super().__init__()
+        self._norms = norms
         self._alone = connection.alone
         self._history = history
         self._checkpoints = checkpoints
@@ -205,6 +208,10 @@ class EpochRecord(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         row = {"epoch": epoch + 1, "learning_rate": self._rate, **logs}
         self._history.append(row)
+        if self._norms is not None:
+            # A training that goes on from this checkpoint goes on in their file, which
+            # otherwise gets them only when the next ones are due.
+            len(self._norms.steps)
         if self._checkpoints is not None:
             with self._alone():
                 self._checkpoints.save(self.model, self._history)

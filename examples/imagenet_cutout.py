@@ -266,10 +266,8 @@ def main() -> None:
         from _imagenet_evaluation import PICTURE_INDICES, PICTURES
         from _imagenet_report import write_imagenet_report
 
-        pictures = [
-            np.load(folder.units / tasks[0].name / name)
-            for name in (PICTURES, PICTURE_INDICES)
-        ]
+        first = folder.units / tasks[0].name
+        pictures = [np.load(first / name) for name in (PICTURES, PICTURE_INDICES)]
         report = write_imagenet_report(folder, tasks, settings, *pictures)
         print(f"Report: {report}")
 
