@@ -99,7 +99,6 @@ def test_one_pass_of_training_has_every_file_once_in_a_new_order(batches):
         assert [len(labels) for labels in batch_labels] == [5, 5, 3]
         assert sorted(np.concatenate(batch_labels)) == list(range(COUNT))
     assert len({str(batch_labels) for batch_labels in passes}) == 3
-    keras.utils.set_random_seed(0)
     assert read(batches(batch_size=5, training=True, seed=3)) == passes[0]
     assert read(batches(batch_size=5, training=True, seed=4)) != passes[0]
 
@@ -131,7 +130,7 @@ def test_a_batch_may_hold_several_passes(batches):
 @pytest.mark.parametrize("first_step", [None, 5])
 def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
     def labels_of(shard):
-        keras.utils.set_random_seed(0)  # as every reader of a pass must
+        keras.utils.set_random_seed(shard[0])  # of which the order is independent
         dataset = batches(
             batch_size=6, training=True, first_step=first_step, shard=shard
         )
@@ -264,6 +263,17 @@ def test_examples_that_cannot_be_read_are_numbered(files):
         dataset = encoded_image_batches(examples, COUNT, training=training)
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[number 7\]"):
             list(dataset)
+
+
+@once
+@pytest.mark.parametrize("number", [COUNT - 1, COUNT + 1])
+def test_a_wrong_number_of_examples_is_an_error(files, number):
+    contents = [file.read_bytes() for file in files]
+    examples = tf.data.Dataset.from_tensor_slices((contents, np.arange(COUNT)))
+    examples = examples.filter(lambda *example: True)  # it does not know its number
+    dataset = encoded_image_batches(examples, number, image_size=4, first_step=0)
+    with pytest.raises(tf.errors.FailedPreconditionError, match=f"contain {number}"):
+        list(dataset.take(2))
 
 
 def test_a_network_trains_on_them(files):
