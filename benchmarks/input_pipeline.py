@@ -40,6 +40,7 @@ from keras_residual.datasets import _image_decoding
 from keras_residual.datasets._image_pipeline import image_batches
 
 BASELINE = "image_batches"
+BICUBIC = Image.Resampling.BICUBIC
 BATCH = 32
 SIZE = 224
 AREA = (0.08, 1.0)
@@ -49,17 +50,17 @@ LARGE = (1600, 1200)
 
 
 def generated_photo(generator, width, height):
-    """Noise of every scale, which compresses about as a photo does."""
-    picture = np.zeros((height, width, 3), np.float32)
-    for octave in range(1, 10):
-        shape = (max(height * 2**octave // 1024, 2), max(width * 2**octave // 1024, 2))
-        noise = generator.normal(size=(*shape, 3)) * 90 / 2 ** (0.9 * octave)
-        for channel in range(3):
-            layer = Image.fromarray(noise[..., channel].astype(np.float32))
-            picture[..., channel] += layer.resize(
-                (width, height), Image.Resampling.BICUBIC
-            )
-    return Image.fromarray(np.clip(picture + 128, 0, 255).astype(np.uint8))
+    """Noise of every scale, mostly grey, which compresses about as a photo does."""
+    picture = np.zeros((3, height, width), np.float32)
+    for octave in range(1, 11):
+        shape = [max(length * 2**octave // 1024, 2) for length in (height, width)]
+        grey, colour = generator.normal(size=shape), generator.normal(size=(3, *shape))
+        noise = (60 * grey + 15 * colour) / 2 ** (0.45 * octave)
+        for channel, layer in zip(picture, noise.astype(np.float32), strict=True):
+            scaled = Image.fromarray(layer).resize((width, height), BICUBIC)
+            channel += np.asarray(scaled)
+    pixels = np.clip(picture + 128, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels.transpose(1, 2, 0))
 
 
 def generate(folder, count):

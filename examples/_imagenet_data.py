@@ -1,6 +1,5 @@
 """The images of the ImageNet comparison: from a folder, TFDS, or a tiny tree."""
 
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,12 +78,16 @@ def validation_batches(
     )
 
 
-def write_tiny_tree(folder: Path, **sizes: int) -> Path:
+def write_tiny_tree(
+    folder: Path, num_classes: int, train_per_class: int, val_per_class: int
+) -> Path:
     """The tiny tree in a run folder, whole or not at all."""
     path = folder / TINY
     if not path.is_dir():
-        unfinished = folder / f"{TINY}.tmp"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make_tiny_imagenet_tree(unfinished, **sizes)
-        unfinished.rename(path)
+        make_tiny_imagenet_tree(
+            path,
+            num_classes=num_classes,
+            train_per_class=train_per_class,
+            val_per_class=val_per_class,
+        )
     return path

@@ -44,8 +44,11 @@ def evaluate(
     result = {
         **_accuracies(probabilities, labels),
         "train_top1": _accuracies(training, training_labels)["top1"],
-        "ece": expected_calibration_error(predictions["confidence"], correct),
+        "ece": math.nan,
     }
+    if math.isfinite(result["top1"]):
+        confidence = predictions["confidence"]
+        result["ece"] = expected_calibration_error(confidence, correct)
     files = {
         "predictions.csv": predictions,
         "occlusion.csv": _occlusion(model, data, settings, result["top1"]),

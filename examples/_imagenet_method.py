@@ -70,7 +70,7 @@ def method_section(
         "training": f"recipe {settings['recipe']}, "
         f"{count(settings['epochs'], 'epoch')}, batch size {settings['batch_size']}, "
         f"learning rate {settings['learning_rate']:g}",
-        "images": f"{settings['image_size']} pixels; Cutout erases squares of side "
+        "input": f"{settings['image_size']} pixels; Cutout erases squares of "
         f"{settings['cutout_size']}",
         "seeds": str(results["seed"].nunique()),
     }

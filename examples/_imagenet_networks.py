@@ -8,7 +8,7 @@ from _imagenet_recipes import Recipe
 
 from keras_residual import Cutout, ImagePreprocessing, PlainNet, ResNet
 
-# The means and deviations of ImageNet's channels that torchvision's weights expect.
+# Of ImageNet's channels, values from 0 to 1, as torchvision's weights expect them.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 TOP = 5
@@ -25,7 +25,9 @@ def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras
     keras.utils.set_random_seed(seed)
     size = settings["image_size"]
     images = keras.Input((size, size, 3), dtype="uint8", name="images")
-    x = ImagePreprocessing(mean=MEAN, std=DEVIATION, name="preprocessing")(images)
+    x = ImagePreprocessing(
+        mean=MEAN, std=DEVIATION, value_range=(0, 1), name="preprocessing"
+    )(images)
     if network == "resnet-cutout":
         # After the means are taken out, so that a patch of zeros is the mean colour
         # (DeVries & Taylor 2017, section 3.2).
@@ -56,7 +58,6 @@ def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) ->
                 min(TOP, num_classes), name="top5"
             ),
         ],
-        jit_compile=keras.config.backend() != "torch",
     )
     optimizer.build(model.trainable_variables)
     if recipe.weight_decay and not recipe.decay_all:

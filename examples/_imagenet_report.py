@@ -118,11 +118,12 @@ def write_imagenet_report(
         ),
         Section(
             "Training minus validation: what Cutout is for",
-            "The accuracy on training images is measured as that on validation images: "
-            "after the last epoch, on the centre crop, without Cutout. Cutout keeps a "
-            "network from leaning on a few pixels, so it should know its training "
-            "images less by heart: a smaller gap at the same or a higher validation "
-            "accuracy. A network that has learnt little has a small gap as well.",
+            "The accuracy on training images is that of about as many images as "
+            "validate, measured in the same way: after the last epoch, on the centre "
+            "crop, without Cutout. Cutout keeps a network from leaning on a few "
+            "pixels, so it should know its training images less by heart: a smaller "
+            "gap at the same or a higher validation accuracy. A network that has "
+            "learnt little has a small gap as well.",
             figures=gap_figures(folder.path, results, compared),
             tables=[(gaps(results, compared), "Means, 95 % t intervals.")],
         ),
@@ -187,9 +188,9 @@ def _summary(hypotheses: pd.DataFrame, compared: pd.DataFrame) -> str:
 def _occlusion(folder: Path, occlusion: pd.DataFrame) -> Section:
     return Section(
         "Accuracy under occlusion",
-        "Validation images with a square erased at a random place. A network that was "
-        "wrong before has little to lose: read the accuracy that is left together with "
-        "what was lost.",
+        "Validation images with a square erased at a random place inside, the same for "
+        "every network. A network that was wrong before has little to lose: read the "
+        "accuracy that is left together with what was lost.",
         figures=occlusion_figures(folder, occlusion),
         tables=[
             (

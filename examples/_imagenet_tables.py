@@ -17,11 +17,10 @@ PUBLISHED = {
     "resnet-cutout": ("46.28", "none known"),
 }
 SOURCE_EPOCH = 10
-# Settings of the source, with their names in a sentence.
-SOURCE_SETTINGS = {
+# Settings of the source, with their names in a sentence: the task, and the training.
+SOURCE_TASK = {"depth": ("depth", 18), "image_size": ("image size", 224)}
+SOURCE_TRAINING = {
     "recipe": ("recipe", "source"),
-    "depth": ("depth", 18),
-    "image_size": ("image size", 224),
     "batch_size": ("batch size", 32),
     "learning_rate": ("learning rate", 0.001),
 }
@@ -58,30 +57,43 @@ def beside_published(
 
 
 def comparability(settings: dict[str, Any]) -> str:
-    """What keeps the figures of this run from being compared with the published."""
+    """Which figures of this run can be compared with which of the others."""
     classes = len(settings["classes"])
-    differences = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
+    task = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
     if settings.get("per_class"):
-        differences.append(f"{settings['per_class']} training images of each class")
-    differences += [
-        f"{name} {settings[key]} in place of {theirs}"
-        for key, (name, theirs) in SOURCE_SETTINGS.items()
-        if settings[key] != theirs
-    ]
+        task.append(f"{settings['per_class']} training images of each class")
+    task += _differences(settings, SOURCE_TASK)
+    training = _differences(settings, SOURCE_TRAINING)
     start = (
         "The source's figures and the published ones are for the 1,000 classes and "
         f"1.28 million training images of ImageNet. This run is on {settings['data']}"
     )
-    if not differences:
+    if task:
         return (
-            f"{start}, with the source's settings. Where these are ImageNet's images, "
-            "the figures can be compared."
+            f"{start}, and differs: {'; '.join(task + training)}. Its figures must not "
+            "be compared with the others: what can be compared is the order of the "
+            f"networks, and guessing would be right in {100 / classes:.3g} %."
+        )
+    ours = "where these are ImageNet's images, its figures can be compared with"
+    if training:
+        return (
+            f"{start}, trained otherwise than by the source: {'; '.join(training)}. "
+            f"So {ours} the published ones, but not with the source's."
         )
     return (
-        f"{start}, and differs: {'; '.join(differences)}. Its figures must not be "
-        "compared with the others: what can be compared is the order of the networks, "
-        f"and guessing would be right in {100 / classes:.3g} %."
+        f"{start}, with the source's settings: {ours} the source's. The published ones "
+        "are of longer trainings."
     )
+
+
+def _differences(
+    settings: dict[str, Any], theirs: dict[str, tuple[str, Any]]
+) -> list[str]:
+    return [
+        f"{name} {settings[key]} in place of {value}"
+        for key, (name, value) in theirs.items()
+        if settings[key] != value
+    ]
 
 
 def accuracies(results: pd.DataFrame) -> pd.DataFrame:
@@ -146,23 +158,20 @@ def costs(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_mean_shares(occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Every patch of a size with the share that it erases on average.
-
-    At random places near the border it erases a little more or less with each seed.
-    """
+    """Every patch of a size with the same share, where it was measured by seed."""
     share = occlusion.groupby("size")["erased_share"].transform("mean")
     return occlusion.assign(erased_share=share)
 
 
 def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
     """Mean top-1 of each network by size of the patch, and what of it is lost."""
-    names = [name for name in NETWORKS if name in set(occlusion["network"])]
     means = 100 * with_mean_shares(occlusion).pivot_table(
         index=["size", "erased_share"], columns="network", values="top1"
     )
-    table = means[names].rename(columns="{} (%)".format)
+    means = means[[name for name in NETWORKS if name in means]]
+    table = means.rename(columns="{} (%)".format)
     if means.index[0][0] == 0:  # the images as they are
-        lost = (means.iloc[0] - means)[names].iloc[1:]
+        lost = (means.iloc[0] - means).iloc[1:]
         table = table.join(lost.rename(columns="{}, lost".format))
     return table.reset_index().rename(
         columns={"size": "patch / image side", "erased_share": "erased share"}

@@ -69,10 +69,6 @@ def train_network(
         return model, history
     writes = connection.is_writer
     state.mkdir(parents=True, exist_ok=True)
-    callbacks: list[keras.callbacks.Callback] = [
-        Progress(state.name, steps, recipe),
-        EpochRecord(history, checkpoints if writes else None, connection),
-    ]
     norms = None
     if settings["record_every"]:
         norms = GradientNormCallback(
@@ -80,13 +76,19 @@ def train_network(
             by="layer",
             filepath=state / NORMS if writes else None,
         )
+    callbacks: list[keras.callbacks.Callback] = [
+        Speed(steps * recipe.batch_size),
+        EpochRecord(history, checkpoints if writes else None, connection, norms),
+        Progress(state.name, steps, recipe),  # says what is kept already
+        StopIfNotFinite(steps, norms),
+    ]
+    if norms is not None:
         callbacks.append(norms)
     if recipe.ema_epochs:
         # After `EpochRecord`, which keeps the best network at the end of a test.
         callbacks.append(keras.callbacks.SwapEMAWeights())
     if tensorboard is not None and writes:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-    callbacks.append(StopIfNotFinite(steps, norms))
     training = training_batches(data, settings, seed, first * steps, connection.shard)
     validation = connection.validation(
         validation_batches(data, settings, connection.shard),
@@ -107,38 +109,16 @@ def train_network(
     return model, history
 
 
-class Progress(keras.callbacks.Callback):
-    """Prints a line after each epoch, and within long ones; adds times to the logs."""
+class Speed(keras.callbacks.Callback):
+    """Adds the seconds of each epoch to the logs, and the images that it trains on."""
 
-    async_safe = True  # it takes no state of the model while batches run
-
-    def __init__(self, name: str, steps: int, recipe: Recipe) -> None:
+    def __init__(self, images: int) -> None:
         super().__init__()
-        self._name = name
-        self._steps = steps
-        self._recipe = recipe
-        self._validation = 0.0
+        self._images = images
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
-        self._start = self._said = time.monotonic()
+        self._start = time.monotonic()
         self._validation = 0.0
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = time.monotonic()
-        if now - self._said < _LINE_EVERY:
-            return
-        self._said = now
-        done = (batch + 1) / self._steps
-        seconds = now - self._start
-        left = seconds / done * (self._recipe.epochs - self._epoch - done)
-        speed = self._recipe.batch_size * (batch + 1) / seconds
-        print(
-            f"{self._name}: epoch {self._epoch + 1} of {self._recipe.epochs}, step "
-            f"{batch + 1} of {self._steps}, {speed:.0f} images/s; "
-            f"{duration(left)} left",
-            flush=True,
-        )
 
     def on_test_begin(self, logs: Any = None) -> None:
         # A backend that computes ahead is not at the end of the epoch yet.
@@ -150,16 +130,51 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         seconds = time.monotonic() - self._start
-        images = self._steps * self._recipe.batch_size
         logs["seconds"] = round(seconds, 3)
-        logs["images_per_second"] = round(images / (seconds - self._validation), 1)
-        left = seconds * (self._recipe.epochs - epoch - 1)
-        print(
-            f"{self._name}: epoch {epoch + 1} of {self._recipe.epochs}, loss "
-            f"{logs['loss']:.3f}, validation top-1 {logs['val_top1']:.3f}, "
-            f"{logs['images_per_second']:.0f} images/s; {duration(left)} left",
-            flush=True,
+        logs["images_per_second"] = round(
+            self._images / (seconds - self._validation), 1
         )
+
+
+class Progress(keras.callbacks.Callback):
+    """Prints a line after each epoch, and within long ones."""
+
+    async_safe = True  # it takes no state of the model while batches run
+
+    def __init__(self, name: str, steps: int, recipe: Recipe) -> None:
+        super().__init__()
+        self._name = name
+        self._steps = steps
+        self._recipe = recipe
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+        self._start = self._said = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.monotonic()
+        if now - self._said < _LINE_EVERY:
+            return
+        self._said = now
+        done = (batch + 1) / self._steps
+        seconds = now - self._start
+        left = seconds / done * (self._recipe.epochs - self._epoch - done)
+        speed = self._recipe.batch_size * (batch + 1) / seconds
+        self._say(
+            f"step {batch + 1} of {self._steps}, {speed:.0f} images/s; "
+            f"{duration(left)} left"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        left = logs["seconds"] * (self._recipe.epochs - epoch - 1)
+        self._say(
+            f"loss {logs['loss']:.3f}, validation top-1 {logs['val_top1']:.3f}, "
+            f"{logs['images_per_second']:.0f} images/s; {duration(left)} left"
+        )
+
+    def _say(self, words: str) -> None:
+        epochs = f"epoch {self._epoch + 1} of {self._recipe.epochs}"
+        print(f"{self._name}: {epochs}, {words}", flush=True)
 
 
 class EpochRecord(keras.callbacks.Callback):
@@ -170,8 +185,10 @@ class EpochRecord(keras.callbacks.Callback):
         history: list[dict[str, Any]],
         checkpoints: Checkpoints | None,
         connection: Connection,
+        norms: GradientNormCallback | None,
     ) -> None:
         super().__init__()
+        self._norms = norms
         self._alone = connection.alone
         self._history = history
         self._checkpoints = checkpoints
@@ -191,6 +208,10 @@ class EpochRecord(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         row = {"epoch": epoch + 1, "learning_rate": self._rate, **logs}
         self._history.append(row)
+        if self._norms is not None:
+            # A training that goes on from this checkpoint goes on in their file, which
+            # otherwise gets them only when the next ones are due.
+            len(self._norms.steps)
         if self._checkpoints is not None:
             with self._alone():
                 self._checkpoints.save(self.model, self._history)

@@ -6,12 +6,12 @@ Run it with `python examples/imagenet_cutout.py --preset quick`; see `--help`.
 import contextlib
 import dataclasses
 import shutil
+import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _devices import Cluster, check_cluster
 from _experiment import RefusedError, RunFolder, run_main, run_tasks
 from _imagenet_options import parse_options
 from _workers import Output, Task, quiet_import
@@ -32,7 +32,9 @@ class Job:
     source: str
     settings: Mapping[str, Any]
     folder: Path
-    cluster: Cluster
+    devices: str
+    hosts: tuple[str, ...]
+    host_index: int
     tensorboard: bool
 
 
@@ -41,7 +43,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     import keras
     import pandas as pd
     from _checkpoints import BEST, without_optimizer
-    from _devices import connect
+    from _devices import Cluster, connect
     from _imagenet_data import open_data
     from _imagenet_training import NORMS, train_network
 
@@ -49,9 +51,10 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     name = task_name(network, seed)
     state = job.folder / STATES / name
     start = time.perf_counter()
-    per_class = job.settings["per_class"]
-    data = open_data(job.source, job.settings, per_class)
-    connection = connect(job.cluster, job.settings["batch_size"])
+    # Before anything else: JAX must not have started when hosts come together.
+    cluster = Cluster(job.devices, job.hosts, job.host_index)
+    connection = connect(cluster, job.settings["batch_size"])
+    data = open_data(job.source, job.settings, job.settings["per_class"])
     model, history = train_network(
         network,
         seed,
@@ -68,9 +71,11 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
         "best_epoch": best["epoch"],
         "top1": history[-1]["val_top1"],
         "parameters": model.count_params(),
-        "images_per_second": max(row["images_per_second"] for row in history),
+        "images_per_second": statistics.median(
+            row["images_per_second"] for row in history
+        ),
     }
-    if job.cluster.hosts:
+    if job.hosts:
         # One host measures, alone: see `main`.
         connection.close()
         return {**result, "seconds": round(time.perf_counter() - start, 3)}, {}
@@ -97,8 +102,11 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
 
 
 def images_to_compare(data: "ImageNetFolder") -> int:
-    """Training images of each class, to be as many in all as there are to validate."""
-    return max(1, round(data.num_images("val") / data.num_classes))
+    """Training images of each class, so that all are about as many as to validate."""
+    import numpy as np
+
+    there = int(np.bincount(data.labels("train")).min())
+    return min(there, max(1, round(data.num_images("val") / data.num_classes)))
 
 
 def task_name(network: str, seed: int) -> str:
@@ -216,8 +224,12 @@ def main() -> None:
             import tensorflow  # noqa: F401
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
-    cluster = Cluster(options.devices, tuple(options.hosts), options.host_index)
-    check_cluster(cluster, options.values.batch_size)
+    from _devices import Cluster, check_cluster
+
+    hosts, host_index = tuple(options.hosts), options.host_index
+    check_cluster(
+        Cluster(options.devices, hosts, host_index), options.values.batch_size
+    )
     source, data = open_source(options)
     settings = make_settings(options, data)
     if options.check:
@@ -228,7 +240,15 @@ def main() -> None:
     check_settings(settings)
     folder = RunFolder(options.out, settings)
     tasks = make_tasks(settings)
-    job = Job(source, settings, folder.path.resolve(), cluster, options.tensorboard)
+    job = Job(
+        source,
+        settings,
+        folder.path.resolve(),
+        options.devices,
+        hosts,
+        host_index,
+        options.tensorboard,
+    )
     coordinates = options.host_index == 0
     with folder.locked() if coordinates else contextlib.nullcontext():
         if coordinates:
@@ -237,7 +257,7 @@ def main() -> None:
             # All hosts train together; what comes of it are checkpoints, which one
             # host alone then measures.
             run(folder, tasks, job, options.jobs, writes=False)
-            job = dataclasses.replace(job, cluster=Cluster(options.devices))
+            job = dataclasses.replace(job, hosts=(), host_index=0)
         if not coordinates:
             return
         run(folder, tasks, job, options.jobs)
@@ -246,10 +266,8 @@ def main() -> None:
         from _imagenet_evaluation import PICTURE_INDICES, PICTURES
         from _imagenet_report import write_imagenet_report
 
-        pictures = [
-            np.load(folder.units / tasks[0].name / name)
-            for name in (PICTURES, PICTURE_INDICES)
-        ]
+        first = folder.units / tasks[0].name
+        pictures = [np.load(first / name) for name in (PICTURES, PICTURE_INDICES)]
         report = write_imagenet_report(folder, tasks, settings, *pictures)
         print(f"Report: {report}")
 

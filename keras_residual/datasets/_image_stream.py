@@ -81,7 +81,11 @@ def batches_of_files(
             names = tf.gather(all_files, places)
             return positions, names, names, tf.gather(all_labels, places)
 
-        return _steps(reader, first_step).map(of_step)
+        if first_step is None:
+            steps = tf.data.Dataset.range(reader.steps_of_a_pass)
+        else:
+            steps = tf.data.Dataset.counter(first_step)
+        return steps.map(of_step)
 
     def read(file: Any, *numbers: Any) -> Any:
         return crop(tf.io.read_file(file), *numbers)
@@ -103,8 +107,12 @@ def batches_of_examples(
         (first_step or 0) * reader.batch_size, reader.num_images
     )
 
+    # With another number of them every later position would be wrong.
+    numbered = dataset.apply(
+        tf.data.experimental.assert_cardinality(reader.num_images)
+    ).enumerate()
+
     def examples(seed: Any) -> Any:
-        numbered = dataset.enumerate()
 
         def one_pass(number: Any) -> Any:
             if not order.shuffle:
@@ -136,12 +144,6 @@ def batches_of_examples(
     return _batches(examples, crop, reader, order, first_step)
 
 
-def _steps(reader: Reader, first_step: int | None) -> Any:
-    if first_step is None:
-        return tf.data.Dataset.range(reader.steps_of_a_pass)
-    return tf.data.Dataset.counter(first_step)
-
-
 def _batches(
     examples: Callable,
     read: Callable,
@@ -161,9 +163,7 @@ def _batches(
         return parts.map(lambda *part: (seed, *part))
 
     if order.shuffle and not endless:
-        # A new number whenever the dataset is iterated over.
-        seeds = tf.data.Dataset.random(order.seed, rerandomize_each_iteration=True)
-        parts = seeds.take(1).flat_map(with_seed)
+        parts = _new_seeds(order.seed).take(1).flat_map(with_seed)
     else:
         parts = with_seed(tf.constant(order.seed, tf.int64))
     batches = parts.map(
@@ -229,14 +229,31 @@ def _with_size(tensor: Any, size: int) -> Any:
     return tf.ensure_shape(tensor, (size, *tensor.shape[1:]))
 
 
+# The two datasets below exist as Dataset.random and Dataset.shuffle, which mix in
+# tf.random.set_seed: readers with other global seeds would read in other orders.
+# Of their two seeds, zeros would mean a random one.
+
+
+def _new_seeds(seed: int) -> Any:
+    """A dataset of numbers that are others whenever it is iterated over."""
+    spec = tf.TensorSpec((), tf.int64)
+    numbers = tf.raw_ops.RandomDatasetV2(
+        seed=tf.constant(seed, tf.int64),
+        seed2=tf.constant(1, tf.int64),
+        seed_generator=tf.raw_ops.DummySeedGenerator(),
+        rerandomize_each_iteration=True,
+        output_types=[spec.dtype],
+        output_shapes=[spec.shape],
+    )
+    return tf.data.experimental.from_variant(numbers, spec)
+
+
 def _shuffled_by_buffer(dataset: Any, buffer: int, seed: Any, number: Any) -> Any:
-    # Dataset.shuffle mixes in tf.random.set_seed, with which an order would change.
     spec = dataset.element_spec
     shuffled = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=tf.constant(buffer, tf.int64),
-        # Zeros would mean a random seed.
-        seed=seed + 1,
+        seed=seed,
         seed2=number + 1,
         output_types=[leaf.dtype for leaf in tf.nest.flatten(spec)],
         output_shapes=[leaf.shape for leaf in tf.nest.flatten(spec)],

@@ -119,16 +119,15 @@ def _scan(tree: trees.Tree) -> Listing:
             f"The folders in {tree.train} must hold images, and are empty."
         )
     found = {"train": train}
-    findings: dict[str, list[str]] = {
-        "missing classes": [name for name in known or () if name not in set(ids)],
-    }
+    there = set(ids)
+    findings = {"missing classes": [name for name in known or () if name not in there]}
     without_val = ""
     if tree.val is None:
         without_val = f"there is no folder {tree.train.parent / 'val'}"
     else:
         try:
-            found["val"] = _val(tree, tree.val, set(ids), known, findings)
-        except LookupError as error:
+            found["val"] = _val(tree, tree.val, there, known, findings)
+        except trees.NoLabels as error:
             without_val = str(error)
         if not found.get("val", True):
             without_val = f"{tree.val} has no image of the classes in {tree.train}"

@@ -36,13 +36,13 @@ class Selection:
         result._places = {}
         return result
 
+    @property
+    def has_all_classes(self) -> bool:
+        return len(self.classes) == len(self.source.class_ids)
+
     def is_whole(self, split: str) -> bool:
         """Whether all images of the source are taken, so that no label need be read."""
-        return (
-            len(self.classes) == len(self.source.class_ids)
-            and (split != "train" or self._per_class is None)
-            and not self._left_out
-        )
+        return self._has_all_images(split) and not self._left_out
 
     def places(self, split: str) -> np.ndarray:
         """Places in the source, ascending."""
@@ -51,19 +51,24 @@ class Selection:
         return self._places[split]
 
     def labels(self, split: str) -> np.ndarray:
-        labels = self.source.labels(split)[self.places(split)]
-        return np.searchsorted(self.classes, labels).astype(np.int64)
+        labels = self.source.labels(split)[self.places(split)].astype(np.int64)
+        # With all classes they stay, also -1 for "not known" in TensorFlow Datasets.
+        return labels if self.has_all_classes else np.searchsorted(self.classes, labels)
+
+    def _has_all_images(self, split: str) -> bool:
+        return self.has_all_classes and (split != "train" or self._per_class is None)
 
     def _choose(self, split: str) -> np.ndarray:
-        if self.is_whole(split):
-            return np.arange(self.source.num_images(split))
-        chosen = _choose_images(
-            self.source.labels(split),
-            self.classes,
-            self.source.class_ids,
-            self._per_class if split == "train" else None,
-            self._seed,
-        )
+        if self._has_all_images(split):
+            chosen = np.arange(self.source.num_images(split))
+        else:
+            chosen = _choose_images(
+                self.source.labels(split),
+                self.classes,
+                self.source.class_ids,
+                self._per_class if split == "train" else None,
+                self._seed,
+            )
         if not self._left_out:
             return chosen
         names = self.source.names(split)

@@ -123,11 +123,11 @@ class TfdsSource:
         return _imagenet_check.check_encoded(images, progress)
 
     def examples(
-        self, split: str, places: np.ndarray | None, classes: np.ndarray
+        self, split: str, places: np.ndarray | None, classes: np.ndarray | None
     ) -> Any:
         """A `tf.data.Dataset` of encoded images and labels, places in `classes`.
 
-        `places` None means all.
+        None means all places, and the labels as they are.
         """
         return _tfds.encoded_examples(
             self._builder,

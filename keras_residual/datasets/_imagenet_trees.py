@@ -1,6 +1,5 @@
 """ImageNet's folders as they unpack, and the files that say what is in them."""
 
-import csv
 import dataclasses
 import json
 import os
@@ -19,6 +18,10 @@ METADATA = (*CLASS_FILES, SOLUTION, LABELS, GROUND_TRUTH, META)
 
 _INNER = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", ".")
 _DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data")
+
+
+class NoLabels(Exception):
+    """Nothing says which classes the validation images have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,19 +96,19 @@ def read_class_names(tree: Tree) -> dict[str, str] | None:
 def read_val_labels(tree: Tree) -> dict[str, str]:
     """Class ids of the images in the flat validation folder, by name without suffix.
 
-    Raises `LookupError` with the reason where no file tells them.
+    Raises `NoLabels` with the reason where no file tells them.
     """
     if SOLUTION in tree.metadata:
         return dict(_from_solution(tree.metadata[SOLUTION]))
     if LABELS in tree.metadata:
         return _from_labels(tree.metadata[LABELS])
     if GROUND_TRUTH not in tree.metadata:
-        raise LookupError(
+        raise NoLabels(
             f"the images in {tree.val} are in no class folders, and none of the files "
             f"{SOLUTION}, {LABELS} and {GROUND_TRUTH} was found beside them"
         )
     if META not in tree.metadata:
-        raise LookupError(
+        raise NoLabels(
             f"the numbers in {tree.metadata[GROUND_TRUTH]} are not in the order of the "
             f"synsets: {META} of the same development kit says what they mean, and it "
             f"was not found. {SOLUTION} or {LABELS} would do as well"
@@ -171,13 +174,13 @@ def _from_json(file: Path) -> dict[str, str]:
 
 def _from_solution(file: Path) -> Iterator[tuple[str, str]]:
     for number, line in _lines(file):
-        row = next(csv.reader([line]))
-        if row[0] == "ImageId":
+        image, _, boxes = line.partition(",")
+        if image == "ImageId":
             continue
-        words = row[1].split() if len(row) == 2 else []
+        words = boxes.split()
         if not words:
             raise _bad_line(file, number, "'<image>,<class id> <box> ...'")
-        yield row[0], words[0]
+        yield image, words[0]
 
 
 def _from_labels(file: Path) -> dict[str, str]:

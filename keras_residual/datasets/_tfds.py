@@ -79,11 +79,14 @@ def encoded_images(builder: Any, split: str) -> Iterator[bytes]:
 
 
 def encoded_examples(
-    builder: Any, split: str, chosen: np.ndarray | None, classes: np.ndarray
+    builder: Any,
+    split: str,
+    chosen: np.ndarray | None,
+    classes: np.ndarray | None,
 ) -> Any:
     """A `tf.data.Dataset` of the stored files and their labels' places in `classes`.
 
-    Those where `chosen` is True; None means all.
+    Those where `chosen` is True. None means all, and the labels as they are.
     """
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -97,11 +100,14 @@ def encoded_examples(
         examples = examples.filter(lambda _, taken: taken).map(
             lambda example, _: example
         )
+    pairs = examples.map(lambda example: (example["image"], example["label"]))
+    if classes is None:
+        return pairs
     sorted_classes = tf.constant(classes, tf.int64)
-    return examples.map(
-        lambda example: (
-            example["image"],
-            tf.searchsorted(sorted_classes, [example["label"]], out_type=tf.int64)[0],
+    return pairs.map(
+        lambda image, label: (
+            image,
+            tf.searchsorted(sorted_classes, [label], out_type=tf.int64)[0],
         )
     )
 

@@ -38,9 +38,8 @@ class ImageNetFolder:
     the readable names, and the folders are checked against them. TensorFlow Datasets
     keep their own order.
 
-    Training images are in the order of classes and file names, validation images in the
-    order of file names. Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp`
-    files.
+    Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files: for training in
+    the order of classes and file names, for validation in the order of file names.
 
     What was found is kept in a file and found again by the times of all folders and the
     times and sizes of the label files. Added, removed and renamed files are noticed,
@@ -127,9 +126,8 @@ class ImageNetFolder:
         self.splits = self._source.splits
         if isinstance(self._source, FolderSource):
             # Now and not at the first batch: too few images of a class, or none.
-            self.splits = tuple(
-                split for split in self.splits if len(self._selection.places(split))
-            )
+            places = self._selection.places
+            self.splits = tuple(split for split in self.splits if len(places(split)))
 
     def num_images(self, split: str) -> int:
         """How many images a split has.
@@ -186,11 +184,9 @@ class ImageNetFolder:
             each, and `report.unusable` the images that cannot be decoded: give the
             report to `without` to leave them out.
         """
-        if splits is None:
-            splits = self.splits
-        wanted = [splits] if isinstance(splits, str) else splits
-        wanted = [self._checked_split(split) for split in wanted]
-        return check_images(self._selection, wanted, verbose)
+        names = self.splits if splits is None else splits
+        wanted = [names] if isinstance(names, str) else names
+        return check_images(self._selection, map(self._checked_split, wanted), verbose)
 
     def without(
         self,
@@ -283,7 +279,8 @@ class ImageNetFolder:
         if isinstance(self._source, TfdsSource):
             selection = self._selection
             places = None if selection.is_whole(split) else selection.places(split)
-            examples = self._source.examples(split, places, selection.classes)
+            classes = None if selection.has_all_classes else selection.classes
+            examples = self._source.examples(split, places, classes)
             return _image_pipeline.encoded_image_batches(
                 examples, self.num_images(split), **options
             )

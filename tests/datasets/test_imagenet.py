@@ -91,6 +91,7 @@ def test_class_folders_are_the_training_images(tmp_path, read):
 def test_labels_from_other_files_are_the_same(kaggle, read, source):
     (kaggle / "LOC_val_solution.csv").unlink()
     if source == "val_labels":
+        (kaggle / "LOC_synset_mapping.txt").unlink()
         trees.write_val_labels(kaggle)
         trees.write_class_index(kaggle)
     else:
@@ -268,4 +269,6 @@ def test_the_real_images(shared_data, tmp_path, read):
         "koala.JPEG",
     ]
     assert report.unusable == []
+    batches = data.dataset("train", image_size=64, training=True)
+    assert [images.shape for images, _ in batches] == [(3, 64, 64, 3)]
     assert len(report.tree["missing classes"]) == 1000 - 143

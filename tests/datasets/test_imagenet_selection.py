@@ -47,13 +47,13 @@ def test_so_many_classes_and_images_by_seed(tmp_path, read):
     for class_id in [f"c{number:02d}" for number in range(12)]:
         for number in range(12):
             trees.save(root / "train" / class_id / f"{number}.png", 0, size=(1, 1))
-        for number in range(2):
+        for number in range(3):
             trees.save(root / "val" / class_id / f"{number}.png", 0, size=(1, 1))
 
     def chosen(**options):
         data = read(root, **options)
         assert data.labels("train").tolist() == sorted(data.labels("train").tolist())
-        assert data.num_images("val") == 2 * data.num_classes
+        assert data.num_images("val") == 3 * data.num_classes
         return data.class_ids, below(data.files("train"), root / "train")
 
     few, _ = chosen(classes=3, seed=1)

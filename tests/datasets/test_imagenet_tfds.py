@@ -36,12 +36,13 @@ def builder():
             return {
                 "train": self._generate_examples(range(12)),
                 "validation": self._generate_examples([5, 7]),
+                "test": self._generate_examples([3, 4], label=-1),
             }
 
-        def _generate_examples(self, numbers):
+        def _generate_examples(self, numbers, label=None):
             for number in numbers:
                 image = np.full((20 + number, 20, 3), 10 * number, np.uint8)
-                yield number, {"image": image, "label": number % 3}
+                yield number, {"image": image, "label": label or number % 3}
 
     return Greys
 
@@ -71,12 +72,16 @@ def content(dataset):
 def test_a_set_of_tensorflow_datasets(read):
     data = read()
 
-    assert data.splits == ("train", "val")
+    assert data.splits == ("train", "val", "test")
     assert data.class_ids == data.class_names == NAMES
     assert (data.num_images("train"), data.num_images("validation")) == (12, 2)
     val = content(data.dataset("val", image_size=8, batch_size=2))
     assert sorted(val) == [(5, 2), (7, 1)]
     assert data.labels("val").tolist() == [label for _, label in val]
+    # No labels are known there, as of ImageNet's images for the competition.
+    assert data.labels("test").tolist() == [-1, -1]
+    test = content(data.dataset("test", image_size=8))
+    assert sorted(test) == [(3, -1), (4, -1)]
     pairs = content(data.dataset("train", image_size=8, training=True))
     assert sorted(pairs) == [(number, number % 3) for number in range(12)]
 

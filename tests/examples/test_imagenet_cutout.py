@@ -75,7 +75,8 @@ def test_measures_are_those_of_the_predictions(finished):
     for unit in (finished / "units").iterdir():
         result = json.loads((unit / "result.json").read_text())
         rows = table(unit / "predictions.csv")
-        assert [int(row["label"]) for row in rows] == [0] * VAL + [1] * VAL + [2] * VAL
+        labels = sorted(int(row["label"]) for row in rows)
+        assert labels == [0] * VAL + [1] * VAL + [2] * VAL
         right = [row["predicted_1"] == row["label"] for row in rows]
         assert result["top1"] == pytest.approx(np.mean(right))
         assert result["top5"] == 1  # of three classes
@@ -219,13 +220,28 @@ def test_the_help_names_every_recipe_and_needs_no_backend(run):
         assert word in out
 
 
-def test_the_erased_colour_is_cutouts(load):
+def test_the_erased_colour_is_what_cutout_puts_there(load):
     """What is erased from an image is zero once the means are taken out."""
     evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
-    layer = load("_imagenet_networks").ImagePreprocessing(
-        mean=networks.MEAN, std=networks.DEVIATION
-    )
-    pixels = np.full((1, 2, 2, 3), evaluation.FILL, "uint8")
-    found = keras.ops.convert_to_numpy(layer(pixels))
+    settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": "ab"}
+    model = networks.build_network("resnet", settings, seed=0)
+    pixels = np.full((1, 32, 32, 3), evaluation.FILL, "uint8")
+    found = keras.ops.convert_to_numpy(model.get_layer("preprocessing")(pixels))
     # To half a grey level.
-    assert np.abs(found).max() < 0.5 / 255 / min(networks.DEVIATION) + 1e-6
+    assert np.abs(found).max() < 0.5 / 255 / 0.224 + 1e-6
+
+
+def test_a_network_that_diverged_has_no_measures(load, tree):
+    evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
+    settings = {
+        **{"image_size": 32, "depth": 8, "variant": "cifar", "classes": CLASSES},
+        **{"batch_size": 8, "center_fraction": 1.0, "occlusion": []},
+        **{"class_ids": CLASSES, "data_dir": None},
+    }
+    model = networks.build_network("plain", settings, seed=0)
+    model.trainable_variables[0].assign(np.nan * np.zeros((3, 3, 3, 16)))
+    data = load("_imagenet_data").open_data(str(tree), settings, None)
+    result, files = evaluation.evaluate(model, data, data, settings)
+    for name in ("top1", "top5", "loss", "train_top1", "ece"):
+        assert np.isnan(result[name]), name
+    assert len(files["predictions.csv"]) == 15
