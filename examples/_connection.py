@@ -90,10 +90,6 @@ class Connection:
             copy.set_weights(model.get_weights())
         return copy
 
-    def from_writer(self, content: bytes) -> bytes:
-        """The writer's content on all hosts, such as a checkpoint that it alone has."""
-        return content
-
     def agree(self, name: str, value: str) -> None:
         """Makes sure that all hosts are about to do the same.
 

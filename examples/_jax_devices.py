@@ -58,18 +58,6 @@ class DataParallel(Connection):
         finally:
             keras.distribution.set_distribution(before)
 
-    def from_writer(self, content: bytes) -> bytes:
-        if self.hosts == 1:
-            return content
-        with self._loss_said():
-            # In bytes: JAX would round numbers of 64 bits.
-            length = np.frombuffer(len(content).to_bytes(8, "big"), np.uint8)
-            length = np.asarray(multihost_utils.broadcast_one_to_all(length))
-            data = np.zeros(int.from_bytes(length.tobytes(), "big"), np.uint8)
-            if self.is_writer:
-                data = np.frombuffer(content, np.uint8)
-            return np.asarray(multihost_utils.broadcast_one_to_all(data)).tobytes()
-
     def agree(self, name: str, value: str) -> None:
         if self.hosts == 1:
             return

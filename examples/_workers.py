@@ -25,6 +25,7 @@ _ONE_THREAD = {
 }
 # A backend keeps some of each network that it compiled: TensorFlow about 90 MB.
 _TASKS_PER_WORKER = 10
+_ENDING = 10  # seconds that a process may take to end
 _SHARING = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -113,7 +114,7 @@ def compute(
                     output, failure = connection.recv()
                 except (EOFError, OSError):
                     output = None
-                    failure = StoppedError("its process died; was memory short?")
+                    failure = StoppedError(worker.death())
                 if isinstance(failure, StoppedError):
                     raise StoppedError(f"the training {task.name} stopped: {failure}")
                 if failure:
@@ -143,6 +144,14 @@ class _Worker:
         with _inherited_by_children(_ONE_THREAD if one_thread else {}):
             self._process.start()
         theirs.close()
+
+    def death(self) -> str:
+        """Why a process that does not answer anymore has ended, as far as it shows."""
+        self._process.join(_ENDING)
+        if self._process.exitcode == -signal.SIGABRT:
+            # JAX does so when another host is silent.
+            return "its process was aborted; the lines that it wrote last say why"
+        return "its process died; was memory short?"
 
     def end(self) -> None:
         self._process.kill()

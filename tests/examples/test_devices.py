@@ -215,7 +215,6 @@ def test_one_device_needs_nothing(load):
     assert connection.shard == (0, 1)
     assert connection.validation("dataset", 5, 7) == "dataset"
     assert connection.local_copy(model) is model
-    assert connection.from_writer(b"content") == b"content"
     connection.agree("setting", "value")
     with connection.scope(), connection.alone():
         connection.close()

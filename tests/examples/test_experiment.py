@@ -139,6 +139,8 @@ def train_in_worker(arguments, shared):
         raise ArithmeticError("no such number")
     if arguments["name"] in shared.get("die", ()):
         os._exit(1)
+    if arguments["name"] in shared.get("abort", ()):
+        os.abort()
     if arguments["name"] in shared.get("stop", ()):
         raise importlib.import_module("_workers").StoppedError("the disk is full")
     threads = os.environ["TF_NUM_INTRAOP_THREADS"]
@@ -197,6 +199,7 @@ def test_a_task_after_one_that_is_stored_already_runs(load, importable_train):
     [
         ({"fail": ["two"]}, "RuntimeError", "two failed: .*no such number"),
         ({"die": ["two"]}, "StoppedError", "two .* died"),
+        ({"abort": ["two"]}, "StoppedError", "two .* aborted; the lines .* say why"),
         ({"stop": ["two"]}, "StoppedError", "two stopped: the disk is full"),
     ],
 )

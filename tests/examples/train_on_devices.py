@@ -78,13 +78,8 @@ def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
     labels = generator.integers(0, 3, TRAIN + VALIDATION)
     path = Path(folder) / "last.keras"
-    content = path.read_bytes() if connection.is_writer and path.exists() else b""
-    content = connection.from_writer(content)
-    epoch = connection.from_writer(
-        path.with_suffix(".epoch").read_bytes()
-        if connection.is_writer and content
-        else b"0"
-    )
+    resumes = path.exists()
+    epoch = int(path.with_suffix(".epoch").read_text()) if resumes else 0
     with connection.scope():
         keras.utils.set_random_seed(1)
         # Under a MirroredStrategy each device normalizes and erases for itself.
@@ -103,17 +98,15 @@ def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             weighted_metrics=["accuracy"],
         )
-        if content:
+        if resumes:
             model.optimizer.build(model.trainable_variables)
-            copy = path.with_name(f"copy-{connection.host_index}.keras")
-            copy.write_bytes(content)
-            model.load_weights(copy)
+            model.load_weights(path)
         norms = GradientNormCallback()
         validation = batches(images[TRAIN:], labels[TRAIN:], connection.shard)
         history = model.fit(
             batches(images[:TRAIN], labels[:TRAIN], connection.shard),
             epochs=EPOCHS,
-            initial_epoch=int(epoch),
+            initial_epoch=epoch,
             shuffle=False,
             verbose=0,
             validation_data=connection.validation(validation, VALIDATION, BATCH),
