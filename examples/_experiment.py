@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import filelock
-from _workers import Output, StoppedError, Task, Train, compute
+from _workers import SHARING, Output, StoppedError, Task, Train, compute
 
 
 class RefusedError(Exception):
@@ -34,6 +34,9 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
 
     The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted.
     """
+    # Before a backend is imported, here or by a worker.
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
     try:
         main()
     except (RefusedError, StoppedError) as error:

@@ -13,12 +13,12 @@ NETWORKS = ("plain", "resnet", "resnet-cutout")
 # A preset only sets defaults: every option can be given as well.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "depth": 20,
+        "depth": 14,
         "variant": "cifar",
         "image_size": 32,
         "seeds": 3,
         "epochs": 10,
-        "tiny": {"num_classes": 10, "train_per_class": 60, "val_per_class": 20},
+        "tiny": {"num_classes": 10, "train_per_class": 50, "val_per_class": 20},
     },
     "default": {
         "depth": 18,
@@ -264,6 +264,13 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
         metavar="I",
         help="which of the hosts this one is, from 0",
     )
+    group.add_argument(
+        "--host-timeout",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="seconds until a host that is silent counts as lost",
+    )
 
 
 def _complete(parser: Parser, options: argparse.Namespace) -> None:
@@ -307,3 +314,5 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
         options.jobs = cores() if options.preset == "quick" else 1
     if options.hosts and options.jobs > 1:
         parser.error("argument --hosts: one training at a time, --jobs 1")
+    if options.hosts and options.is_tiny:
+        raise RefusedError("--hosts is for --data-dir or --dataset")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from _checkpoints import Checkpoints
-from _devices import Connection
+from _connection import Connection
 from _experiment import duration
 from _imagenet_data import training_batches, validation_batches
 from _imagenet_networks import build_network, compile_network

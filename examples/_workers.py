@@ -26,7 +26,8 @@ _ONE_THREAD = {
 # A backend keeps some of each network that it compiled: TensorFlow about 90 MB.
 _TASKS_PER_WORKER = 10
 _ENDING = 10  # seconds that a process may take to end
-_SHARING = {
+# The first process on an accelerator would take all of its memory.
+SHARING = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
@@ -164,14 +165,12 @@ def _inherited_by_children(threads: Mapping[str, str]) -> Iterator[None]:
     """Environment of the workers; and Ctrl-C is for their parent alone."""
     before = dict(os.environ)
     os.environ.update(threads)
-    for name, value in _SHARING.items():
-        os.environ.setdefault(name, value)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        for name in {*threads, *_SHARING} - set(before):
+        for name in set(threads) - set(before):
             del os.environ[name]
         os.environ.update(before)
 

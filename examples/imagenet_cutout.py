@@ -35,6 +35,7 @@ class Job:
     devices: str
     hosts: tuple[str, ...]
     host_index: int
+    host_timeout: int
     tensorboard: bool
 
 
@@ -52,7 +53,12 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     state = job.folder / STATES / name
     start = time.perf_counter()
     # Before anything else: JAX must not have started when hosts come together.
-    cluster = Cluster(job.devices, job.hosts, job.host_index)
+    cluster = Cluster(
+        job.devices,
+        job.hosts,
+        job.host_index,
+        heartbeat_timeout=job.host_timeout,
+    )
     connection = connect(cluster, job.settings["batch_size"])
     data = open_data(job.source, job.settings, job.settings["per_class"])
     model, history = train_network(
@@ -247,6 +253,7 @@ def main() -> None:
         options.devices,
         hosts,
         host_index,
+        options.host_timeout,
         options.tensorboard,
     )
     coordinates = options.host_index == 0

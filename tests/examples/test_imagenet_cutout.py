@@ -170,6 +170,7 @@ REFUSED = {
     "--record-every -1": "0 or more",
     "--hosts localhost:1234 other --jobs 2": "one training at a time",
     "--host-index 1": "no hosts",
+    "--hosts localhost:1234 other": "for --data-dir or --dataset",
 }
 
 
