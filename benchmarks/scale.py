@@ -1,6 +1,6 @@
 """From images per second to hours and cost of ImageNet, for one GPU up to many hosts.
 
-    python benchmarks/scale.py [--rate 5100] [--decode 514] [--price 4] ...
+    python benchmarks/scale.py [--rate 5100] [--decode 607] [--price 4] ...
 
 Prints the table of docs/scale.md, which names the source of each default; nothing is
 measured here. `--rate` and `--decode` are what you measured: images per second that one
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--rate", type=float, default=5100, help="images/s that one device trains")
-    add("--decode", type=float, default=514, help="images/s that one core reads")
+    add("--decode", type=float, default=607, help="images/s that one core reads")
     add("--epochs", type=int, default=90)
     add("--price", type=float, default=4, help="USD for an hour of one device")
     add("--megabytes", type=float, default=46.8, help="size of the gradients")

@@ -152,6 +152,31 @@ def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
     assert "Try a lower --learning-rate" in err
 
 
+def test_what_is_kept_is_the_average_that_was_validated(
+    load, tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    recipe = ("--recipe", "modern", "--warmup-epochs", "1", "--epochs", "3")
+    options = load("_imagenet_options").parse_options(
+        [*("--data-dir", str(tree)), *TINY, *recipe, *("--label-smoothing", "0")]
+    )
+    program = load("imagenet_cutout")
+    _, data = program.open_source(options)
+    settings = program.make_settings(options, data)
+    alone = load("_connection").Connection()
+    network, history = load("_imagenet_training").train_network(
+        "resnet-cutout", 0, settings, data, tmp_path / "state", alone
+    )
+    keras.config.set_dtype_policy("float32")
+    best = keras.saving.load_model(tmp_path / "state" / "best.keras")
+    of_best = max(history, key=lambda row: row["val_top1"])
+    measure = load("_imagenet_evaluation").accuracies_of
+    for model, row in ((network, history[-1]), (best, of_best)):
+        found = measure(model, data, settings)
+        assert found["top1"] == pytest.approx(row["val_top1"])
+        assert found["loss"] == pytest.approx(row["val_loss"], rel=1e-2)
+
+
 REFUSED = {
     "--data-dir {tmp}/nowhere": "does not exist",
     "--data-dir {tree}/train/black": "found|class",
