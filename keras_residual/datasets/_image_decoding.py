@@ -153,7 +153,7 @@ def _decode_other(encoded: Any) -> Any:
 
 
 def _resize(image: Any, image_size: int) -> Any:
-    # Without the checks around it in tf.image.resize, which cost a tenth of the time.
+    # tf.image.resize does the same, with checks around it at every image.
     resized = tf.raw_ops.ResizeBilinear(
         images=image[None], size=[image_size, image_size], half_pixel_centers=True
     )
