@@ -119,7 +119,7 @@ class Checkpoints:
 
 def without_optimizer(model: keras.Model) -> keras.Model:
     """The same network, sharing its weights, that was never compiled."""
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _sha256(file: Path) -> str:
