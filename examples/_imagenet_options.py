@@ -284,6 +284,10 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
             f"the folder --data-dir {options.data_dir} does not exist or is no folder"
         )
     options.is_tiny = options.dataset is None and options.data_dir is None
+    if options.check and options.dataset:
+        raise RefusedError(
+            "--check is for --data-dir: TensorFlow Datasets checks what it downloads"
+        )
     if options.is_tiny and (options.classes or options.per_class or options.check):
         raise RefusedError(
             "--classes, --per-class and --check are for --data-dir or --dataset"
@@ -309,7 +313,9 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
     if options.cutout_size is None:
         options.cutout_size = options.image_size // 2
     options.networks = [name for name in NETWORKS if name in options.networks]
-    options.occlusion = sorted(set(options.occlusion) - {0.0})
+    # Sizes that are equal in pixels are one size.
+    pixels = {round(size * options.image_size): size for size in options.occlusion}
+    options.occlusion = sorted(pixels[size] for size in set(pixels) - {0})
     if options.jobs is None:
         options.jobs = cores() if options.preset == "quick" else 1
     if options.hosts and options.jobs > 1:

@@ -92,8 +92,9 @@ def write_imagenet_report(
     ):
         folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
 
+    tested = int((hypotheses["n"] > 0).sum()) if len(hypotheses) else 0
     sections = [
-        method_section(folder, results, len(hypotheses), settings),
+        method_section(folder, results, tested, settings),
         Section(
             "Beside the source",
             comparability(settings),

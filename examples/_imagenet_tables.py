@@ -1,10 +1,12 @@
 """Tables of the ImageNet report: published figures beside ours, means over seeds."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _imagenet_recipes import RECIPES
 
 from keras_residual.analysis.statistics import mean_interval
 
@@ -17,13 +19,10 @@ PUBLISHED = {
     "resnet-cutout": ("46.28", "none known"),
 }
 SOURCE_EPOCH = 10
-# Settings of the source, with their names in a sentence: the task, and the training.
-SOURCE_TASK = {"depth": ("depth", 18), "image_size": ("image size", 224)}
-SOURCE_TRAINING = {
-    "recipe": ("recipe", "source"),
-    "batch_size": ("batch size", 32),
-    "learning_rate": ("learning rate", 0.001),
-}
+# Settings of the source: the task, and the training but for its length.
+SOURCE_TASK = {"depth": 18, "variant": "torchvision", "image_size": 224}
+SOURCE_TRAINING = dataclasses.asdict(RECIPES["source"])
+del SOURCE_TRAINING["epochs"]
 
 
 def network_name(network: str, settings: dict[str, Any]) -> str:
@@ -64,6 +63,8 @@ def comparability(settings: dict[str, Any]) -> str:
         task.append(f"{settings['per_class']} training images of each class")
     task += _differences(settings, SOURCE_TASK)
     training = _differences(settings, SOURCE_TRAINING)
+    if settings["epochs"] < SOURCE_EPOCH:
+        training.append(f"{settings['epochs']} epochs, fewer than {SOURCE_EPOCH}")
     start = (
         "The source's figures and the published ones are for the 1,000 classes and "
         f"1.28 million training images of ImageNet. This run is on {settings['data']}"
@@ -86,12 +87,10 @@ def comparability(settings: dict[str, Any]) -> str:
     )
 
 
-def _differences(
-    settings: dict[str, Any], theirs: dict[str, tuple[str, Any]]
-) -> list[str]:
+def _differences(settings: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     return [
-        f"{name} {settings[key]} in place of {value}"
-        for key, (name, value) in theirs.items()
+        f"{key.replace('_', ' ')} {settings[key]} in place of {value}"
+        for key, value in theirs.items()
         if settings[key] != value
     ]
 

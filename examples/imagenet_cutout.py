@@ -111,8 +111,8 @@ def images_to_compare(data: "ImageNetFolder") -> int:
     """Training images of each class, so that all are about as many as to validate."""
     import numpy as np
 
-    there = int(np.bincount(data.labels("train")).min())
-    return min(there, max(1, round(data.num_images("val") / data.num_classes)))
+    there = np.bincount(data.labels("train"), minlength=data.num_classes).min()
+    return min(int(there), max(1, round(data.num_images("val") / data.num_classes)))
 
 
 def task_name(network: str, seed: int) -> str:
@@ -184,10 +184,17 @@ def describe_data(options: "argparse.Namespace") -> str:
     return options.dataset or options.data_dir.resolve().name
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuses what would fail in the first training."""
+def check_settings(settings: Mapping[str, Any], data: "ImageNetFolder") -> None:
+    """Refuses what would fail in the first training, or after it."""
     from _imagenet_networks import build_network
 
+    labels = set(data.labels("train").tolist())
+    empty = [name for label, name in enumerate(data.class_ids) if label not in labels]
+    if empty:
+        raise RefusedError(
+            f"no training image of {', '.join(empty[:5])} can be used; leave these "
+            "classes out (--classes)"
+        )
     if settings["steps_per_epoch"] < 1:
         raise RefusedError(
             f"--batch-size {settings['batch_size']} is more than the "
@@ -243,7 +250,7 @@ def main() -> None:
     if options.evaluate is not None:
         evaluate_file(options, data, settings)
         return
-    check_settings(settings)
+    check_settings(settings, data)
     folder = RunFolder(options.out, settings)
     tasks = make_tasks(settings)
     job = Job(

@@ -21,7 +21,11 @@ SETTINGS = {
     "cutout_size": 16,
     "data": "six classes of artificial fish and birds",
     "gradient_norms": True,
-    "label_smoothing": 0.0,
+    # What the recipe of the source leaves at nothing.
+    **{"optimizer": "adam", "schedule": "constant", "warmup_epochs": 0},
+    **{"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decay_all": False},
+    **{"label_smoothing": 0.0, "ema_epochs": 0.0, "crop_area": 0.0},
+    "precision": "float32",
     "per_class": None,
     "images": {"train": 600, "val": 200},
 }
