@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Checkpoints:
             content = json.dumps({"sha256": digest, "history": history})
             temporary = self.folder / f".{name}.json.tmp"
             temporary.write_text(content, "utf-8")
-            os.replace(temporary, self.folder / f"{name}.json")
+            _move(temporary, self.folder / f"{name}.json")
         for old in self._names()[:-_KEPT]:
             # The JSON first: without it the rest is not there.
             (self.folder / f"{old}.json").unlink()
@@ -59,8 +60,11 @@ class Checkpoints:
         if not file.is_file() or _sha256(file) != content["sha256"]:
             raise StoppedError(self._damaged(names))
         try:
-            model.load_weights(file)
-        except (OSError, ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                # Keras only warns of an optimizer whose state it leaves out.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(file)
+        except (OSError, ValueError, KeyError, UserWarning) as error:
             raise StoppedError(
                 f"the checkpoint {file} does not fit this network: {error}"
             ) from error
@@ -92,14 +96,17 @@ class Checkpoints:
         temporary = self.folder / f".unfinished.{name}"
         model.save(temporary)
         digest = _sha256(temporary)
-        os.replace(temporary, self.folder / name)
+        _move(temporary, self.folder / name)
         return digest
 
     @contextlib.contextmanager
     def _said(self, name: str):
         try:
             yield
-        except (OSError, RuntimeError) as error:  # HDF5 raises either
+        except (OSError, RuntimeError) as error:
+            # HDF5 raises either, with the number of the system's error.
+            if isinstance(error, RuntimeError) and "errno" not in str(error):
+                raise
             for file in self.folder.glob(".*"):
                 file.unlink()
             reason = str(error).splitlines()[0] if str(error) else repr(error)
@@ -120,6 +127,13 @@ class Checkpoints:
 def without_optimizer(model: keras.Model) -> keras.Model:
     """The same network, sharing its weights, that was never compiled."""
     return keras.Model(model.input, model.output, name=model.name)
+
+
+def _move(file: Path, target: Path) -> None:
+    """In one move that a power cut does not undo by half."""
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+    os.replace(file, target)
 
 
 def _sha256(file: Path) -> str:

@@ -65,14 +65,16 @@ def training_batches(
 def validation_batches(
     data: ImageNetFolder,
     settings: Mapping[str, Any],
-    shard: tuple[int, int] = (0, 1),
+    batch_size: int,
+    *,
     split: str = "val",
+    shard: tuple[int, int] = (0, 1),
 ) -> Any:
     """One pass over the centre crops of a split."""
     return data.dataset(
         split,
         image_size=settings["image_size"],
-        batch_size=settings["batch_size"],
+        batch_size=batch_size,
         shard=shard,
         center_fraction=settings["center_fraction"],
     )

@@ -16,6 +16,7 @@ from keras_residual.analysis.statistics import expected_calibration_error
 
 PICTURES, PICTURE_INDICES = "pictures.npy", "picture_indices.npy"
 _NUM_PICTURES = 24
+_MOST = 256  # images in a step on one device; trainings may have many devices
 FILL = tuple(round(255 * mean) for mean in MEAN)  # as Cutout's, before its means go
 
 
@@ -33,11 +34,12 @@ def evaluate(
         few: Its split "train" holds some of the training images, all classes alike.
         settings: Those of the run.
     """
+    size = min(_MOST, settings["batch_size"])
     probabilities, labels, places, pictures = _predict(
-        model, validation_batches(data, settings), data.num_images("val")
+        model, validation_batches(data, settings, size), data.num_images("val")
     )
     training, training_labels, _, _ = _predict(
-        model, validation_batches(few, settings, split="train")
+        model, validation_batches(few, settings, size, split="train")
     )
     predictions = _table(probabilities, labels)
     correct = (predictions["predicted_1"] == labels).to_numpy()
@@ -64,7 +66,9 @@ def _occlusion(model, data, settings, without):
     for size in settings["occlusion"]:
         # The seed is the same for all networks, and so are the patches.
         erase = Cutout(size, border="inside", fill=FILL, seed=0)
-        batches = validation_batches(data, settings).map(
+        batches = validation_batches(
+            data, settings, min(_MOST, settings["batch_size"])
+        ).map(
             lambda images, labels, erase=erase: (erase(images, training=True), labels)
         )
         probabilities, labels, _, _ = _predict(model, batches)
@@ -83,7 +87,9 @@ def accuracies_of(
     model: keras.Model, data: ImageNetFolder, settings: Mapping[str, Any]
 ) -> dict[str, float]:
     """Top-1, top-5 and loss on the validation images."""
-    probabilities, labels, _, _ = _predict(model, validation_batches(data, settings))
+    size = min(_MOST, settings["batch_size"])
+    batches = validation_batches(data, settings, size)
+    probabilities, labels, _, _ = _predict(model, batches)
     return _accuracies(probabilities, labels)
 
 

@@ -1,6 +1,7 @@
 """The networks of the ImageNet comparison, and what trains them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,7 +23,6 @@ def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras
         settings: Those of the run.
         seed: Of the initial weights and of Cutout.
     """
-    keras.utils.set_random_seed(seed)
     size = settings["image_size"]
     images = keras.Input((size, size, 3), dtype="uint8", name="images")
     x = ImagePreprocessing(
@@ -32,21 +32,47 @@ def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras
         # After the means are taken out, so that a patch of zeros is the mean colour
         # (DeVries & Taylor 2017, section 3.2).
         x = Cutout(settings["cutout_size"], seed=seed, name="cutout")(x)
-    body = (PlainNet if network == "plain" else ResNet)(
-        settings["depth"],
-        len(settings["classes"]),
-        variant=settings["variant"],
-        input_shape=(size, size, 3),
-        classifier_activation="linear",
-    )
+    keras.utils.set_random_seed(seed)
+    body = _make_body(PlainNet, settings)
+    if network != "plain":
+        plain = body
+        body = _make_body(ResNet, settings)
+        _share_weights(plain, body)
     # Of half-precision logits the softmax would be coarse.
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(body(x))
     return keras.Model(images, logits, name=network.replace("-", "_"))
 
 
+def _make_body(kind: Any, settings: Mapping[str, Any]) -> keras.Model:
+    return kind(
+        settings["depth"],
+        len(settings["classes"]),
+        variant=settings["variant"],
+        input_shape=(settings["image_size"], settings["image_size"], 3),
+        classifier_activation="linear",
+        name="body",
+    )
+
+
+def _share_weights(plain: keras.Model, residual: keras.Model) -> None:
+    """Begins with the plain network's weights, wherever there are such.
+
+    With the same seed alone the two would differ from the first projection on, which
+    draws random numbers that the plain network does not.
+    """
+    weights = {weight.path: weight for weight in plain.weights}
+    for weight in residual.weights:
+        if weight.path in weights:
+            weight.assign(weights[weight.path])
+
+
 def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
     """Compiles as the recipe says, with top-1 and top-5 accuracy."""
     optimizer = make_optimizer(recipe, steps_per_epoch)
+    if recipe.weight_decay and not recipe.decay_all:
+        optimizer.exclude_from_weight_decay(
+            [weight for weight in model.trainable_variables if len(weight.shape) < 2]
+        )
     num_classes = model.output_shape[-1]
     model.compile(
         optimizer,
@@ -59,11 +85,21 @@ def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) ->
             ),
         ],
     )
-    optimizer.build(model.trainable_variables)
-    if recipe.weight_decay and not recipe.decay_all:
-        optimizer.exclude_from_weight_decay(
-            [weight for weight in model.trainable_variables if len(weight.shape) < 2]
-        )
+    # With the scale of the loss that float16 needs around it, which is a state as well.
+    model.optimizer.build(model.trainable_variables)
+
+
+def load_network(file: Path) -> keras.Model:
+    """A network from a file, with the average of its weights where it has one.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no network of Keras.
+    """
+    model = keras.saving.load_model(file)
+    if getattr(model, "optimizer", None) is not None:  # of a checkpoint
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return model
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:

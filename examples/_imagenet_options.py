@@ -1,12 +1,13 @@
 """The command line of the ImageNet comparison. It imports no backend."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from _experiment import RefusedError, check_output_path, cores
-from _imagenet_recipes import RECIPES, complete
-from _options import Parser, positive, rate, share
+from _imagenet_recipes import RECIPES, Recipe, complete
+from _options import Parser, duration, natural, positive, rate, share
 
 NETWORKS = ("plain", "resnet", "resnet-cutout")
 
@@ -28,7 +29,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tiny": {"num_classes": 10, "train_per_class": 100, "val_per_class": 20},
     },
 }
-TUNABLE = ("batch_size", "learning_rate", "epochs", "weight_decay", "label_smoothing")
 
 DESCRIPTION = """\
 Train a plain network, a residual network and a residual network with Cutout on ImageNet
@@ -107,8 +107,8 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         type=Path,
         default=None,
         metavar="FILE",
-        help="measure a saved network or checkpoint (.keras) on the validation images, "
-        "and end",
+        help="measure a saved network or a checkpoint (.keras) on the validation "
+        "images, and end",
     )
 
 
@@ -211,18 +211,39 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         ("--epochs", positive, "epochs of each training"),
         ("--batch-size", positive, "images in a step, over all devices and hosts"),
         ("--learning-rate", rate, "peak; for SGD it grows with the batch size"),
-        ("--weight-decay", share, "as PyTorch counts it"),
+        ("--warmup-epochs", natural, "epochs in which the rate grows from 0"),
+        ("--momentum", share, "of SGD"),
+        ("--weight-decay", share, "of SGD as PyTorch counts it, of Adam as AdamW"),
         ("--label-smoothing", share, "share of the target for all classes"),
-        ("--warmup-epochs", positive, "epochs in which the rate grows from 0"),
         ("--crop-area", share, "smallest share of a picture in a crop; 0: no crops"),
-        ("--ema-epochs", rate, "time constant of the average of the weights"),
+        ("--ema-epochs", duration, "time constant of the average of the weights"),
     ):
         group.add_argument(
             name,
             type=kind,
             default=argparse.SUPPRESS,
-            metavar="N" if kind is positive else "R",
+            metavar="N" if kind in (positive, natural) else "R",
             help=f"{text} (default: the recipe's)",
+        )
+    for name, text in (
+        ("--nesterov", "momentum that looks ahead"),
+        ("--decay-all", "weight decay of batch normalization and biases as well"),
+    ):
+        group.add_argument(
+            name,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: the recipe's)",
+        )
+    for name, choices in (
+        ("--optimizer", ("adam", "sgd")),
+        ("--schedule", ("constant", "steps", "cosine")),
+    ):
+        group.add_argument(
+            name,
+            choices=choices,
+            default=argparse.SUPPRESS,
+            help="(default: the recipe's)",
         )
     group.add_argument(
         "--precision",
@@ -232,7 +253,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--record-every",
-        type=int,
+        type=natural,
         default=50,
         metavar="N",
         help="steps between two records of the gradient norms; 0 for none",
@@ -294,22 +315,22 @@ def _complete(parser: Parser, options: argparse.Namespace) -> None:
         )
     if options.classes and len(options.classes) == 1 and options.classes[0].isdecimal():
         options.classes = int(options.classes[0])
-    if options.record_every < 0:
-        parser.error("argument --record-every: must be 0 or more")
     if options.center_fraction == 0:
         parser.error("argument --center-fraction: must be above 0")
     if options.evaluate is not None and not options.evaluate.is_file():
         raise RefusedError(f"the file --evaluate {options.evaluate} does not exist")
-    names = (*TUNABLE, "warmup_epochs", "crop_area", "ema_epochs", "precision")
+    names = [field.name for field in dataclasses.fields(Recipe)]
     given = {name: getattr(options, name) for name in names if name in options}
-    if given.get("warmup_epochs") and RECIPES[options.recipe].schedule != "cosine":
-        parser.error("argument --warmup-epochs: only the recipe modern warms up")
     options.values = complete(options.recipe, given)
+    if options.values.warmup_epochs and options.values.schedule != "cosine":
+        parser.error("argument --warmup-epochs: is for the schedule cosine")
     if options.values.warmup_epochs >= options.values.epochs:
         parser.error(
             f"argument --epochs: must be above the {options.values.warmup_epochs} of "
             "the warm-up (--warmup-epochs)"
         )
+    if options.values.momentum == 1:
+        parser.error("argument --momentum: must be below 1")
     if options.cutout_size is None:
         options.cutout_size = options.image_size // 2
     options.networks = [name for name in NETWORKS if name in options.networks]

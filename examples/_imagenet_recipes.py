@@ -20,7 +20,8 @@ class Recipe:
         warmup_epochs: Epochs in which the rate grows from 0; for "cosine".
         momentum: Of SGD.
         nesterov: Whether momentum looks ahead.
-        weight_decay: Of the loss's gradient, as PyTorch counts it (coupled).
+        weight_decay: Of SGD as PyTorch counts it, a part of the gradient; of Adam
+            beside the gradient's step (AdamW).
         decay_all: Whether batch normalization and biases decay as well.
         label_smoothing: Share of the target that is spread over all classes.
         ema_epochs: Time constant of the average of the weights that is evaluated and
@@ -95,7 +96,8 @@ def complete(name: str, given: dict[str, object]) -> Recipe:
     """
     base = RECIPES[name]
     recipe = dataclasses.replace(base, **given)  # type: ignore[arg-type]
-    if recipe.optimizer == "sgd" and "learning_rate" not in given:
+    is_sgd = recipe.optimizer == base.optimizer == "sgd"
+    if is_sgd and "learning_rate" not in given:
         rate = base.learning_rate * recipe.batch_size / base.batch_size
         recipe = dataclasses.replace(recipe, learning_rate=rate)
     return recipe

@@ -19,7 +19,10 @@ from _workers import StoppedError
 
 from keras_residual import GradientNormCallback, ImageNetFolder
 
-_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "can't allocate memory", "oom")
+_OUT_OF_MEMORY = (
+    *("out of memory", "resource_exhausted", "unable to allocate"),
+    *("can't allocate memory", "cannot allocate memory"),
+)
 _LINE_EVERY = 30  # seconds
 NORMS = "gradient_norms.csv"
 
@@ -80,7 +83,7 @@ def train_network(
         Speed(steps * recipe.batch_size),
         EpochRecord(history, checkpoints if writes else None, connection, norms),
         Progress(state.name, steps, recipe),  # says what is kept already
-        StopIfNotFinite(steps, norms),
+        finite := StopIfNotFinite(),
     ]
     if norms is not None:
         callbacks.append(norms)
@@ -91,21 +94,24 @@ def train_network(
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     training = training_batches(data, settings, seed, first * steps, connection.shard)
     validation = connection.validation(
-        validation_batches(data, settings, connection.shard),
+        validation_batches(data, settings, recipe.batch_size, shard=connection.shard),
         data.num_images("val"),
         recipe.batch_size,
     )
-    with connection.scope(), _memory_said(recipe.batch_size):
-        model.fit(
-            training,
-            initial_epoch=first,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=callbacks,
-            shuffle=False,  # the images come in a random order
-            verbose=0,
-        )
+    try:
+        with connection.scope(), _memory_said(recipe.batch_size):
+            model.fit(
+                training,
+                initial_epoch=first,
+                epochs=recipe.epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,  # the images come in a random order
+                verbose=0,
+            )
+    except FloatingPointError as error:
+        raise StoppedError(_not_finite(finite.first, steps, norms)) from error
     return model, history
 
 
@@ -218,14 +224,18 @@ class EpochRecord(keras.callbacks.Callback):
 
 
 class StopIfNotFinite(keras.callbacks.Callback):
-    """Ends a training whose loss is NaN or infinite, and says when and where."""
+    """Ends a training whose loss is NaN or infinite.
 
-    async_safe = True  # it takes no state of the model
+    Attributes:
+        first: Epoch and batch of the first such loss, from 0.
+    """
 
-    def __init__(self, steps: int, norms: GradientNormCallback | None) -> None:
+    # It takes no state of the model. JAX calls it in threads, not always in order.
+    async_safe = True
+
+    def __init__(self) -> None:
         super().__init__()
-        self._steps = steps
-        self._norms = norms
+        self.first: tuple[int, int] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -233,39 +243,52 @@ class StopIfNotFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if math.isfinite(logs["loss"]):
             return
-        step = self._epoch * self._steps + batch
-        raise StoppedError(
-            f"the loss is not finite in epoch {self._epoch + 1}, step {batch + 1} "
-            f"(update {step}). {self._layer()} Try a lower --learning-rate; the "
-            "checkpoints stay"
-        )
+        place = (self._epoch, batch)
+        self.first = min(place, self.first or place)
+        raise FloatingPointError
 
-    def _layer(self) -> str:
-        """The layer whose gradient went first, as far as it was recorded."""
-        if self._norms is None or not len(self._norms.steps):
-            return "With --record-every 1 the layer is named."
-        norms, steps = self._norms.norms, self._norms.steps
-        finite = np.isfinite(norms).all(axis=1)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            # A gradient that is not finite makes all of those before it so.
-            last = int(np.flatnonzero(~np.isfinite(norms[row]))[-1])
-            return (
-                f"The gradient is not finite from update {steps[row]} on, seen from "
-                f"the output first in the layer {self._norms.names[last]}."
-            )
-        largest = int(np.argmax(norms[-1]))
+
+def _not_finite(
+    place: tuple[int, int] | None, steps: int, norms: GradientNormCallback | None
+) -> str:
+    epoch, batch = place or (0, 0)
+    return (
+        f"the loss is not finite in epoch {epoch + 1}, step {batch + 1} (update "
+        f"{epoch * steps + batch}). {_where(norms)} Try a lower --learning-rate; the "
+        "checkpoints stay"
+    )
+
+
+def _where(callback: GradientNormCallback | None) -> str:
+    """The layer whose gradient went first, as far as it was recorded."""
+    if callback is not None:
+        # On JAX it brings the variables up to date, which `fit` did not come to do.
+        callback.model  # noqa: B018
+    if callback is None or not len(callback.steps):
+        return "With --record-every 1 the layer is named."
+    norms, steps = callback.norms, callback.steps
+    finite = np.isfinite(norms).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        # A gradient that is not finite makes all of those before it so.
+        last = int(np.flatnonzero(~np.isfinite(norms[row]))[-1])
         return (
-            f"At the last record, update {steps[-1]}, the gradient was largest in the "
-            f"layer {self._norms.names[largest]}: its norm was "
-            f"{norms[-1, largest]:.3g}."
+            f"The gradient is not finite from update {steps[row]} on, seen from the "
+            f"output first in the layer {callback.names[last]}."
         )
+    largest = int(np.argmax(norms[-1]))
+    return (
+        f"At the last record, update {steps[-1]}, the gradient was largest in the "
+        f"layer {callback.names[largest]}: its norm was {norms[-1, largest]:.3g}."
+    )
 
 
 @contextlib.contextmanager
 def _memory_said(batch_size: int):
     try:
         yield
+    except StoppedError:
+        raise
     except Exception as error:
         # Each backend has exceptions of its own for it; their texts say the same.
         if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):

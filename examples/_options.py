@@ -29,6 +29,16 @@ def positive(text: str) -> int:
     return _checked(value, value >= 1, text, "a whole number above 0")
 
 
+def natural(text: str) -> int:
+    value = int(text) if text.isdecimal() else -1
+    return _checked(value, value >= 0, text, "a whole number, 0 or above")
+
+
+def duration(text: str) -> float:
+    value = _float(text)
+    return _checked(value, 0 <= value < math.inf, text, "a number, 0 or above")
+
+
 def share(text: str) -> float:
     value = _float(text)
     return _checked(value, 0 <= value <= 1, text, "from 0 to 1")

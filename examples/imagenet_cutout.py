@@ -77,6 +77,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
         "best_epoch": best["epoch"],
         "top1": history[-1]["val_top1"],
         "parameters": model.count_params(),
+        "devices": connection.describe(),
         "images_per_second": statistics.median(
             row["images_per_second"] for row in history
         ),
@@ -162,6 +163,8 @@ def make_settings(
     names = (
         *("image_size", "center_fraction", "networks", "depth", "variant"),
         *("cutout_size", "occlusion", "seeds", "record_every", "per_class"),
+        # On TensorFlow each device normalizes its share of a batch.
+        "devices",
     )
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     images = {split: data.num_images(split) for split in ("train", "val")}
@@ -211,16 +214,26 @@ def evaluate_file(
     options: "argparse.Namespace", data: "ImageNetFolder", settings: Mapping[str, Any]
 ) -> None:
     """Prints how well a saved network does on the validation images."""
-    import keras
     from _imagenet_evaluation import accuracies_of
+    from _imagenet_networks import load_network
 
     try:
-        model = keras.saving.load_model(options.evaluate, compile=False)
-        found = accuracies_of(model, data, settings)
+        model = load_network(options.evaluate)
     except (OSError, ValueError, TypeError) as error:
         raise RefusedError(
-            f"{options.evaluate} cannot be evaluated: {str(error).splitlines()[0]}"
+            f"{options.evaluate} cannot be read: {str(error).splitlines()[0]}"
         ) from error
+    size = settings["image_size"]
+    for name, theirs, ours in (
+        ("images of shape", model.input_shape[1:], (size, size, 3)),
+        ("classes", model.output_shape[1:], (data.num_classes,)),
+    ):
+        if tuple(theirs) != ours:
+            raise RefusedError(
+                f"{options.evaluate} is for {name} {', '.join(map(str, theirs))}, not "
+                f"{', '.join(map(str, ours))}"
+            )
+    found = accuracies_of(model, data, settings)
     print(
         f"{options.evaluate}: top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}, "
         f"loss {found['loss']:.4f} on {data.num_images('val')} images"

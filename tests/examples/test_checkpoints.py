@@ -20,7 +20,8 @@ def stopped(load):
     return load("_workers").StoppedError
 
 
-def make_model(seed):
+def make_model(seed, policy="float32"):
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((8, 8, 3))
     x = keras_residual.Cutout(4, seed=3)(inputs)
@@ -28,6 +29,7 @@ def make_model(seed):
     model = keras.Model(inputs, x)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     model.optimizer.build(model.trainable_variables)
+    keras.config.set_dtype_policy("float32")
     return model
 
 
@@ -51,6 +53,25 @@ def test_a_training_goes_on_as_if_it_had_not_ended(checkpoints):
     # Momentum and the patches of Cutout go on too: without either it would differ.
     train(resumed)
     np.testing.assert_array_equal(kernel(resumed), kernel(whole))
+
+
+def test_the_scale_of_the_loss_goes_on(checkpoints):
+    model = make_model(0, "mixed_float16")
+    scale = model.optimizer.dynamic_scale
+    scale.assign(1024.0)
+    checkpoints.save(model, [{"epoch": 1}])
+    resumed = make_model(1, "mixed_float16")
+    checkpoints.restore(resumed)
+    assert float(resumed.optimizer.dynamic_scale) == 1024
+
+
+def test_an_optimizer_that_would_be_left_out_is_refused(checkpoints, stopped):
+    checkpoints.save(make_model(0), [{"epoch": 1}])
+    other = make_model(0)
+    other.compile("adam", "mse")
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(stopped, match="does not fit"):
+        checkpoints.restore(other)
 
 
 def test_nothing_there_is_a_training_that_begins(checkpoints):
