@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_residual.datasets._image_examination import UNUSABLE
 from keras_residual.datasets._imagenet_check import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
 from keras_residual.datasets._imagenet_source import FolderSource, Source, TfdsSource
@@ -177,12 +178,15 @@ class ImageNetFolder:
 
         Returns:
             A report. `print(report)` shows it; `report.files` has the names of the
-            images by kind ("unreadable" and "truncated"; "CMYK", "grayscale" and
-            "other format" than the suffix says, which are converted to RGB when read),
+            images by kind ("unreadable", "truncated" and "unsupported"; "CMYK",
+            "grayscale" and "other format" than the suffix says, which are converted),
             `report.tree` what does not fit together (classes without folder or images,
             images without label and the reverse), `report.counts` how many there are of
             each, and `report.unusable` the images that cannot be decoded: give the
             report to `without` to leave them out.
+
+        Raises:
+            OSError: If a file cannot be read, whatever is in it; the message names it.
         """
         names = self.splits if splits is None else splits
         wanted = [names] if isinstance(names, str) else names
@@ -191,7 +195,7 @@ class ImageNetFolder:
     def without(
         self,
         report: ImageNetReport,
-        kinds: Iterable[str] = ("unreadable", "truncated"),
+        kinds: Iterable[str] = UNUSABLE,
     ) -> "ImageNetFolder":
         """The same images, except those that a check found.
 
