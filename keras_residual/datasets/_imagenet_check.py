@@ -94,7 +94,8 @@ class ImageNetReport:
                     lines.append(f"  {len(names):,} {_MEANINGS[kind]}: {shown}")
         if not any(self.counts.values()):
             lines.append("Nothing to report: every file is an RGB image.")
-        return "\n".join(lines)
+        # A name on a disk need not be text, and would stop `print`.
+        return "\n".join(lines).encode(errors="replace").decode()
 
 
 def check_images(

@@ -1,6 +1,8 @@
 """What a check finds in files that are broken on purpose."""
 
+import dataclasses
 import io
+import os
 
 import numpy as np
 import pytest
@@ -328,3 +330,33 @@ def test_a_photo_of_several_images_is_a_jpeg_file():
     picture.save(file, "MPO", save_all=True, append_images=[picture])
     assert Image.open(file).format == "MPO"
     assert _imagenet_check.examine(file.getvalue(), ".jpg") == 0
+
+
+def test_names_that_are_no_text(folders, capsys):
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
+    named = os.fsencode(folders / "a") + b"/\xe9.jpg"
+    try:
+        with open(named, "wb") as opened:
+            opened.write((folders / "b" / "whole.png").read_bytes())
+    except OSError:
+        pytest.skip("needs a file system of names that are any bytes")
+    data = read(folders)
+    report = data.check(verbose=0)
+
+    assert os.fsdecode(named) in report.files["other format"]
+    print(report)
+    assert "a/?.jpg" in capsys.readouterr().out
+    list(data.without(report).dataset("train", image_size=8))
+    with open(named, "wb") as opened:
+        opened.write(b"no image")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a/\ufffd\\.jpg"):
+        list(data.without(report).dataset("train", image_size=8))
+
+
+def test_a_split_of_which_nothing_is_left_is_none(folders):
+    data = read(folders)
+    report = data.check(verbose=0)
+    everything = report.files | {"unreadable": data.files("train")}
+    report = dataclasses.replace(report, files=everything)
+    assert data.without(report).splits == ()
+    assert data.splits == ("train",)
