@@ -14,6 +14,8 @@ import tensorflow as tf
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 TRIES = 10
 _JPEG_SCALES = (1, 2, 4, 8)
+# The palette of grayscale BMP files: blue, green, red and nothing.
+_GREYS = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
 
 
 class RandomCrop(NamedTuple):
@@ -35,7 +37,7 @@ class RandomCrop(NamedTuple):
             return _resize(image, self.image_size)
 
         def other() -> Any:
-            image = _decode_other(encoded)
+            image = decode_other(encoded)
             size = tf.cast(tf.shape(image)[:2], tf.float32)
             top_left, extent = self._draw(size, tries)
             return _resize_antialiased(image, top_left, extent, self.image_size)
@@ -109,7 +111,7 @@ class CentreCrop(NamedTuple):
             return _resize_antialiased(image, top_left - begin, extent, self.image_size)
 
         def other() -> Any:
-            image = _decode_other(encoded)
+            image = decode_other(encoded)
             top_left, extent = square(tf.cast(tf.shape(image)[:2], tf.float32))
             return _resize_antialiased(image, top_left, extent, self.image_size)
 
@@ -147,9 +149,27 @@ def decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
     )
 
 
-def _decode_other(encoded: Any) -> Any:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+def decode_other(encoded: Any) -> Any:
+    """What is no JPEG: PNG, GIF, BMP or WebP."""
+    readable = tf.cond(
+        tf.strings.substr(encoded, 0, 2) == b"BM",
+        lambda: _has_no_colour_table(encoded),
+        lambda: tf.constant(True),
+    )
+    known = tf.debugging.Assert(readable, ["BMP files of a palette are not read."])
+    # Executed eagerly an assertion is no operation.
+    with tf.control_dependencies([] if known is None else [known]):
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _has_no_colour_table(bmp: Any) -> Any:
+    """Or that of the greys: TensorFlow takes the indices of a palette for greys."""
+    header_size = tf.strings.substr(bmp, 14, 1)
+    begin = 14 + tf.cast(tf.io.decode_raw(header_size, tf.uint8)[0], tf.int32)
+    return (tf.strings.substr(bmp, 28, 1) != b"\x08") | (
+        tf.strings.substr(bmp, begin, len(_GREYS)) == _GREYS
+    )
 
 
 def _resize(image: Any, image_size: int) -> Any:

@@ -179,7 +179,7 @@ def _checked(
             "`center_fraction` must be a number in (0, 1]. "
             f"Received: center_fraction={center_fraction!r}"
         )
-    _prepare_tensorflow()
+    prepare_tensorflow()
     from keras_residual.datasets import _image_decoding, _image_stream
 
     crop: Any
@@ -193,7 +193,7 @@ def _checked(
     return crop, reader, order
 
 
-def _prepare_tensorflow() -> None:
+def prepare_tensorflow() -> None:
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -5,6 +5,7 @@ together see, pass after pass. The module imports TensorFlow: it is imported whe
 images are read, under every backend.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,7 +69,9 @@ def batches_of_files(
 ) -> Any:
     """Batches of images read from files, any of which can be reached at once."""
     with tf.device("CPU"):
-        all_files, all_labels = tf.constant(files), tf.constant(labels)
+        # As bytes: names on a disk need not be text.
+        all_files = tf.constant([os.fsencode(file) for file in files])
+        all_labels = tf.constant(labels)
 
     def examples(seed: Any) -> Any:
         def of_step(step: Any) -> tuple[Any, ...]:
@@ -207,8 +210,11 @@ def _decode(
     complete = tf.debugging.Assert(
         ~tf.reduce_any(missing),
         [
-            "These images cannot be read (missing, damaged or no image):",
-            tf.boolean_mask(names, missing),
+            "These images cannot be read (missing, not readable now, damaged or no "
+            "image):",
+            tf.strings.unicode_transcode(
+                tf.boolean_mask(names, missing), "UTF-8", "UTF-8", errors="replace"
+            ),
         ],
         summarize=10,
     )
@@ -219,9 +225,37 @@ def _decode(
 def _shuffled(places: Any, seed: Any, epochs: Any, num_images: int) -> Any:
     """Where a permutation of `num_images` numbers takes these, another each epoch."""
     # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
-    seeds = tf.stack([tf.ones_like(epochs), tf.fill(tf.shape(epochs), seed), epochs], 1)
     return tf.raw_ops.RandomIndexShuffle(
-        index=places, seed=seeds, max_index=tf.constant(num_images - 1, tf.int64)
+        index=places,
+        seed=_seeds_of_shuffle(seed, epochs),
+        max_index=tf.constant(num_images - 1, tf.int64),
+    )
+
+
+def _seeds_of_shuffle(seed: Any, epochs: Any) -> Any:
+    """Three numbers for each epoch, of which few bits need to be read.
+
+    RandomIndexShuffle takes the lowest 8 bits of each below 65,538 images, and 11 of
+    ImageNet's: orders would come back after 256 epochs, and with every 256th seed. The
+    bits above are mixed into the lower ones, as SplitMix64 does.
+    """
+    seeds = tf.fill(tf.shape(epochs), tf.cast(seed, tf.uint64))
+    epochs = tf.cast(epochs, tf.uint64)
+
+    def shifted(number: Any, bits: int) -> Any:
+        return tf.bitwise.right_shift(number, tf.constant(bits, tf.uint64))
+
+    def times(number: Any, factor: int) -> Any:
+        return number * tf.constant(factor, tf.uint64)
+
+    mixed = times(shifted(seeds, 8), 0x9E3779B97F4A7C15)
+    mixed += times(shifted(epochs, 8), 0xBF58476D1CE4E5B9)
+    mixed = times(mixed ^ shifted(mixed, 30), 0xBF58476D1CE4E5B9)
+    mixed = times(mixed ^ shifted(mixed, 27), 0x94D049BB133111EB)
+    mixed ^= shifted(mixed, 31)
+    ones = tf.ones_like(epochs)
+    return tf.stack(
+        [ones ^ mixed, seeds ^ shifted(mixed, 21), epochs ^ shifted(mixed, 42)], 1
     )
 
 

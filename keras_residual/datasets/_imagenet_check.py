@@ -1,7 +1,6 @@
 """Every image file decoded once before training, and what that finds."""
 
 import dataclasses
-import io
 import itertools
 import os
 import warnings
@@ -14,31 +13,15 @@ import keras
 import numpy as np
 
 from keras_residual.datasets import _imagenet_index as index
+from keras_residual.datasets._image_examination import KINDS, UNUSABLE, examine
 
 if TYPE_CHECKING:
     from keras_residual.datasets._imagenet_selection import Selection
 
-# One bit each: a grayscale PNG file may be named .JPEG.
-KINDS = {
-    "unreadable": 1,
-    "truncated": 2,
-    "CMYK": 4,
-    "grayscale": 8,
-    "other format": 16,
-}
-UNUSABLE = ("unreadable", "truncated")
-
-_FORMATS = {
-    ".bmp": "BMP",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-}
-_GRAY = {"1", "L", "LA", "I", "I;16", "F"}
 _CHUNK = 1000  # images at a time, which bounds the memory
 _SAVED_AFTER = 50_000  # images, so that a check that is stopped goes on from there
 _SHOWN = 5
+_VERSION = 1  # of what is kept, and of what is looked for
 
 _MEANINGS = {
     "missing classes": "classes listed, without a folder of training images",
@@ -48,6 +31,7 @@ _MEANINGS = {
     "labels without image": "labels without their validation image",
     "unreadable": "unreadable: no image",
     "truncated": "truncated: cut off or damaged",
+    "unsupported": "unsupported: of a format or a size that is not read",
     "CMYK": "CMYK",
     "grayscale": "grayscale",
     "other format": "in another format than the suffix says",
@@ -63,9 +47,9 @@ class ImageNetReport:
     Attributes:
         num_images: How many images were checked, by split.
         num_classes: How many classes they have.
-        files: Names of images by kind: "unreadable" and "truncated", which cannot be
-            used; "CMYK", "grayscale" and "other format" (than the suffix says), which
-            are converted.
+        files: Names of images by kind: "unreadable", "truncated" and "unsupported",
+            which cannot be used; "CMYK", "grayscale" and "other format" (than the
+            suffix says), which are converted.
         tree: Names by kind of what does not fit together in the tree.
         without_val: Why there is no split "val", "" if there is one.
     """
@@ -110,7 +94,8 @@ class ImageNetReport:
                     lines.append(f"  {len(names):,} {_MEANINGS[kind]}: {shown}")
         if not any(self.counts.values()):
             lines.append("Nothing to report: every file is an RGB image.")
-        return "\n".join(lines)
+        # A name on a disk need not be text, and would stop `print`.
+        return "\n".join(lines).encode(errors="replace").decode()
 
 
 def check_images(
@@ -150,15 +135,17 @@ def check_files(files: list[str], cache: Path, progress: Progress) -> np.ndarray
     progress(len(files) - len(to_read))
     names = (files[place] for place in to_read)
     unsaved = 0
-    for place, bits in zip(to_read, _examined(names, progress), strict=True):
-        found[place] = bits
-        known.add(files[place], stats[place], bits)
-        unsaved += 1
-        if unsaved == _SAVED_AFTER:
+    try:
+        for place, bits in zip(to_read, _examined(names, progress), strict=True):
+            found[place] = bits
+            known.add(files[place], stats[place], bits)
+            unsaved += 1
+            if unsaved == _SAVED_AFTER:
+                known.save()
+                unsaved = 0
+    finally:
+        if unsaved:
             known.save()
-            unsaved = 0
-    if unsaved:
-        known.save()
     return found
 
 
@@ -168,43 +155,35 @@ def check_encoded(images: Iterable[bytes], progress: Progress) -> np.ndarray:
 
 def _examined(images: Iterable[str | bytes], progress: Progress) -> Iterator[int]:
     try:
-        import PIL.Image  # noqa: F401
+        from PIL import ImageFile
     except ImportError as error:
         raise ImportError(
             "The check of images needs Pillow: pip install 'keras-residual[datasets]'"
         ) from error
     remaining = iter(images)
-    # Pillow decodes outside of Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(itertools.islice(remaining, _CHUNK)):
-            yield from pool.map(_examine, chunk)
-            progress(len(chunk))
+    forgiving = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a program may have switched it on
+    try:
+        # Pillow decodes outside of Python's lock.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while chunk := list(itertools.islice(remaining, _CHUNK)):
+                yield from pool.map(_examine, chunk)
+                progress(len(chunk))
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = forgiving
 
 
 def _examine(image: str | bytes) -> int:
-    from PIL import Image
-
+    if isinstance(image, bytes):
+        return examine(image)
     try:
-        opened = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
-    except Exception:
-        # Pillow's readers raise whatever the bytes of a damaged file lead them to.
-        return KINDS["unreadable"]
-    with opened:
-        bits = 0
-        if opened.mode == "CMYK":
-            bits |= KINDS["CMYK"]
-        if opened.mode in _GRAY:
-            bits |= KINDS["grayscale"]
-        if isinstance(image, str):
-            suffix = os.path.splitext(image)[1].lower()
-            bits |= KINDS["other format"] if opened.format != _FORMATS[suffix] else 0
-        # Of a JPEG file all is read, but no more than an eighth is computed.
-        opened.draft("L", (1, 1))
-        try:
-            opened.load()
-        except Exception:
-            return bits | KINDS["truncated"]
-    return bits
+        content = Path(image).read_bytes()
+    except OSError as error:
+        # Nothing about the image: too many open files, a disk that is gone.
+        raise OSError(
+            f"The image {image} cannot be read now: {error.strerror}"
+        ) from error
+    return examine(content, os.path.splitext(image)[1].lower())
 
 
 def _size_and_time(file: str) -> tuple[int, int]:
@@ -222,10 +201,14 @@ class _Known:
         self._file = file
         self._found: dict[str, tuple[int, int, int]] = {}
         arrays = index.read_cache(file)
-        if "rows" in arrays:
-            names = index.unpack_names(arrays["names"])
-            rows = map(tuple, arrays["rows"].tolist())
-            self._found = dict(zip(names, rows, strict=True))
+        try:
+            if arrays["version"] == _VERSION:
+                names = index.unpack_names(arrays["names"])
+                sizes, times, bits = arrays["rows"].astype(np.int64).T.tolist()
+                rows = zip(sizes, times, bits, strict=True)
+                self._found = dict(zip(names, rows, strict=True))
+        except (KeyError, TypeError, ValueError):
+            pass  # none there, or not as it was written
 
     def get(self, file: str, stat: tuple[int, int]) -> int:
         """The bits, or -1 if the file is new or changed."""
@@ -240,6 +223,7 @@ class _Known:
         index.write_cache(
             self._file,
             {
+                "version": np.array(_VERSION),
                 "names": index.pack_names(list(self._found)),
                 "rows": np.array(list(self._found.values()), np.int64),
             },

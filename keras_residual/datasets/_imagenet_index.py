@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_residual._atomic_file import atomic_file
+from keras_residual.datasets import _files
 from keras_residual.datasets import _imagenet_trees as trees
 
-_VERSION = 1
+_VERSION = 2
 # Some file systems count in steps of two seconds: a change right after the index was
 # made could leave the time of a folder as it was.
 _TOO_RECENT = 3
@@ -116,14 +117,20 @@ def _scan(tree: trees.Tree) -> Listing:
     ]
     if not train:
         raise ValueError(
-            f"The folders in {tree.train} must hold images, and are empty."
+            f"The folders in {tree.train} must hold images directly, and hold none: "
+            f"files that end in {', '.join(_files.SUFFIXES)}, in no further folder."
         )
     found = {"train": train}
     there = set(ids)
     findings = {"missing classes": [name for name in known or () if name not in there]}
     without_val = ""
     if tree.val is None:
-        without_val = f"there is no folder {tree.train.parent / 'val'}"
+        without_val = (
+            f"{tree.train} holds class folders only: the folder that holds train/ and "
+            "val/ has both"
+            if tree.is_classes_only
+            else f"there is no folder {tree.train.parent / 'val'}"
+        )
     else:
         try:
             found["val"] = _val(tree, tree.val, there, known, findings)
@@ -161,6 +168,13 @@ def _val(
 ) -> list[tuple[str, str]]:
     """Class and file of each validation image, in the order of the file names."""
     folders = trees.folders_in(val)
+    flat = trees.images_in(val)
+    if folders and flat:
+        raise ValueError(
+            f"The folder {val} must hold images or class folders, but has {len(flat)} "
+            f"images ({_some(flat)}) beside {len(folders)} folders ({_some(folders)}): "
+            "finish sorting them, or move one of them away."
+        )
     if folders:
         strange = [name for name in folders if name not in ids and not known]
         strange += [name for name in folders if known and name not in known]
@@ -176,7 +190,14 @@ def _val(
         ]
     else:
         class_of = trees.read_val_labels(tree)
-        files = {Path(file).stem: file for file in trees.images_in(val)}
+        files = {Path(file).stem: file for file in flat}
+        if len(files) < len(flat):
+            same = sorted(set(flat) - set(files.values()))
+            raise ValueError(
+                f"Each image in {val} must have a name of its own before its suffix, "
+                f"by which its label is found, but {_some(same)} "
+                f"{'has' if len(same) == 1 else 'have'} that of another."
+            )
         images = [(class_of[s], file) for s, file in files.items() if s in class_of]
         findings["images without label"] = [
             file for stem, file in files.items() if stem not in class_of

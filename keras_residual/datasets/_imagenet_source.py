@@ -79,7 +79,7 @@ class TfdsSource:
     """A set of TensorFlow Datasets, whose encoded images come in one order."""
 
     def __init__(self, name: str, data_dir: str | Path | None):
-        builder = _tfds.find_builder(name, data_dir)
+        builder = _tfds.find_builder(name, data_dir, "root")
         shape = _tfds.image_shape(builder)
         if shape is None or len(shape) != 3:
             raise ValueError(

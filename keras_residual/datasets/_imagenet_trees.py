@@ -17,6 +17,7 @@ META = "meta.mat"
 METADATA = (*CLASS_FILES, SOLUTION, LABELS, GROUND_TRUTH, META)
 
 _INNER = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", ".")
+_SPLITS = frozenset({"test", "train", "val", "validation"})
 _DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data")
 
 
@@ -32,11 +33,13 @@ class Tree:
         train: Folder with one folder of training images per class.
         val: Folder of the validation images, flat or one folder per class, or None.
         metadata: Files that name classes and labels, by their names.
+        is_classes_only: Whether the given folder holds the class folders itself.
     """
 
     train: Path
     val: Path | None
     metadata: dict[str, Path]
+    is_classes_only: bool = False
 
 
 def find_tree(root: Path) -> Tree:
@@ -46,13 +49,20 @@ def find_tree(root: Path) -> Tree:
             places = [base / "val", base / "validation"]
             val = next((place for place in places if place.is_dir()), None)
             return Tree(base / "train", val, _find_metadata(root, base))
-    if len(folders_in(root)) < 2:
+    classes = folders_in(root)
+    if classes and _SPLITS.issuperset(classes):
+        raise ValueError(
+            f"`root` must have class folders in {' and '.join(classes)}, which are the "
+            "names of splits and taken for no classes, but their images are in no "
+            f"further folders. Received: root={str(root)!r}"
+        )
+    if len(classes) < 2:
         raise ValueError(
             "`root` must be ImageNet's folder (with ILSVRC/Data/CLS-LOC/train in it), "
             "one with train/<class>/ and val/, or one with a folder of images for each "
             f"of two or more classes. Received: root={str(root)!r}"
         )
-    return Tree(root, None, _find_metadata(root, root))
+    return Tree(root, None, _find_metadata(root, root), is_classes_only=True)
 
 
 def folders_in(folder: Path) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 from keras_residual.datasets import _files
 
 
-def find_builder(name: str, data_dir: str | Path | None) -> Any:
+def find_builder(name: str, data_dir: str | Path | None, argument: str = "name") -> Any:
+    """The builder of a data set; any `argument` but "name" has it after "tfds:"."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -19,11 +20,13 @@ def find_builder(name: str, data_dir: str | Path | None) -> Any:
         ) from error
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    # It asserts that there is a version.
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        received = name if argument == "name" else f"tfds:{name}"
         raise ValueError(
-            "`name` must be a data set of TensorFlow Datasets "
+            f"`{argument}` must be a data set of TensorFlow Datasets "
             "(https://www.tensorflow.org/datasets/catalog). "
-            f"Received: name={name!r}"
+            f"Received: {argument}={received!r}"
         ) from error
 
 
@@ -41,13 +44,13 @@ def prepare(builder: Any, name: str, split: str | None = None) -> None:
     except ImportError as error:
         raise ImportError(
             f"The data set 'tfds:{name}' needs one more package: "
-            f"pip install {error.name}"
+            + (f"pip install {error.name}" if error.name else _files.first_line(error))
         ) from error
     except Exception as error:
         # The reasons reach from sockets to checksums; the remedy is the same.
         raise ConnectionError(
-            f"The data set 'tfds:{name}' could not be prepared: go online, or pass the "
-            f"folder that holds it. The reason: {_files.first_line(error)}"
+            f"The data set 'tfds:{name}' could not be prepared: go online, or pass "
+            f"its folder as `data_dir`. The reason: {_files.first_line(error)}"
         ) from error
     if split is not None and split not in builder.info.splits:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_residual.datasets._image_examination import UNUSABLE
 from keras_residual.datasets._imagenet_check import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
 from keras_residual.datasets._imagenet_source import FolderSource, Source, TfdsSource
@@ -123,11 +124,7 @@ class ImageNetFolder:
         self.class_ids = [self._source.class_ids[place] for place in chosen]
         self.class_names = [self._source.class_names[place] for place in chosen]
         self.num_classes = len(chosen)
-        self.splits = self._source.splits
-        if isinstance(self._source, FolderSource):
-            # Now and not at the first batch: too few images of a class, or none.
-            places = self._selection.places
-            self.splits = tuple(split for split in self.splits if len(places(split)))
+        self.splits = self._splits_with_images()
 
     def num_images(self, split: str) -> int:
         """How many images a split has.
@@ -177,12 +174,15 @@ class ImageNetFolder:
 
         Returns:
             A report. `print(report)` shows it; `report.files` has the names of the
-            images by kind ("unreadable" and "truncated"; "CMYK", "grayscale" and
-            "other format" than the suffix says, which are converted to RGB when read),
+            images by kind ("unreadable", "truncated" and "unsupported"; "CMYK",
+            "grayscale" and "other format" than the suffix says, which are converted),
             `report.tree` what does not fit together (classes without folder or images,
             images without label and the reverse), `report.counts` how many there are of
             each, and `report.unusable` the images that cannot be decoded: give the
             report to `without` to leave them out.
+
+        Raises:
+            OSError: If a file cannot be read, whatever is in it; the message names it.
         """
         names = self.splits if splits is None else splits
         wanted = [names] if isinstance(names, str) else names
@@ -191,7 +191,7 @@ class ImageNetFolder:
     def without(
         self,
         report: ImageNetReport,
-        kinds: Iterable[str] = ("unreadable", "truncated"),
+        kinds: Iterable[str] = UNUSABLE,
     ) -> "ImageNetFolder":
         """The same images, except those that a check found.
 
@@ -213,6 +213,7 @@ class ImageNetFolder:
         result._selection = self._selection.without(
             name for kind in kinds for name in report.files[kind]
         )
+        result.splits = result._splits_with_images()
         return result
 
     def dataset(
@@ -265,6 +266,11 @@ class ImageNetFolder:
         from keras_residual.datasets import _image_pipeline
 
         split = self._checked_split(split)
+        if not self.num_images(split):
+            raise ValueError(
+                "`split` must have images of the chosen classes (one whose labels are "
+                f"not known has none). Received: split={split!r}"
+            )
         options: dict[str, Any] = {
             "image_size": image_size,
             "batch_size": batch_size,
@@ -287,6 +293,13 @@ class ImageNetFolder:
         return _image_pipeline.image_batches(
             self.files(split), self.labels(split), **options
         )
+
+    def _splits_with_images(self) -> tuple[str, ...]:
+        splits = self._source.splits
+        if not isinstance(self._source, FolderSource):
+            return splits  # it would take reading all their labels
+        # Now and not at the first batch: too few images of a class, or none.
+        return tuple(name for name in splits if len(self._selection.places(name)))
 
     def _checked_split(self, split: str) -> str:
         name = "val" if split == "validation" and "val" in self.splits else split

@@ -147,7 +147,7 @@ def _from_tfds(
     seed: int,
     data_dir: str | Path | None,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    builder = _tfds.find_builder(name, data_dir)
+    builder = _tfds.find_builder(name, data_dir, "source")
     shape = _tfds.image_shape(builder)
     if shape is None or len(shape) != 3:
         raise ValueError(

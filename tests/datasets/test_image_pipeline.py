@@ -104,6 +104,37 @@ def test_one_pass_of_training_has_every_file_once_in_a_new_order(batches):
 
 
 @once
+def test_all_bits_of_a_seed_count(batches):
+    def labels(seed):
+        return read(
+            batches(batch_size=COUNT, training=True, first_step=0, seed=seed), 1
+        )
+
+    assert len({str(labels(seed)) for seed in (0, 2**8, 2**40, 2**62)}) == 4
+
+
+@once
+@pytest.mark.parametrize("num_images", [COUNT, 1_281_167])
+def test_orders_do_not_come_back(num_images):
+    from keras_residual.datasets import _image_stream
+
+    places, epochs = np.arange(COUNT), np.repeat(np.arange(600), COUNT)
+    orders = [
+        _image_stream._shuffled(
+            tf.constant(np.tile(places, 600)),
+            tf.constant(seed, tf.int64),
+            tf.constant(epochs),
+            num_images,
+        )
+        .numpy()
+        .reshape(600, COUNT)
+        for seed in (0, 2**8, 2**40, 2**62)
+    ]
+    different = len(np.unique(np.concatenate(orders), axis=0))
+    assert different >= 0.99 * 4 * 600  # so few numbers meet now and then
+
+
+@once
 def test_endless_training_has_full_batches_of_whole_passes(batches):
     dataset = batches(batch_size=4, training=True, first_step=0)
 

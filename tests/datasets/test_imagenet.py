@@ -83,7 +83,9 @@ def test_class_folders_are_the_training_images(tmp_path, read):
         "zebra/0.png",
         "zebra/1.JPG",
     ]
-    with pytest.raises(ValueError, match=r"'train' \(there is no folder .*val\)\. Rec"):
+    with pytest.raises(
+        ValueError, match=r"'train' \(.* holds class folders only: .*\)\. Rec"
+    ):
         data.files("val")
 
 
@@ -164,6 +166,33 @@ def test_folders_that_are_no_classes_are_refused(kaggle, read, tmp_path):
         read(tmp_path / "plain")
 
 
+def test_half_sorted_and_flat_splits_are_refused(kaggle, read, tmp_path):
+    (kaggle / DATA / "val" / "n01").mkdir()
+    with pytest.raises(ValueError, match=r"has 5 images \(.*\) beside 1 folders \(n01"):
+        read(kaggle)
+    (kaggle / DATA / "val" / "n01").rmdir()
+    trees.save(kaggle / DATA / "val" / "ILSVRC2012_val_00000002.png", 0)
+    with pytest.raises(ValueError, match=r"but ILSVRC2012_val_00000002.JPEG has that"):
+        read(kaggle)
+
+    for split in ("train", "val"):
+        trees.save(tmp_path / "flat" / split / "0.png", 0)
+    with pytest.raises(
+        ValueError, match=r"class folders in train and val, which .* Re"
+    ):
+        read(tmp_path / "flat")
+
+
+def test_the_reason_why_there_is_no_val(tmp_path, read):
+    trees.write_train(tmp_path / "train")
+    for root, reason in (
+        (tmp_path, r"there is no folder .*/val\)"),
+        (tmp_path / "train", r"holds class folders only: the folder that holds train/"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            read(root).files("val")
+
+
 def test_labels_would_differ_from_the_class_index(kaggle, read):
     index = {"0": ["n02", "crane"], "1": ["n01", "snake"], "2": ["n03", "crane"]}
     (kaggle / "imagenet_class_index.json").write_text(json.dumps(index))
@@ -218,7 +247,7 @@ def test_bad_roots_and_splits_are_named(kaggle, read, tmp_path):
         read(kaggle / DATA / "val")
     (tmp_path / "empty" / "a").mkdir(parents=True)
     (tmp_path / "empty" / "b").mkdir()
-    with pytest.raises(ValueError, match="must hold images, and are empty"):
+    with pytest.raises(ValueError, match="must hold images directly, and hold none"):
         read(tmp_path / "empty")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="`index_dir` must be a folder"):

@@ -1,13 +1,16 @@
 """What a check finds in files that are broken on purpose."""
 
+import dataclasses
 import io
+import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
 from keras_residual.datasets import _imagenet_check
+from keras_residual.datasets._image_pipeline import encoded_image_batches
 
 # A resolution that should stand at byte 255. Some photos of ImageNet are like that.
 CUT_OFF_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x1a\0\x05\0\0\0\x01\0\0\xff\0"
@@ -47,6 +50,7 @@ def folders(tmp_path):
         "b/half.jpg": whole[: len(whole) // 2],
         "b/without_end.jpg": whole[:-2],
         "b/half.png": encoded("RGB", "PNG")[:3000],
+        "b/tiff.jpg": encoded("RGB", "TIFF"),
     }
     for name, content in files.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -83,16 +87,21 @@ def test_every_kind_is_found_by_name(folders, capsys):
     assert found == {
         "unreadable": ["b/empty.jpg", "b/head.jpg", "b/text.jpg"],
         "truncated": ["b/half.jpg", "b/half.png", "b/without_end.jpg"],
+        "unsupported": ["b/tiff.jpg"],
         "CMYK": ["a/cmyk.JPEG"],
         "grayscale": ["a/gray.jpg", "a/gray_png.jpeg"],
         "other format": ["a/gray_png.jpeg", "a/webp.png"],
     }
-    assert report.unusable == report.files["unreadable"] + report.files["truncated"]
-    assert report.num_images == {"train": 13}
+    assert report.unusable == [
+        file
+        for kind in ("unreadable", "truncated", "unsupported")
+        for file in report.files[kind]
+    ]
+    assert report.num_images == {"train": 14}
     assert report.num_classes == 2
     assert report.counts["grayscale"] == 2
     text = str(report)
-    assert "2 classes; images checked: 13 in train" in text
+    assert "2 classes; images checked: 14 in train" in text
     assert f"3 unreadable: no image: {folders / 'b' / 'empty.jpg'}, " in text
     assert capsys.readouterr().out == ""
 
@@ -113,7 +122,7 @@ def test_what_cannot_be_decoded_is_left_out(folders):
     data = read(folders)
     usable = data.without(data.check(verbose=0))
 
-    assert data.num_images("train") == 13  # a new object, and the old one as it was
+    assert data.num_images("train") == 14  # a new object, and the old one as it was
     assert usable.num_images("train") == 7
     assert usable.labels("train").tolist() == [0] * 5 + [1] * 2
     assert usable.files("train")[-1] == f"{folders}/b/whole.png"
@@ -171,7 +180,7 @@ def test_what_tensorflow_cannot_decode_is_what_is_found(quality, progressive):
 def test_only_changed_files_are_read_again(folders, examined):
     data = read(folders)
     first = data.check(verbose=0)
-    assert len(examined) == 13
+    assert len(examined) == 14
     examined.clear()
     assert read(folders).check(verbose=0) == first
     assert examined == []
@@ -218,7 +227,136 @@ def test_progress_counts_every_image(tiny, tmp_path, capsys):
     assert "25/25" in capsys.readouterr().out
 
 
-def test_a_file_that_is_gone_is_unreadable(folders):
+def test_what_cannot_be_read_now_is_an_error_and_not_kept(folders, monkeypatch):
     data = read(folders)
-    (folders / "a" / "whole.jpg").unlink()
-    assert f"{folders}/a/whole.jpg" in data.check(verbose=0).files["unreadable"]
+    first = data.check(verbose=0)
+    index = folders.parent / "index"
+    next(index.glob("*-check.npz")).unlink()
+    missing = folders / "a" / "gray.jpg"
+    missing.rename(folders / "elsewhere")
+    with pytest.raises(OSError, match=r"a/gray\.jpg cannot be read now: No such file"):
+        data.check(verbose=0)
+    (folders / "elsewhere").rename(missing)
+
+    def failing(path):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.read_bytes", failing)
+        with pytest.raises(OSError, match=r"cannot be read now: Too many open files"):
+            data.check(verbose=0)
+    assert data.check(verbose=0) == first
+
+
+@pytest.mark.parametrize("damage", ["rows", "version", "names"])
+def test_a_damaged_list_of_what_is_known_is_made_anew(folders, examined, damage):
+    data = read(folders)
+    first = data.check(verbose=0)
+    (cache,) = (folders.parent / "index").glob("*-check.npz")
+    with np.load(cache) as arrays:
+        others = dict(arrays)
+    others[damage] = others[damage][:-1] if damage != "version" else np.array(0)
+    if damage == "names":
+        others["names"] = others["names"][:20]
+    np.savez(cache, **others)
+    examined.clear()
+
+    assert data.check(verbose=0) == first
+    assert len(examined) == 14
+    examined.clear()
+    assert data.check(verbose=0) == first
+    assert examined == []
+
+
+def test_formats_and_damages_that_tensorflow_refuses_are_found():
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    picture = Image.fromarray(noise)
+
+    def encoded(file_format, mode="RGB", **options):
+        file = io.BytesIO()
+        picture.convert(mode).save(file, file_format, **options)
+        return file.getvalue()
+
+    animated = {"save_all": True, "append_images": [picture.rotate(90)]}
+    png = encoded("PNG")
+    files = {
+        "unsupported": [
+            *map(encoded, ("TIFF", "PPM", "ICO")),
+            encoded("WEBP", **animated),
+            encoded("BMP", "1"),
+            encoded("BMP", "P"),
+        ],
+        "truncated": [png[:-cut] for cut in (1, 12, 20)],
+        "": [
+            png,
+            encoded("GIF", **animated),
+            encoded("BMP"),
+            encoded("BMP", "L"),
+            encoded("PNG", "P"),
+            encoded("WEBP"),
+        ],
+    }
+    kinds = _imagenet_check.KINDS
+    unusable = sum(kinds[kind] for kind in _imagenet_check.UNUSABLE)
+    for kind, contents in files.items():
+        for content in contents:
+            assert _imagenet_check._examine(content) & unusable == kinds.get(kind, 0)
+            examples = tf.data.Dataset.from_tensors((content, 0))
+            batches = encoded_image_batches(examples, 1, image_size=8)
+            if not kind:
+                list(batches)
+                continue
+            with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be read"):
+                list(batches)
+
+
+def test_settings_and_limits_of_pillow(folders, monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    data = read(folders)
+    assert len(data.check(verbose=0).files["truncated"]) == 3
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+    # More than twice the limit; nothing tells such an image from others.
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    whole = (folders / "a" / "whole.jpg").read_bytes()
+    found = _imagenet_check.examine(whole, ".jpg")
+    assert found == _imagenet_check.KINDS["unsupported"]
+
+
+def test_a_photo_of_several_images_is_a_jpeg_file():
+    file = io.BytesIO()
+    picture = Image.new("RGB", (16, 16), "red")
+    picture.save(file, "MPO", save_all=True, append_images=[picture])
+    assert Image.open(file).format == "MPO"
+    assert _imagenet_check.examine(file.getvalue(), ".jpg") == 0
+
+
+def test_names_that_are_no_text(folders, capsys):
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
+    named = os.fsencode(folders / "a") + b"/\xe9.jpg"
+    try:
+        with open(named, "wb") as opened:
+            opened.write((folders / "b" / "whole.png").read_bytes())
+    except OSError:
+        pytest.skip("needs a file system of names that are any bytes")
+    data = read(folders)
+    report = data.check(verbose=0)
+
+    assert os.fsdecode(named) in report.files["other format"]
+    print(report)
+    assert "a/?.jpg" in capsys.readouterr().out
+    list(data.without(report).dataset("train", image_size=8))
+    with open(named, "wb") as opened:
+        opened.write(b"no image")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a/\ufffd\\.jpg"):
+        list(data.without(report).dataset("train", image_size=8))
+
+
+def test_a_split_of_which_nothing_is_left_is_none(folders):
+    data = read(folders)
+    report = data.check(verbose=0)
+    everything = report.files | {"unreadable": data.files("train")}
+    report = dataclasses.replace(report, files=everything)
+    assert data.without(report).splits == ()
+    assert data.splits == ("train",)

@@ -97,6 +97,8 @@ def test_chosen_classes_and_images(read):
     assert all(number % 3 == 2 * label for number, label in pairs)
     assert len(set(pairs)) == 6
     assert content(data.dataset("val", image_size=8)) == [(5, 1)]
+    with pytest.raises(ValueError, match=r"labels are not known .* split='test'"):
+        data.dataset("test")
 
 
 def test_the_check_and_what_it_leaves_out(read, monkeypatch):
@@ -123,3 +125,22 @@ def test_the_check_and_what_it_leaves_out(read, monkeypatch):
     assert kept.files("train")[0] == "tfds:greys/train/1"
     numbers = {number for number, _ in content(kept.dataset("train", image_size=8))}
     assert len(numbers) == 11
+
+
+@pytest.mark.usefixtures("builder")
+def test_unknown_names_are_those_of_the_root():
+    with pytest.raises(ValueError, match=r"`root` must be .* root='tfds:nope_nope'"):
+        ImageNetFolder("tfds:nope_nope")
+
+
+def test_what_cannot_be_prepared_says_what_to_do(builder, read, monkeypatch):
+    def failing(builder):
+        raise error
+
+    monkeypatch.setattr(builder, "download_and_prepare", failing)
+    error = OSError("no route")
+    with pytest.raises(ConnectionError, match=r"as `data_dir`. The reason: no route"):
+        read()
+    error = ImportError("something is missing")
+    with pytest.raises(ImportError, match="one more package: something is missing"):
+        read()

@@ -1,0 +1,80 @@
+"""One image file decoded as far as it takes to know whether it can be used."""
+
+import io
+
+from keras_residual.datasets import _image_pipeline
+
+# One bit each: a grayscale PNG file may be named .JPEG.
+KINDS = {
+    "unreadable": 1,
+    "truncated": 2,
+    "unsupported": 32,
+    "CMYK": 4,
+    "grayscale": 8,
+    "other format": 16,
+}
+UNUSABLE = ("unreadable", "truncated", "unsupported")
+
+_FORMATS = {
+    ".bmp": ("BMP",),
+    ".jpeg": ("JPEG", "MPO"),  # which begins with a whole JPEG image
+    ".jpg": ("JPEG", "MPO"),
+    ".png": ("PNG",),
+    ".webp": ("WEBP",),
+}
+_GRAY = {"1", "L", "LA", "I", "I;16", "F"}
+
+
+def examine(content: bytes, suffix: str | None = None) -> int:
+    """Bits of `KINDS`: one that is unusable, or any of the others.
+
+    "other format" is found only where there is a suffix.
+    """
+    from PIL import Image
+
+    try:
+        opened = Image.open(io.BytesIO(content))
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        return KINDS["unsupported"]
+    except Exception:
+        # Pillow's readers raise whatever the bytes of a damaged file lead them to.
+        return KINDS["unreadable"]
+    with opened:
+        bits = 0
+        if opened.mode == "CMYK":
+            bits |= KINDS["CMYK"]
+        if opened.mode in _GRAY:
+            bits |= KINDS["grayscale"]
+        if suffix is not None and opened.format not in _FORMATS[suffix]:
+            bits |= KINDS["other format"]
+        # Of a JPEG file all is read, but no more than an eighth is computed.
+        opened.draft("L", (1, 1))
+        try:
+            opened.load()
+        except MemoryError:
+            raise
+        except Exception:
+            return KINDS["truncated"]
+        is_png = opened.format == "PNG"
+    if content.startswith(b"\xff\xd8\xff") or _tensorflow_decodes(content):
+        return bits
+    # Pillow reads a PNG file without its end.
+    return KINDS["truncated" if is_png else "unsupported"]
+
+
+def _tensorflow_decodes(content: bytes) -> bool:
+    _image_pipeline.prepare_tensorflow()
+    import tensorflow as tf
+
+    from keras_residual.datasets import _image_decoding
+
+    try:
+        with tf.device("CPU"):
+            _image_decoding.decode_other(content)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError("Not enough memory to decode an image.") from error
+    except tf.errors.OpError:
+        return False
+    return True
