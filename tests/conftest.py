@@ -1,17 +1,80 @@
 """What all tests share: a fixed seed, untouched Keras settings, and the real data."""
 
+import gc
 import os
 import sys
 from pathlib import Path
 
 # Before the first import of matplotlib: tests have no display.
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Before the first import of a backend. pytest-xdist keeps the cores busy: threads
+# of one worker would wait for those of another, at twice the time for all.
+for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_name, "1")
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+BACKEND = keras.backend.backend()
+
+# Neither a draw nor a busy machine decides whether a test passes. The scheduled
+# workflow looks further, with fresh draws.
+hypothesis.settings.register_profile(
+    "fixed",
+    derandomize=True,
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.register_profile(
+    "fresh",
+    hypothesis.settings.get_profile("fixed"),
+    derandomize=False,
+    max_examples=300,
+    print_blob=True,
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_configure(config):
+    if BACKEND == "jax":
+        import jax
+
+        # Programs are compiled once, also where memory is released between modules.
+        # The limit of size is what makes JAX lock the folder.
+        folder = config.rootpath / ".pytest_cache" / "jax"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves tests that do not depend on the backend to the run on TensorFlow."""
+    if BACKEND == "tensorflow" or "once" in config.option.markexpr:
+        return
+    once = [item for item in items if item.get_closest_marker("once")]
+    if once:
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def released_memory():
+    """What a module compiled does not stay in the memory of its worker."""
+    yield
+    keras.utils.clear_session()
+    if BACKEND == "jax":
+        import jax
+
+        jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

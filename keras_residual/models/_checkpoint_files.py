@@ -1,8 +1,10 @@
 """Files of weights, read into arrays by name. Nothing in a file is executed."""
 
+import collections
 import importlib.util
 import io
 import pickle
+import pickletools
 import warnings
 import zipfile
 from pathlib import Path
@@ -26,6 +28,9 @@ _SAFETENSORS_TYPES = {
 # What Keras numbers in the files that it writes now.
 _CONVOLUTION = ("kernel", "bias")
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+# Before its storages: magic number, protocol, system, content, names of the storages.
+_LEGACY_PICKLES = 5
 
 _TOO_LITTLE = "it declares more data than it holds"
 
@@ -112,15 +117,19 @@ def _check_start(suffix: str, start: bytes) -> None:
                 "it is in PyTorch's format of before 2018: load it in PyTorch where "
                 "you trust it, and save it anew"
             )
-        kind, right = "a PyTorch file", start.startswith((b"PK\x03\x04", b"\x80"))
+        kind, signatures = "a PyTorch file", (b"PK\x03\x04", b"\x80")
     elif suffix == ".safetensors":
-        kind, right = "a safetensors file", start[8:9] == b"{"
+        # Eight bytes hold the header's length; the header is JSON.
+        kind, signatures = "a safetensors file", (start[:8].ljust(8) + b"{",)
     elif suffix == ".keras":
-        kind, right = "a Keras file", start.startswith(b"PK\x03\x04")
+        kind, signatures = "a Keras file", (b"PK\x03\x04",)
     else:
-        kind, right = "an HDF5 file", start.startswith(b"\x89HDF\r\n\x1a\n")
-    if not right:
-        raise _NotWeights(f"it is not {kind}, whatever its name says")
+        kind, signatures = "an HDF5 file", (b"\x89HDF\r\n\x1a\n",)
+    if start.startswith(signatures):
+        return
+    if any(signature.startswith(start) for signature in signatures):
+        raise _NotWeights(f"it is damaged or incomplete ({len(start)} bytes)")
+    raise _NotWeights(f"it is not {kind}, whatever its name says")
 
 
 def _check_archive(path: Path) -> None:
@@ -133,7 +142,8 @@ def _check_archive(path: Path) -> None:
 def _read_torch(path: Path) -> Tensors:
     import torch
 
-    if zipfile.is_zipfile(path):
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
         _check_archive(path)
     try:
         # A damaged file makes it warn of what it is about to fail at.
@@ -141,12 +151,31 @@ def _read_torch(path: Path) -> Tensors:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not is_archive and _ends_in_a_pickle(path):
+            raise _NotWeights("it is damaged or incomplete (it ends early)") from error
         raise _NotWeights(
             "it is damaged or holds more than tensors, and such a file can run code "
             "when it is opened. Where you trust it, load it in PyTorch and save "
             "model.state_dict() alone"
         ) from error
     return {name: _from_torch(name, value) for name, value in _flat(content).items()}
+
+
+def _ends_in_a_pickle(path: Path) -> bool:
+    """Whether one of the pickles that a legacy PyTorch file starts with has no end.
+
+    Reads their instructions without executing any.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        for _ in range(_LEGACY_PICKLES):
+            if file.tell() == size:
+                break
+            try:
+                collections.deque(pickletools.genops(file), maxlen=0)
+            except ValueError:
+                return True
+    return False
 
 
 def _flat(content) -> dict:

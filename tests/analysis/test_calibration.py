@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_residual.analysis.statistics import expected_calibration_error
@@ -31,7 +31,6 @@ def definition(answers, bins):
     ) / Fraction(len(answers))
 
 
-@settings(deadline=None)
 @given(answers, st.sampled_from([1, 2, 3, 4, 5, 6, 10, 12, 15]))
 def test_definition(answers, bins):
     confidence = [sixtieths / 60 for sixtieths, _ in answers]

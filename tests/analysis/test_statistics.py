@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from code_blocks import python_blocks, run_blocks
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keras_residual.analysis.statistics import (
@@ -31,7 +31,6 @@ MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 few_steps = st.lists(st.integers(-4, 4), min_size=1, max_size=8)
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=7)
-no_deadline = settings(deadline=None, max_examples=60)
 
 
 def brute_force(differences, alternative):
@@ -58,7 +57,6 @@ def test_mean_interval_by_hand():
     assert mean - low == pytest.approx(high - mean)
 
 
-@no_deadline
 @given(numbers, numbers, st.floats(0.5, 0.999))
 def test_mean_interval_of_two_values_has_a_closed_form(first, second, confidence):
     # With one degree of freedom Student's t is Cauchy: its quantile is a tangent.
@@ -132,7 +130,6 @@ def test_bootstrap_of_equal_values_is_the_value():
     assert bootstrap_interval([0.3] * 5) == (0.3, 0.3)
 
 
-@no_deadline
 @given(few_steps, st.sampled_from(["two-sided", "greater", "less"]))
 def test_sign_flip_equals_brute_force(steps, alternative):
     # Multiples of 1/400 are not exact in binary, as accuracies are not: sums that tie
@@ -166,7 +163,6 @@ def test_holm_by_hand():
     np.testing.assert_allclose(adjusted, [0.03, 0.06, 0.06, 0.02])
 
 
-@no_deadline
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_keeps_the_order_and_never_helps(p_values):
     adjusted = holm(p_values)
@@ -192,7 +188,6 @@ def test_compare_paired_gives_fishers_t_test():
     assert comparison.smallest_p_value == 2 / 2**15
 
 
-@no_deadline
 @given(pairs)
 def test_swapping_the_nets_swaps_the_sign_and_nothing_else(rows):
     treatment, control = map(list, zip(*rows, strict=True))
@@ -209,7 +204,6 @@ def test_swapping_the_nets_swaps_the_sign_and_nothing_else(rows):
     )
 
 
-@no_deadline
 @given(pairs, st.permutations(range(7)))
 def test_the_order_of_the_seeds_does_not_matter(rows, order):
     assume(len(rows) > 1)
@@ -220,7 +214,6 @@ def test_the_order_of_the_seeds_does_not_matter(rows, order):
     assert one.interval == pytest.approx(other.interval, rel=1e-9, abs=1e-9)
 
 
-@no_deadline
 @given(pairs)
 def test_every_sentence_is_readable(rows):
     comparison = compare_paired(*zip(*rows, strict=True))

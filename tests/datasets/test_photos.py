@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -175,7 +175,6 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
         np.testing.assert_array_equal(images[0, ..., channel] > 127, bright)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     width=st.integers(1, 90),
     height=st.integers(1, 90),

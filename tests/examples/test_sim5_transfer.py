@@ -291,7 +291,6 @@ def test_defaults_are_those_of_the_experiment(load):
     assert options.shares == [0.05, 0.1, 0.25, 0.5, 1.0]
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(
     counts=st.lists(st.integers(10, 40), min_size=2, max_size=4),
     share=st.floats(0.01, 1.0),
