@@ -9,8 +9,11 @@ from pathlib import Path
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Before the first import of a backend. pytest-xdist keeps the cores busy: threads
 # of one worker would wait for those of another, at twice the time for all.
-for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(_name, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+# On JAX most of a test's time is compilation.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import keras
@@ -47,10 +50,8 @@ def pytest_configure(config):
         import jax
 
         # Programs are compiled once, also where memory is released between modules.
-        # The limit of size is what makes JAX lock the folder.
         folder = config.rootpath / ".pytest_cache" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_compilation_cache_max_size", 2**30)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -69,12 +70,13 @@ def pytest_collection_modifyitems(config, items):
 def released_memory():
     """What a module compiled does not stay in the memory of its worker."""
     yield
-    keras.utils.clear_session()
     if BACKEND == "jax":
         import jax
 
         jax.clear_caches()
-    gc.collect()
+    keras.utils.clear_session()  # and collects garbage
+    # What is left are imports: collecting looks at a million of their objects else.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

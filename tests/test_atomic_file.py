@@ -2,6 +2,8 @@ import pytest
 
 from keras_residual._atomic_file import atomic_file
 
+pytestmark = pytest.mark.once
+
 
 def test_whole_or_as_before(tmp_path):
     path = tmp_path / "file.txt"

@@ -101,6 +101,7 @@ def by_path(path):
     return str(path.relative_to(PACKAGE))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", MODULES, ids=by_path)
 def test_only_public_keras(path):
     tree = ast.parse(path.read_text())
@@ -111,6 +112,7 @@ def test_only_public_keras(path):
             assert (node.value.id, node.attr) != ("keras", "src")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", MODULES, ids=by_path)
 def test_direction_of_imports(path):
     folder = path.relative_to(PACKAGE).parts[0]
@@ -124,6 +126,7 @@ def test_direction_of_imports(path):
             assert name != "keras_residual", "the package's front is for its users"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "path",
     [p for p in MODULES if p.parent.name in {"layers", "models", "callbacks"}],
@@ -159,6 +162,7 @@ for name in keras_residual.__all__:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("installed", "advice"),
     [
@@ -183,6 +187,7 @@ def test_missing_tensorflow_says_which_variable_to_set(installed, advice, tmp_pa
     assert done.returncode == 1
 
 
+@pytest.mark.once
 def test_no_backend_at_all_is_the_error_of_keras(tmp_path):
     done = run_python(
         HIDE + "import keras_residual", *BACKENDS, KERAS_HOME=str(tmp_path)

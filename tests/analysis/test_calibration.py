@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from keras_residual.analysis.statistics import expected_calibration_error
 
+pytestmark = pytest.mark.once
+
 # Sixtieths meet the borders of 1, 2, 3, 4, 5, 6, 10, 12 and 15 bins exactly.
 answers = st.lists(
     st.tuples(st.integers(0, 60), st.booleans()), min_size=1, max_size=30

@@ -7,6 +7,8 @@ from figures import T1, bars_of, dots_of, note_of, only, results, transfer
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 def test_accuracy_by_seed_draws_dots_lines_and_intervals():
     ax = plots.accuracy_by_seed(results((0, 2)).sample(frac=1, random_state=0))

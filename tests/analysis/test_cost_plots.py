@@ -7,6 +7,8 @@ from figures import T1, bars_of, dots_of, lines_of, note_of, texts_of, transfer
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 def test_trainable_parameters_are_written_out():
     # Numbers that went through a table with gaps are floats.

@@ -17,6 +17,8 @@ from matplotlib.collections import QuadMesh
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
     ax = plots.gradient_norm_by_depth(norms())

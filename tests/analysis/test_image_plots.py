@@ -7,6 +7,8 @@ from figures import note_of, texts_of
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 NAMES = ["cat", "dog"]
 
 

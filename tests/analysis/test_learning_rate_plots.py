@@ -5,6 +5,8 @@ import pytest
 from keras_residual.analysis import plots
 from keras_residual.models._learning_rate_range import LearningRateRange
 
+pytestmark = pytest.mark.once
+
 
 def measured(suggestion=1e-3):
     rates = np.geomspace(1e-5, 1.0, 20)

@@ -22,6 +22,8 @@ from matplotlib.text import Text
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 DRAW = {
     "training_curves": (plots.training_curves, history),
     "accuracy_by_seed": (plots.accuracy_by_seed, results),

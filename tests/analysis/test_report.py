@@ -16,6 +16,8 @@ from code_blocks import python_blocks, run_blocks
 from keras_residual.analysis import report
 from keras_residual.analysis.report import Section, write_report
 
+pytestmark = pytest.mark.once
+
 # A PNG of one pixel, and bytes that only need to come back.
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"

@@ -16,6 +16,8 @@ from figures import (
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 def whole(seeds=(0, 1)):
     return robustness(seeds, shares=[0.0])

@@ -23,6 +23,8 @@ from keras_residual.analysis.statistics import (
     verdict,
 )
 
+pytestmark = pytest.mark.once
+
 # Darwin's maize, cross- minus self-fertilised, in eighths of an inch. Fisher (The
 # Design of Experiments, 1935, sections 17 and 21) counts 863 of the 2**15 sign
 # patterns with a sum of at least 314, and finds t = 2.148.

@@ -6,6 +6,8 @@ from figures import T1, bars_of, dots_of, history, lines_of, note_of, results
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 def test_training_curves_draw_mean_band_and_seeds():
     ax = plots.training_curves(history())

@@ -101,6 +101,7 @@ class StopAtEpoch(keras.callbacks.Callback):
             raise RuntimeError("killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "order"),
     [("float32", "recorder first"), ("mixed_float16", "recorder last")],

@@ -60,9 +60,10 @@ keras.distribution.set_distribution(parallel)
 print(json.dumps([alone, record(optimizer)]))
 """
 # Keras itself refuses accumulation under a MirroredStrategy.
-CASES = ["sgd", "clipped", "scaled", "averaged"] + (
+SLOW = ["clipped", "scaled", "averaged"] + (
     ["accumulating"] if keras.backend.backend() == "jax" else []
 )
+CASES = ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.mark.skipif(

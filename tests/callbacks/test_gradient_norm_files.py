@@ -185,6 +185,7 @@ model.fit(np.ones((120, 3)), np.ones((120, 2)), batch_size=4, verbose=0,
 """
 
 
+@pytest.mark.slow
 def test_killed_process_loses_at_most_the_last_record(tmp_path):
     path, folder = tmp_path / "norms.csv", tmp_path / "logs"
     run = subprocess.run([sys.executable, "-c", KILLED, path, folder])
@@ -207,6 +208,7 @@ def held_bytes(output, steps):
     return after - before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(linear_data, tmp_path):
     """Of the part behind the train step, whose own buffers have a fixed size."""
     x, y, _ = linear_data(steps=1)

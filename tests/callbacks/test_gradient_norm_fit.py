@@ -72,6 +72,7 @@ def test_training_is_unchanged(convolutional_model, image_data, arguments):
 
 
 # 2026-11: torch.compile sets off warnings inside PyTorch 2.13.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(

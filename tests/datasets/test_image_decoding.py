@@ -8,6 +8,8 @@ from PIL import Image
 
 from keras_residual.datasets._image_pipeline import image_batches
 
+pytestmark = pytest.mark.once
+
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",

@@ -196,6 +196,7 @@ def test_the_last_batch_is_shared_out_evenly(files):
         ]
 
 
+@pytest.mark.once
 def test_crops_depend_on_the_seed_and_the_position_alone(photo):
     files = [photo] * 7
 

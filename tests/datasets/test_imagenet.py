@@ -9,6 +9,8 @@ from imagenet_trees import DATA, IDS
 
 from keras_residual import ImageNetFolder
 
+pytestmark = pytest.mark.once
+
 TRAIN_FILES = [f"{c}/{c}_{k}.JPEG" for c, n in trees.TRAIN.items() for k in range(n)]
 TRAIN_LABELS = [0] * 2 + [1] * 3 + [2] * 4
 VAL_LABELS = [2, 0, 0, 1, 2]

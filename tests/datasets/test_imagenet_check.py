@@ -12,6 +12,8 @@ from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
 from keras_residual.datasets import _imagenet_check
 from keras_residual.datasets._image_pipeline import encoded_image_batches
 
+pytestmark = pytest.mark.once
+
 # A resolution that should stand at byte 255. Some photos of ImageNet are like that.
 CUT_OFF_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x1a\0\x05\0\0\0\x01\0\0\xff\0"
 

@@ -11,6 +11,8 @@ from imagenet_trees import DATA
 from keras_residual import ImageNetFolder
 from keras_residual.datasets import _imagenet_trees
 
+pytestmark = pytest.mark.once
+
 TRAIN = f"{DATA}/train"
 VAL = f"{DATA}/val"
 

@@ -5,6 +5,8 @@ import pytest
 
 from keras_residual import ImageNetFolder
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def kaggle(tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from keras_residual import ImageNetFolder
 
+pytestmark = pytest.mark.once
+
 NAMES = ["owl", "ant", "cat"]  # the order of the set, not of the alphabet
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what tfds imports is not ours

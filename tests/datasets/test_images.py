@@ -15,6 +15,8 @@ from keras_residual.datasets import (
     load_tfds,
 )
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def class_folders(tmp_path):
@@ -264,6 +266,7 @@ def _tiny_tfds_builder(tfds):
     return Tiny
 
 
+@pytest.mark.slow
 def test_the_real_cifar10(shared_data):
     images, labels, _ = load_images("cifar10", data_dir=shared_data("cifar10"))
 

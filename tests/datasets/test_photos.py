@@ -12,6 +12,8 @@ from PIL import Image
 
 from keras_residual.datasets import load_photos
 
+pytestmark = pytest.mark.once
+
 EXIF_ORIENTATION = 0x0112
 # What the EXIF standard says: where the stored image's 0th row and 0th column are.
 ORIENTATIONS = {

@@ -10,6 +10,8 @@ from keras_residual.datasets import (
 )
 from keras_residual.datasets._shapes import SHAPES, TEXTURES
 
+pytestmark = pytest.mark.once
+
 
 def test_shapes_types_and_range():
     images, labels = sinusoid_images(60, num_classes=5, image_size=24, strength=1.0)

@@ -9,6 +9,8 @@ from PIL import Image
 from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
 from keras_residual.datasets import tiny_imagenet
 
+pytestmark = pytest.mark.once
+
 DATA = "ILSVRC/Data/CLS-LOC"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -52,12 +51,11 @@ def start(root):
 
 
 @pytest.fixture(scope="module")
-def start_hosts(start):
+def start_hosts(start, reserve_port):
     """A function that starts two hosts on this machine, of two devices each."""
 
     def start_hosts(folder, *differences):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            address = f"127.0.0.1:{server.getsockname()[1]}"
+        address = f"127.0.0.1:{reserve_port().getsockname()[1]}"
         cluster = {
             "devices": "all",
             "hosts": [address, "second"],
@@ -97,6 +95,7 @@ def assert_same(result, expected, epochs):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 @DEVICES
 def test_four_devices_train_as_one(start, one_device, tmp_path):
     result = computed(start(tmp_path, {"devices": "all"}, devices=4))
@@ -117,6 +116,7 @@ def test_batch_that_the_devices_do_not_divide(start, tmp_path):
     assert "a batch size of 4 or 8 can" in err
 
 
+@pytest.mark.slow
 @HOSTS
 def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
     survivor, killed = start_hosts(tmp_path, {}, {"end": "killed"})
@@ -133,6 +133,7 @@ def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
         assert "4 CPU devices of 2 hosts (jax.distributed)" in result["describe"]
 
 
+@pytest.mark.slow
 @HOSTS
 def test_silent_host(start_hosts, tmp_path):
     survivor, stopped = start_hosts(tmp_path, {}, {"end": "silent"})

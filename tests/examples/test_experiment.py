@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once
+
 TASK_NAMES = ["one", "two", "three"]
 
 
@@ -156,6 +158,7 @@ def importable_train(monkeypatch, root):
     sys.modules.pop("test_experiment", None)
 
 
+@pytest.mark.slow
 def test_tasks_run_in_processes_with_one_thread(load, tasks, importable_train):
     before = dict(os.environ)
 
@@ -171,6 +174,7 @@ def test_tasks_run_in_processes_with_one_thread(load, tasks, importable_train):
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_a_task_waits_until_another_is_stored(load, importable_train):
     workers = load("_workers")
     tasks = [
@@ -185,6 +189,7 @@ def test_a_task_waits_until_another_is_stored(load, importable_train):
     assert names.index("early") > names.index("late")
 
 
+@pytest.mark.slow
 def test_a_task_after_one_that_is_stored_already_runs(load, importable_train):
     workers = load("_workers")
     task = workers.Task("second", {"name": "second"}, after="first")
@@ -194,6 +199,7 @@ def test_a_task_after_one_that_is_stored_already_runs(load, importable_train):
     assert len(computed) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shared", "error", "message"),
     [

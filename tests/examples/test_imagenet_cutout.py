@@ -56,6 +56,7 @@ def finished(run, tree, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_writes_what_it_says(finished):
     units = sorted(unit.name for unit in (finished / "units").iterdir())
     assert units == ["plain-seed000", "resnet-cutout-seed000", "resnet-seed000"]
@@ -72,6 +73,7 @@ def test_writes_what_it_says(finished):
     assert len(list(finished.glob("report.md"))) == 1
 
 
+@pytest.mark.slow
 def test_measures_are_those_of_the_predictions(finished):
     for unit in (finished / "units").iterdir():
         result = json.loads((unit / "result.json").read_text())
@@ -98,6 +100,7 @@ def test_measures_are_those_of_the_predictions(finished):
         assert [row["step"] for row in norms] == ["0", "2", "4", "6"]
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_evaluated(finished, run, tree):
     unit = finished / "units" / "resnet-cutout-seed000"
     status, out, err = run(
@@ -109,6 +112,7 @@ def test_a_saved_network_is_evaluated(finished, run, tree):
     assert "15 images" in out.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
     """Under the recipe with most state: schedule, momentum, average, Cutout."""
@@ -139,6 +143,7 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
             assert one[name] == other[name], name
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
     arguments = ("--data-dir", tree, "--out", tmp_path / "run", *TINY)
     status, _, err = run(
@@ -153,6 +158,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
     assert "Try a lower --learning-rate" in err
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_the_average_that_was_validated(
     load, tree, tmp_path, monkeypatch, capsys
 ):
@@ -204,18 +210,12 @@ REFUSED = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_what_cannot_work_is_refused_in_one_line(
-    load, tree, tmp_path, monkeypatch, capsys, arguments
-):
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_work_is_refused_in_one_line(run_here, tree, tmp_path, arguments):
     words = arguments.format(tmp=tmp_path, tree=tree).split()
-    monkeypatch.setattr("sys.argv", [EXAMPLE, *words])
-    module = load("imagenet_cutout")
-    with pytest.raises(SystemExit) as ended:
-        load("_experiment").run_main(module.main, EXAMPLE)
-    assert ended.value.code == 2
-    err = capsys.readouterr().err
+    status, _, err = run_here(EXAMPLE, *words)
+    assert status == 2
     assert len(err.splitlines()) == 1
     assert re.search(REFUSED[arguments], err), err
     assert not (tmp_path / "runs").exists()
@@ -239,6 +239,7 @@ def test_a_device_without_memory_says_what_to_try(load, batch_size, advice):
             raise error
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("per_class", "expected"), [(8, 15), (3, 8), (None, 15)])
 def test_images_to_compare_are_training_images(load, tree, per_class, expected):
     """As many as there are to validate, or as there are of the smallest class."""
@@ -278,6 +279,7 @@ def test_a_network_for_other_classes_is_not_evaluated(load, tree, tmp_path):
         program.evaluate_file(options, data, settings)
 
 
+@pytest.mark.once
 def test_the_help_names_every_recipe_and_needs_no_backend(run):
     status, out, err = run(EXAMPLE, "--help")
     assert (status, err) == (0, "")

@@ -115,7 +115,11 @@ def test_what_decays(recipes, networks, name, decays):
 
 
 @pytest.mark.parametrize(
-    ("depth", "variant", "extra"), [(20, "cifar", 0), (18, "torchvision", 3)]
+    ("depth", "variant", "extra"),
+    [
+        (20, "cifar", 0),
+        pytest.param(18, "torchvision", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_networks_are_each_others_controls(networks, depth, variant, extra):
     settings = {**SETTINGS, "depth": depth, "variant": variant}

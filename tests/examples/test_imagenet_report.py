@@ -12,6 +12,8 @@ from programs import table
 
 from keras_residual.analysis import plots
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def write(load, tmp_path):

@@ -5,11 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+# Whoever waits for a host that does not come waits long enough for a slow one.
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 
 @pytest.fixture
-def address():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+def port(reserve_port):
+    return reserve_port()
+
+
+@pytest.fixture
+def address(port):
+    return f"127.0.0.1:{port.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -17,7 +24,7 @@ def outcomes(load, address):
     """A function from the (count, index) of each host to what it raises, or None."""
     meet = load("_meeting").meet
 
-    def outcomes(*hosts, timeout=0.5):
+    def outcomes(*hosts, timeout=5):
         with ThreadPoolExecutor(len(hosts)) as threads:
             calls = [
                 threads.submit(meet, address, count, index, timeout)
@@ -28,8 +35,9 @@ def outcomes(load, address):
     return outcomes
 
 
-def test_all_come(outcomes, address):
+def test_all_come(outcomes, address, port):
     assert outcomes((3, 2), (3, 0), (3, 1), timeout=20) == ["", "", ""]
+    port.close()
     # The next server there need not know that the port was in use.
     with socket.socket() as server:
         server.bind(("127.0.0.1", int(address.split(":")[1])))

@@ -32,6 +32,7 @@ def finished(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.once
 def test_writes_what_it_says(finished):
     figures = {path.name.split("-")[0] for path in finished.glob("figures/*.png")}
     assert figures == {
@@ -57,6 +58,7 @@ def test_writes_what_it_says(finished):
         assert row["val_accuracy"] in {result["accuracy"] for result in results}
 
 
+@pytest.mark.once
 def test_records_every_convolution(finished):
     for unit in (finished / "units").iterdir():
         rows = table(unit / "gradient_norms.csv")
@@ -84,6 +86,7 @@ def test_nets_start_from_equal_weights(root, monkeypatch):
         np.testing.assert_array_equal(plain, residual)
 
 
+@pytest.mark.once
 def test_report_gives_verdicts_and_figures(finished):
     text = (finished / "report.md").read_text("utf-8")
     page = (finished / "report.html").read_text("utf-8")
@@ -95,13 +98,14 @@ def test_report_gives_verdicts_and_figures(finished):
     assert "What this does not show" in text
 
 
-def test_again_only_rebuilds_the_report(run, finished):
+@pytest.mark.once
+def test_again_only_rebuilds_the_report(run_here, finished):
     report = finished / "report.md"
     text = report.read_text("utf-8")
     units = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/*")}
     report.unlink()
 
-    status, out, err = run("sim4_residual.py", "--out", finished, *TINY)
+    status, out, err = run_here("sim4_residual.py", "--out", finished, *TINY)
 
     assert status == 0, err
     assert "All 4 trainings are there already." in out
@@ -109,10 +113,11 @@ def test_again_only_rebuilds_the_report(run, finished):
     assert {path: path.stat().st_mtime_ns for path in units} == units
 
 
-def test_refuses_a_folder_with_other_settings(run, finished):
+@pytest.mark.once
+def test_refuses_a_folder_with_other_settings(run_here, finished):
     before = sorted(finished.rglob("*"))
 
-    status, out, err = run(
+    status, out, err = run_here(
         "sim4_residual.py", "--out", finished, *TINY, "--epochs", "3", "--width", "5"
     )
 
@@ -122,6 +127,7 @@ def test_refuses_a_folder_with_other_settings(run, finished):
     assert sorted(finished.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY, "--jobs", "1")
@@ -191,8 +197,9 @@ BAD_OPTIONS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
+def test_bad_input_is_one_line_and_status_2(run_here, tmp_path, options):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for name in ("ant", "bee"):
@@ -200,7 +207,7 @@ def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
         Image.new("RGB", (30, 20)).save(tmp_path / "images" / name / "0.png")
     before = sorted(tmp_path.rglob("*"))
 
-    status, out, err = run(
+    status, out, err = run_here(
         "sim4_residual.py",
         *("--out", tmp_path / "run"),
         *options.format(tmp=tmp_path).split(),
@@ -213,6 +220,7 @@ def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.once
 @pytest.mark.skipif(
     os.name != "posix" or os.geteuid() == 0, reason="needs a user who is not root"
 )
@@ -225,6 +233,7 @@ def test_unreadable_folder(run, tmp_path):
     assert "images cannot be read: Permission denied" in err
 
 
+@pytest.mark.once
 def test_unknown_tfds_name(run, tmp_path):
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
 
@@ -238,6 +247,8 @@ def test_unknown_tfds_name(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.once
+@pytest.mark.slow
 def test_on_class_folders(run, tmp_path):
     """Images that one pixel tells apart: any net that sees them must learn them."""
     for label, name in enumerate(("dark", "light")):
@@ -261,6 +272,7 @@ def test_on_class_folders(run, tmp_path):
     assert min(float(row["best_accuracy"]) for row in results) > 0.9
 
 
+@pytest.mark.once
 def test_help_names_defaults(run):
     status, out, _ = run("sim4_residual.py", "--help")
 
@@ -284,6 +296,7 @@ def test_about_sixty_thousand_parameters(root, monkeypatch):
     assert all(59_000 < count < 61_000 for count in counts.values())
 
 
+@pytest.mark.once
 def test_deals_out_the_classes_evenly(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "examples"))
     import sim4_residual

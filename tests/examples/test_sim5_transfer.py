@@ -45,6 +45,7 @@ def finished(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_writes_what_it_says(finished):
     figures = {path.stem for path in finished.glob("figures/*.png")}
     assert figures == {
@@ -72,6 +73,7 @@ def test_writes_what_it_says(finished):
     assert not (finished / ".source").exists()
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_the_predictions(finished):
     for unit in (finished / "units").glob("*-seed000"):
         result = json.loads((unit / "result.json").read_text())
@@ -86,6 +88,7 @@ def test_accuracy_is_that_of_the_predictions(finished):
     assert len(splits) == 1  # all are tested on the same images
 
 
+@pytest.mark.slow
 def test_report_names_source_and_data(finished):
     text = (finished / "report.md").read_text("utf-8")
     page = (finished / "report.html").read_text("utf-8")
@@ -100,6 +103,7 @@ def test_report_names_source_and_data(finished):
     assert "What this does not show" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_killed_in_the_source_it_ends_with_the_same_numbers(
     start, run, finished, tmp_path
@@ -154,14 +158,15 @@ BAD_OPTIONS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
+def test_bad_input_is_one_line_and_status_2(run_here, tmp_path, options):
     for name in ("ant", "bee"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.new("RGB", (30, 20)).save(tmp_path / "photos" / name / "0.png")
     before = sorted(tmp_path.rglob("*"))
 
-    status, out, err = run(
+    status, out, err = run_here(
         *(EXAMPLE, "--preset", "quick", "--out", tmp_path / "run"),
         *options.format(tmp=tmp_path).split(),
     )
@@ -173,6 +178,7 @@ def test_bad_input_is_one_line_and_status_2(run, tmp_path, options):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_photos_and_a_file_of_weights_to_the_end(run, tmp_path):
     """Two colours: a training that sees the right images and labels learns them."""
     for name, colour in (("cat", (200, 40, 40)), ("dog", (40, 40, 200))):
@@ -213,6 +219,7 @@ def test_photos_and_a_file_of_weights_to_the_end(run, tmp_path):
     assert "weights_sha256 is " in err
 
 
+@pytest.mark.slow
 def test_what_began_with_a_generated_source_goes_on_with_it(run, finished):
     source = TINY.index("--source")
     given = (*TINY[:source], *TINY[source + 2 :])  # would ask for ImageNet's
@@ -245,6 +252,7 @@ def test_state_of_the_source_survives_two_kills(load, tmp_path):
     assert [row["epoch"] for row in history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_dropout_of_the_source_is_decided_by_the_epoch(load):
     model = keras_residual.TransferModel(
         "EfficientNetB0", 2, mode="scratch", input_shape=(32, 32, 3)
@@ -259,6 +267,7 @@ def test_dropout_of_the_source_is_decided_by_the_epoch(load):
     np.testing.assert_array_equal(outputs[0], outputs[2])
 
 
+@pytest.mark.once
 def test_batch_size_follows_the_share(load):
     size = load("sim5_transfer").batch_size_for
 
@@ -274,6 +283,7 @@ def test_a_training_that_diverged_has_no_accuracy(load):
     assert np.isnan(accuracy(np.array([[np.nan, np.nan], [0.2, 0.8]]), labels))
 
 
+@pytest.mark.once
 def test_help_names_the_ways_and_the_defaults(run):
     status, out, _ = run(EXAMPLE, "--help")
 
@@ -282,6 +292,7 @@ def test_help_names_the_ways_and_the_defaults(run):
         assert words in out
 
 
+@pytest.mark.once
 def test_defaults_are_those_of_the_experiment(load):
     options = load("_sim5_options").parse_options([])
 
@@ -291,6 +302,7 @@ def test_defaults_are_those_of_the_experiment(load):
     assert options.shares == [0.05, 0.1, 0.25, 0.5, 1.0]
 
 
+@pytest.mark.once
 @hypothesis.given(
     counts=st.lists(st.integers(10, 40), min_size=2, max_size=4),
     share=st.floats(0.01, 1.0),
@@ -319,6 +331,7 @@ def test_split_properties(root, counts, share, seed):
         assert abs(np.sum(labels[part["train"]] == label) - share * most) < 1
 
 
+@pytest.mark.once
 def test_other_seeds_split_otherwise(load):
     labels = np.repeat([0, 1], 500)
 
@@ -347,6 +360,7 @@ def _results(accuracies):
     )
 
 
+@pytest.mark.once
 def test_verdicts_follow_the_data(load):
     tested = (
         load("_sim5_hypotheses")
@@ -374,6 +388,7 @@ def test_verdicts_follow_the_data(load):
     assert tested["verdict"]["H2c"] == "contradicted"
 
 
+@pytest.mark.once
 def test_fewest_images_by_hand(load):
     found = load("_sim5_hypotheses").fewest_images(
         _results(

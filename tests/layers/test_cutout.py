@@ -425,6 +425,7 @@ def test_in_a_compiled_model(arguments):
     assert model.evaluate(images, targets, verbose=0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="torch.compile is PyTorch's"
 )

@@ -211,6 +211,7 @@ def test_functional_sequential_and_subclassed_models_agree(images):
 
 
 # 2026-11: torch.compile sets off warnings inside PyTorch 2.13.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_training_equals_uncompiled(images):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from keras_residual import ResNet, export_torch, load_pretrained
 from keras_residual.models._checkpoint_files import read_tensors
 
+
 class Hostile:
     """Unpickling it makes a folder: the sign that code of a file has run."""
 
@@ -77,6 +78,7 @@ def test_empty(file, refused, tmp_path):
     refused(tmp_path / file, "it is empty")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("file", FORMATS)
 @given(share=st.floats(0, 0.999))
 def test_truncated(file, share, good, refused, tmp_path):
@@ -85,6 +87,7 @@ def test_truncated(file, share, good, refused, tmp_path):
     refused(tmp_path / file, "it is (empty|damaged or incomplete)")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("file", FORMATS)
 def test_truncated_anywhere(file, good, tmp_path):
     """In the signature, in what describes the tensors, in them, at the very end."""
@@ -97,6 +100,7 @@ def test_truncated_anywhere(file, good, tmp_path):
 
 
 # Not HDF5: its library can read a damaged file for ever.
+@pytest.mark.once
 @pytest.mark.parametrize("file", ["good.safetensors", "good.pth", "good.th"])
 @given(
     places=st.lists(
@@ -119,6 +123,7 @@ def test_damaged(file, places, good, values, tmp_path):
             np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("file", FORMATS)
 @pytest.mark.parametrize("other", [*FORMATS, "page.html"])
 def test_wrong_type(file, other, good, refused, tmp_path):

@@ -13,6 +13,8 @@ from keras_residual import (
     preprocessing_for,
 )
 
+pytestmark = pytest.mark.once
+
 
 def text_of(model, **arguments):
     texts = []

@@ -9,7 +9,7 @@ import pytest
 from keras_residual import ResNet, TransferModel, fold_batch_norm, preprocessing_for
 
 # Exporters warn of deprecations in each other; what counts here is their file.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 BACKEND = keras.backend.backend()
 NETWORKS = {

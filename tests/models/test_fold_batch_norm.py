@@ -43,8 +43,10 @@ SMALL = {"input_shape": (40, 32, 3)}
     ("network", "depth", "arguments"),
     [
         (ResNet, 18, {"variant": "torchvision", **SMALL}),
-        (ResNet, 50, {"variant": "torchvision", **SMALL}),
-        (ResNet, 50, {"variant": "keras", **SMALL}),
+        pytest.param(
+            ResNet, 50, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
+        ),
+        pytest.param(ResNet, 50, {"variant": "keras", **SMALL}, marks=pytest.mark.slow),
         (ResNet, 18, {"variant": "paper", **SMALL}),
         (ResNet, 8, {"variant": "cifar", "include_top": False}),
         (PlainNet, 18, {"variant": "torchvision", "input_shape": (None, None, 3)}),
@@ -86,6 +88,7 @@ def test_channels_first(random_statistics):
     assert_same_outputs(fold_batch_norm(random_statistics(model)), model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build", [keras.applications.ResNet50, keras.applications.MobileNetV2]
 )

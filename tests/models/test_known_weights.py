@@ -137,6 +137,7 @@ def test_the_cache_of_keras_is_the_default(monkeypatch, tmp_path, published):
     assert (tmp_path / ".keras/models/weights.safetensors").is_file()
 
 
+@pytest.mark.once
 def test_the_table_is_torchvisions(torchvision):
     for name, version in (("torchvision", 1), ("torchvision:v2", 2)):
         for depth, file in KNOWN[name, "torchvision"].items():

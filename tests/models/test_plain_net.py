@@ -8,7 +8,7 @@ SMALL = {"input_shape": (32, 32, 3)}
 
 
 @pytest.mark.parametrize("variant", ["torchvision", "keras", "paper"])
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_plain_net_is_resnet_without_its_projections(depth, variant):
     plain = PlainNet(depth, 10, variant=variant, **SMALL)
     residual = ResNet(depth, 10, variant=variant, **SMALL)
@@ -29,7 +29,7 @@ def test_plain_net_is_resnet_without_its_projections(depth, variant):
         (20, {"variant": "cifar"}),
         (20, {"variant": "cifar", "use_batch_norm": False}),
         (18, {"variant": "paper", **SMALL}),
-        (34, {"variant": "paper", **SMALL}),
+        pytest.param(34, {"variant": "paper", **SMALL}, marks=pytest.mark.slow),
     ],
 )
 def test_equal_seeds_give_equal_initial_weights(depth, arguments):

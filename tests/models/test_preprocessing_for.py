@@ -87,6 +87,7 @@ np.save(folder + "/loaded.npy", model.predict(np.load(folder + "/in.npy"), verbo
 """
 
 
+@pytest.mark.slow
 def test_saved_with_the_model_and_loaded_in_another_process(tmp_path):
     network = ResNet(18, 5, input_shape=(48, 48, 3))
     model = keras.Sequential(

@@ -279,7 +279,7 @@ def test_own_files_of_plain_networks(tmp_path, values):
         PlainNet(18, weights="torchvision")
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_export_loads_strictly_into_torchvision(
     depth, torchvision, torch_resnet, forward, draw_images, values, tmp_path
 ):

@@ -21,8 +21,8 @@ def outputs(model, batch):
     [
         (18, [(64, 64), (65, 97), (224, 224)]),
         (34, [(64, 97)]),
-        (50, [(64, 64), (65, 97)]),
-        (101, [(65, 65)]),
+        pytest.param(50, [(64, 64), (65, 97)], marks=pytest.mark.slow),
+        pytest.param(101, [(65, 65)], marks=pytest.mark.slow),
     ],
 )
 def test_outputs_are_those_of_torchvision(
@@ -56,7 +56,7 @@ def test_features_are_those_of_torchvision(torch, torch_resnet, draw_images, tmp
     np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_training_step_moves_the_statistics_as_in_torchvision(
     depth, torch, torch_resnet, draw_images, tmp_path
 ):
@@ -98,6 +98,7 @@ def test_a_training_step_moves_the_statistics_as_in_torchvision(
     assert moved == len(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["model.weights.h5", "legacy.h5"])
 def test_outputs_are_those_of_keras_applications_50(
     file, randomize, draw_images, tmp_path
@@ -117,6 +118,7 @@ def test_outputs_are_those_of_keras_applications_50(
     np.testing.assert_allclose(outputs(model, batch), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [101, 152])
 def test_outputs_are_those_of_keras_applications(
     depth, randomize, draw_images, tmp_path
@@ -161,6 +163,7 @@ def write_legacy(model, group):
             inner[weight_name] = keras.ops.convert_to_numpy(weight.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "depth", "right"),
     # Published: 91.73 and 92.63 %.

@@ -16,10 +16,10 @@ def trainable_parameters(model):
         (18, 11_689_512),
         (34, 21_797_672),
         (50, 25_557_032),
-        (101, 44_549_160),
-        (152, 60_192_808),
+        pytest.param(101, 44_549_160, marks=pytest.mark.slow),
+        pytest.param(152, 60_192_808, marks=pytest.mark.slow),
         # timm's resnet200 (without its deep stem): results/model_metadata-in1k.csv.
-        (200, 64_673_832),
+        pytest.param(200, 64_673_832, marks=pytest.mark.slow),
     ],
 )
 def test_torchvision_parameters(depth, parameters):

@@ -41,13 +41,24 @@ def test_feature_extraction_changes_the_head_alone(make_model, images, labels):
     assert parameters(model.trainable_variables) == 64 * 8 + 8 + 8 * 2 + 2
 
 
-def test_statistics_stay_in_fine_tuning(mobile_net, make_model, images, labels):
-    model = make_model(mobile_net, mode="fine_tuning", unfreeze="all", dropout=0.1)
-    before, norms = statistics(model), values(mobile_net.variables)
-    assert len(before) == 2 * 52  # the published network has 52 batch normalizations
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (None, 1 + 3 * 3),  # the stem; three blocks of two and a projection
+        # The published network has 52 batch normalizations.
+        pytest.param("mobile_net", 52, marks=pytest.mark.slow),
+    ],
+)
+def test_statistics_stay_in_fine_tuning(
+    network, count, make_model, images, labels, request
+):
+    backbone = network and request.getfixturevalue(network)
+    model = make_model(backbone, mode="fine_tuning", unfreeze="all", dropout=0.1)
+    before, norms = statistics(model), values(model.variables)
+    assert len(before) == 2 * count
     fit(model, images, labels)
     assert changed(before, statistics(model)) == set()
-    moved = changed(norms, values(mobile_net.variables))
+    moved = changed(norms, values(model.variables))
     assert any(path.endswith("gamma") for path in moved)  # scales do train
     assert model.check_batch_norm() == []
 

@@ -51,6 +51,7 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("network", "blocks", "stages"),
     [
@@ -168,6 +169,7 @@ def test_offline(monkeypatch):
         TransferModel("MobileNetV2", 2, preprocessing="tf")
 
 
+@pytest.mark.slow
 def test_real_photos_with_real_weights(shared_data, tmp_path):
     photos, weights = shared_data("cats_dogs"), shared_data("weights") / WEIGHTS
 

@@ -54,6 +54,7 @@ for one, two in zip(alone, together, strict=True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="Keras has no data parallelism there"
 )

@@ -62,6 +62,7 @@ def equal(ours, theirs):
     return [np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "blocks", "stages"),
     [
@@ -117,6 +118,7 @@ def test_the_whole_way(make, blocks, stages, images, labels, tmp_path):
     loaded.fit(loaded.cache_features(None, filepath=path), verbose=0)
 
 
+@pytest.mark.slow
 def test_scratch(images, labels):
     backbone = hub_resnet()
     model = TransferModel(backbone, 2, mode="scratch", preprocessing="tf")
