@@ -84,7 +84,9 @@ class GradientProbe:
         # `fit` without one.
         installed = self._model.train_function
         with self._attached(), _backend.untraced_train_step(self._model):
-            self._model.make_train_function(force=True)
+            # Not `force=True`, which a model's own method need not know.
+            self._model.train_function = None
+            self._model.make_train_function()
         self._hooked = self._model.train_function
         self._model.train_function = installed
 
@@ -124,9 +126,13 @@ class GradientProbe:
 
     def _run_stateless(self, state: Any, iterator: Any) -> Any:
         trainable, non_trainable, optimizer, metrics = state
-        buffers = self.recorder.buffers
-        values = [buffer.value for buffer in buffers]
-        state = (trainable, non_trainable, [*optimizer, *values], metrics)
+        values = [buffer.value for buffer in self.recorder.buffers]
+        # A MultiOptimizer lists the variables of its optimizers after its own.
+        buffers = {id(buffer): buffer for buffer in self.recorder.buffers}
+        tracked = [buffers.get(id(v)) for v in self._model.optimizer.variables]
+        own = iter(optimizer)
+        optimizer = [next(own) if b is None else b.value for b in tracked]
+        state = (trainable, non_trainable, optimizer, metrics)
         try:
             logs, state = self._hooked(state, iterator)
         except BaseException:
@@ -135,10 +141,13 @@ class GradientProbe:
                 self.recorder.create_buffers()
             raise
         trainable, non_trainable, optimizer, metrics = state
-        own = len(optimizer) - len(buffers)
-        for buffer, value in zip(buffers, optimizer[own:], strict=True):
-            buffer.assign(value)
-        return logs, (trainable, non_trainable, optimizer[:own], metrics)
+        left = []
+        for buffer, value in zip(tracked, optimizer, strict=True):
+            if buffer is None:
+                left.append(value)
+            else:
+                buffer.assign(value)
+        return logs, (trainable, non_trainable, left, metrics)
 
     @contextmanager
     def _attached(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ class NormRecorder:
         )
         self._read_until = 0
         self._steps_since_read = 0
+        self._has_run = self._is_reached = False
         self._host_iterations: int | None = None
         self._decide = _backend.uncompiled(self._decide_on_host)
 
@@ -65,9 +66,15 @@ class NormRecorder:
         """Whether so many train steps ran that one of them was due."""
         return self._steps_since_read >= self._settings.every
 
+    @property
+    def is_bypassed(self) -> bool:
+        """Whether train steps ran, and none of them called `optimizer.apply`."""
+        return self._has_run and not self._is_reached
+
     def count_steps(self, steps: int) -> None:
         """Tells how many train steps are about to run."""
         self._steps_since_read += steps
+        self._has_run = True
 
     def expect_other_training(self) -> None:
         """Tells that the optimizer may have been used without the recorder."""
@@ -134,6 +141,7 @@ class NormRecorder:
         apply: Callable[[], Any],
     ) -> Any:
         """Calls `apply`, and measures what it is given and what it changes."""
+        self._is_reached = True
         if not self.buffers:
             self.create_buffers()
         due = self._is_due()

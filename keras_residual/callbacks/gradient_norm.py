@@ -1,6 +1,7 @@
 """Gradient norms of a running `fit()`."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -236,6 +237,12 @@ class GradientNormCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._end()
+        if self._probe is not None and self._probe.recorder.is_bypassed:
+            warnings.warn(
+                "GradientNormCallback recorded nothing: no train step of this `fit` "
+                "called `model.optimizer.apply` (or `apply_gradients`).",
+                stacklevel=2,
+            )
 
     def _end(self) -> None:
         if self._probe is not None:

@@ -21,7 +21,8 @@ def check_positive_integer(name: str, value: Any) -> int:
 
 
 def check_seed(value: Any) -> None:
-    if not isinstance(value, numbers.Integral) or value < 0:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < 0:
         raise ValueError(
             f"`seed` must be an integer of 0 or greater. Received: seed={value!r}"
         )

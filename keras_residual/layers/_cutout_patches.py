@@ -156,8 +156,8 @@ def _noise(ops: Any, rule: Rule, state: Any, shape: tuple, dtype: str) -> Any:
     # Random numbers cost more than all else, so that images are tiled with those of one
     # patch: wherever it lies, a patch holds each of them once.
     values = noise_at(ops, rule, state, index, dtype)
-    extents = zip(shape, ops.shape(values), strict=True)
-    values = ops.tile(values, [-(-extent // side) for extent, side in extents])
+    extents = zip(shape[1:], ops.shape(values)[1:], strict=True)
+    values = ops.tile(values, [1, *(-(-extent // side) for extent, side in extents)])
     return values[:, : shape[1], : shape[2], : shape[3]]
 
 

@@ -1,6 +1,20 @@
-"""Resizing with antialiasing, also to a size that is known only in the graph."""
+"""Sizes of images, where they may be known only in the graph of TensorFlow."""
 
 import keras
+
+
+def check_sides(sides, least, message):
+    """Raises the message for an image of another size than `least` or more.
+
+    Within a graph, the error comes when the graph runs.
+    """
+    for side, size in zip(sides, least, strict=True):
+        if keras.ops.is_tensor(side):
+            import tensorflow as tf
+
+            tf.debugging.assert_greater_equal(side, size, message)
+        elif side is not None and side < size:
+            raise ValueError(f"{message}, an image of {sides[0]} x {sides[1]}")
 
 
 def xla_can_resize():

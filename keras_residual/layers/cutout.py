@@ -20,6 +20,11 @@ from keras_residual.layers._cutout_checks import (
     checked_size,
 )
 from keras_residual.layers._cutout_patches import Rule, coverage
+from keras_residual.layers._random_state import (
+    load_random_state,
+    save_random_state,
+    seed_generator,
+)
 
 # A module's own: layers are copied and pickled, locks are not.
 _STATE_CREATION = threading.Lock()
@@ -61,7 +66,10 @@ class Cutout(keras.layers.Layer):
             any. Images beyond it raise an error in training, wherever values are at
             hand: eagerly and in TensorFlow graphs, but not under XLA and `jax.jit`.
             Needed by `fill="noise"`, where it is `(0, 255)` by default for uint8.
-        seed: Integer, or None for a random one. Seed of the draws.
+        seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
+            number of draws made inside a model is saved with it, and a model that is
+            loaded draws on from there, unless the layer has another `seed` than the
+            file. A data pipeline starts again from the layer's state in each process.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
@@ -139,7 +147,7 @@ class Cutout(keras.layers.Layer):
         self.value_range = rule.value_range
         self.seed = seed
         self.data_format = data_format
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = seed_generator(seed)
         self.supports_masking = True
         self._pipeline_states = {}
 
@@ -215,14 +223,11 @@ class Cutout(keras.layers.Layer):
         self._check_fit(height, width)
         return coverage(self._rule, height, width)
 
-    # Keras leaves the state of seed generators out of its files. With it, training that
-    # is resumed erases what it would have erased.
     def save_own_variables(self, store):
-        store["random_state"] = keras.ops.convert_to_numpy(self.seed_generator.state)
+        save_random_state(self, store)
 
     def load_own_variables(self, store):
-        if "random_state" in store:
-            self.seed_generator.state.assign(np.asarray(store["random_state"]))
+        load_random_state(self, store)
 
     def get_config(self):
         config = super().get_config()

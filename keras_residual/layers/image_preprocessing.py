@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_residual.layers._checks import check_choice, check_positive_integer
-from keras_residual.layers._resize import resize_images, xla_can_resize
+from keras_residual.layers._resize import check_sides, resize_images, xla_can_resize
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -203,12 +203,11 @@ class ImagePreprocessing(keras.layers.Layer):
         return images[tuple(index)]
 
     def _check_crop(self, sides):
-        for side, size in zip(sides, _pair(self.crop), strict=True):
-            if isinstance(side, int) and side < size:
-                raise ValueError(
-                    "`crop` must not be larger than the resized image. Received: "
-                    f"crop={self.crop!r}, an image of {sides[0]} x {sides[1]}"
-                )
+        message = (
+            "`crop` must not be larger than the resized image. "
+            f"Received: crop={self.crop!r}"
+        )
+        check_sides(sides, _pair(self.crop), message)
 
     def _sides(self, images):
         # What was unknown when the model was built is known to the backend by now.

@@ -4,6 +4,11 @@ import keras
 from keras import ops
 
 from keras_residual.layers._checks import check_fraction
+from keras_residual.layers._random_state import (
+    load_random_state,
+    save_random_state,
+    seed_generator,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -18,7 +23,9 @@ class StochasticDepth(keras.layers.Layer):
 
     Args:
         rate: Float in `[0, 1)`. The probability that a sample is dropped.
-        seed: Integer, or None for a random one. Seed of the draws.
+        seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
+            number of draws is saved with the model, and a model that is loaded draws on
+            from there, unless the layer has another `seed` than the file.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
@@ -32,7 +39,8 @@ class StochasticDepth(keras.layers.Layer):
         The same as the input shape.
 
     Raises:
-        ValueError: If `rate` is not a number in `[0, 1)`.
+        ValueError: If `rate` is not a number in `[0, 1)`, or `seed` is negative or no
+            integer.
 
     Example:
         ```python
@@ -55,7 +63,7 @@ class StochasticDepth(keras.layers.Layer):
         check_fraction("rate", rate)
         self.rate = rate
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate > 0 else None
+        self.seed_generator = seed_generator(seed)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -79,6 +87,12 @@ class StochasticDepth(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def save_own_variables(self, store):
+        save_random_state(self, store)
+
+    def load_own_variables(self, store):
+        load_random_state(self, store)
 
     def get_config(self):
         config = super().get_config()

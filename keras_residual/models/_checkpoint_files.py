@@ -245,6 +245,8 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
         for path, dataset in datasets.items():
             if not path.startswith(prefix) or path.startswith("optimizer"):
                 continue
+            if path.endswith("/vars/random_state"):
+                continue  # of a random layer: no weight
             name = _legacy_name(path[len(prefix) :]) if legacy else _name(nodes, path)
             if name in tensors:
                 raise _NotWeights(f"it holds two tensors of the name {name!r}")

@@ -196,6 +196,34 @@ class HandWrittenStep(keras.Model):
         return {"loss": 0.0}, (trainable, fixed, optimizer, metrics)
 
 
+class OwnMethods(keras.Model):
+    """Its train step updates the weights without the optimizer."""
+
+    def train_step(self, *arguments):
+        if BACKEND == "jax":
+            return {"loss": 0.0}, arguments[0]
+        for variable in self.trainable_variables:
+            variable.assign(0.9 * variable)
+        return {"loss": 0.0}
+
+    def make_train_function(self):
+        super().make_train_function()
+
+
+def test_train_step_without_the_optimizer(linear_data):
+    x, y, _ = linear_data(steps=3)
+    inputs = keras.Input((3,))
+    model = OwnMethods(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", "mse")
+    callback = GradientNormCallback(alert=True)
+
+    with pytest.warns(UserWarning, match=r"recorded nothing: no train step"):
+        fit(model, x, y, callback)
+    assert callback.norms.shape[0] == 0
+
+    model.fit(x, y, epochs=0, verbose=0, callbacks=[GradientNormCallback()])
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_hand_written_train_step(linear_replay, linear_data, every):
     x, y, batches = linear_data(steps=5)

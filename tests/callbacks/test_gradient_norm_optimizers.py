@@ -165,3 +165,21 @@ def test_custom_optimizer(linear_model, linear_replay, linear_data, optimizer, e
         model.get_weights(), (replay.kernel, replay.bias), strict=True
     ):
         np.testing.assert_allclose(weight, right, rtol=1e-5, atol=1e-6)
+
+
+def test_several_optimizers(linear_model, linear_replay, linear_data):
+    x, y, batches = linear_data(steps=3)
+    kernel, bias = keras.optimizers.SGD(0.1, momentum=1e-9), keras.optimizers.SGD(0.1)
+    model = linear_model(
+        keras.optimizers.MultiOptimizer(
+            lambda variable: kernel if variable.name == "kernel" else bias
+        )
+    )
+    expected = linear_replay(model).norms(batches)
+    callback = GradientNormCallback(ratios=True)
+
+    fit(model, x, y, callback)
+    fit(model, x, y)
+
+    np.testing.assert_allclose(callback.norms, expected, rtol=1e-5)
+    assert callback.steps.tolist() == [0, 1, 2]

@@ -22,6 +22,18 @@ def photo(height, width):
     return image.clip(0, 255).astype("uint8")
 
 
+def test_crop_larger_than_an_image_in_a_graph():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the graphs of TensorFlow alone hold images of unknown size")
+    import tensorflow as tf
+
+    unknown = tf.TensorSpec((1, None, None, 3), "float32")
+    crop = tf.function(ImagePreprocessing(crop=32), input_signature=[unknown])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`crop` must not be larg"):
+        crop(np.zeros((1, 20, 40, 3), "float32"))
+    assert crop(np.zeros((1, 40, 33, 3), "float32")).shape == (1, 32, 32, 3)
+
+
 def pil_reference(image, resize, crop, interpolation):
     """torchvision's Resize and CenterCrop on an image of PIL."""
     pil = pytest.importorskip("PIL.Image")
