@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     If an error ends the block, the file is removed, and what was there before stays.
     """
-    # The suffix stays at the end: `numpy.savez` appends one where it is missing.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(temporary_name(path))
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> str:
+    """A hidden name that no other thread, process or host on the disk takes."""
+    # The suffix stays at the end: `numpy.savez` appends one where it is missing.
+    return f".{path.stem}.{uuid.uuid4().hex}{path.suffix}"

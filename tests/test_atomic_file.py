@@ -5,6 +5,15 @@ from keras_residual._atomic_file import atomic_file
 pytestmark = pytest.mark.once
 
 
+def test_two_writers_of_one_file(tmp_path):
+    path = tmp_path / "file.txt"
+    with atomic_file(path) as one, atomic_file(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # whole, and the last that was moved
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_whole_or_as_before(tmp_path):
     path = tmp_path / "file.txt"
     with atomic_file(path) as temporary:

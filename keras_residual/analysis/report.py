@@ -5,8 +5,8 @@ verdicts come from `keras_residual.analysis.statistics`.
 """
 
 import base64
+import contextlib
 import mimetypes
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import jinja2
 import pandas as pd
+
+from keras_residual._atomic_file import atomic_file
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,10 @@ def write_report(
         "report.html": _render("_report.html.jinja", content, autoescape=True),
         "report.md": _render("_report.md.jinja", content, autoescape=False),
     }
-    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in rendered}
-    try:
+    with contextlib.ExitStack() as both:
         for name, text in rendered.items():
-            temporary[name].write_text(text, encoding="utf-8", newline="\n")
-        for name in rendered:
-            os.replace(temporary[name], folder / name)
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+            path = both.enter_context(atomic_file(folder / name))
+            path.write_text(text, encoding="utf-8", newline="\n")
     return folder / "report.md"
 
 

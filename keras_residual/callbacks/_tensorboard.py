@@ -4,6 +4,7 @@ import itertools
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class ScalarWriter:
         # The manner of all writers; TensorBoard looks for "tfevents".
         name = (
             f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{next(_numbers)}.gradient_norm"
+            f".{os.getpid()}.{next(_numbers)}.{uuid.uuid4().hex}.gradient_norm"
         )
         self._path = folder / name
         self._write([{"file_version": "brain.Event:2"}])

@@ -165,12 +165,19 @@ def _examined(images: Iterable[str | bytes], progress: Progress) -> Iterator[int
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # a program may have switched it on
     try:
         # Pillow decodes outside of Python's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             while chunk := list(itertools.islice(remaining, _CHUNK)):
                 yield from pool.map(_examine, chunk)
                 progress(len(chunk))
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = forgiving
+
+
+def _cores() -> int:
+    """Number of cores that this process may use, fewer than the machine's at times."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _examine(image: str | bytes) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_residual._atomic_file import temporary_name
 from keras_residual.models._checkpoint_files import check_readable
 
 
@@ -159,7 +160,7 @@ def download(published: PublishedFile) -> Path:
         # Under another name until it is known to be whole.
         partial = Path(
             keras.utils.get_file(
-                f"{published.name}.{os.getpid()}.part",
+                temporary_name(path),
                 origin=published.url,
                 cache_subdir="models",
                 cache_dir=str(home),
