@@ -2,6 +2,7 @@
 
 import math
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,18 +22,39 @@ def existing_folder(path: Path) -> Path:
 
 
 def sorted_entries(folder: Path, *, folders: bool) -> list[Path]:
+    """Without hidden ones, which belong to other programs."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise ValueError(
             f"The folder {folder} cannot be read: {error.strerror}"
         ) from error
-    return [entry for entry in entries if entry.is_dir() == folders]
+    return [
+        entry
+        for entry in entries
+        if not entry.name.startswith(".") and entry.is_dir() == folders
+    ]
 
 
 def image_files(folder: Path) -> list[Path]:
     files = sorted_entries(folder, folders=False)
     return [file for file in files if file.suffix.lower() in SUFFIXES]
+
+
+def images_of_class(folder: Path) -> list[Path]:
+    """The images of a class folder, with a warning of the files that are none."""
+    files, images = sorted_entries(folder, folders=False), image_files(folder)
+    if not images:
+        raise ValueError(f"The class folder {folder} has no image.")
+    others = [file.name for file in files if file not in images]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        warnings.warn(
+            f"The class folder {folder} holds files that are left out: "
+            f"{', '.join(others[:3])}{more}. Images end in {', '.join(SUFFIXES)}.",
+            stacklevel=3,
+        )
+    return images
 
 
 def read_image(file: Path, image_size: int) -> np.ndarray:

@@ -25,6 +25,7 @@ _VERSION = 1  # of what is kept, and of what is looked for
 
 _MEANINGS = {
     "missing classes": "classes listed, without a folder of training images",
+    "no images by their suffix": "files left out, whose suffix is of no image",
     "classes without images": "classes without images",
     "validation images of other classes": "validation images of other classes",
     "images without label": "validation images without a label",

@@ -14,7 +14,7 @@ from keras_residual._atomic_file import atomic_file
 from keras_residual.datasets import _files
 from keras_residual.datasets import _imagenet_trees as trees
 
-_VERSION = 2
+_VERSION = 3
 # Some file systems count in steps of two seconds: a change right after the index was
 # made could leave the time of a folder as it was.
 _TOO_RECENT = 3
@@ -110,10 +110,11 @@ def _scan(tree: trees.Tree) -> Listing:
             f"{_class_file(tree)}, or be moved away, but {_some(strange)} "
             f"{'is' if len(strange) == 1 else 'are'} not."
         )
+    left_out: list[str] = []
     train = [
         (name, f"{name}/{file}")
         for name in ids
-        for file in trees.images_in(tree.train / name)
+        for file in trees.images_in(tree.train / name, left_out)
     ]
     if not train:
         raise ValueError(
@@ -122,7 +123,10 @@ def _scan(tree: trees.Tree) -> Listing:
         )
     found = {"train": train}
     there = set(ids)
-    findings = {"missing classes": [name for name in known or () if name not in there]}
+    findings = {
+        "missing classes": [name for name in known or () if name not in there],
+        "no images by their suffix": left_out,
+    }
     without_val = ""
     if tree.val is None:
         without_val = (
@@ -168,7 +172,8 @@ def _val(
 ) -> list[tuple[str, str]]:
     """Class and file of each validation image, in the order of the file names."""
     folders = trees.folders_in(val)
-    flat = trees.images_in(val)
+    left_out = findings["no images by their suffix"]
+    flat = trees.images_in(val, left_out)
     if folders and flat:
         raise ValueError(
             f"The folder {val} must hold images or class folders, but has {len(flat)} "
@@ -186,7 +191,7 @@ def _val(
         images = [
             (name, f"{name}/{file}")
             for name in folders
-            for file in trees.images_in(val / name)
+            for file in trees.images_in(val / name, left_out)
         ]
     else:
         class_of = trees.read_val_labels(tree)

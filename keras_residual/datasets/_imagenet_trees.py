@@ -74,15 +74,17 @@ def folders_in(folder: Path) -> list[str]:
     ]
 
 
-def images_in(folder: Path) -> list[str]:
-    # The suffix first: it spares a call to the file system for every other file.
-    return [
-        entry.name
-        for entry in _entries(folder)
-        if entry.name.lower().endswith(_files.SUFFIXES)
-        and not entry.name.startswith(".")
-        and entry.is_file()
-    ]
+def images_in(folder: Path, left_out: list[str]) -> list[str]:
+    """Names, sorted; those of files that are no images by their suffix are added."""
+    images = []
+    for entry in _entries(folder):
+        if entry.name.startswith(".") or not entry.is_file():
+            continue
+        if entry.name.lower().endswith(_files.SUFFIXES):
+            images.append(entry.name)
+        else:
+            left_out.append(f"{folder.name}/{entry.name}")
+    return images
 
 
 def read_class_names(tree: Tree) -> dict[str, str] | None:

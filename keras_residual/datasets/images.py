@@ -111,7 +111,8 @@ def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
     Args:
         root: Folder whose folders are the classes, in alphabetical order. Images are
             the `.png`, `.jpg`, `.jpeg`, `.webp` and `.bmp` files in them; they are
-            converted to RGB.
+            converted to RGB. Hidden folders and files are ignored; a warning names
+            other files.
         image_size: Positive integer. Height and width that every image must have.
 
     Returns:
@@ -146,9 +147,7 @@ def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
         )
     images, labels = [], []
     for label, folder in enumerate(classes):
-        files = _files.image_files(folder)
-        if not files:
-            raise ValueError(f"The class folder {folder} has no image.")
+        files = _files.images_of_class(folder)
         images += [_files.read_image(file, image_size) for file in files]
         labels += [label] * len(files)
     names = [folder.name for folder in classes]

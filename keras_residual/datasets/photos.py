@@ -111,11 +111,7 @@ def _files_by_class(root: Path) -> dict[str, list[Path]]:
             "files of at least two classes named <class>.<number>.jpg. "
             f"Received: source={str(root)!r}"
         )
-    files = {folder.name: _files.image_files(folder) for folder in folders}
-    for folder in folders:
-        if not files[folder.name]:
-            raise ValueError(f"The class folder {folder} has no image.")
-    return files
+    return {folder.name: _files.images_of_class(folder) for folder in folders}
 
 
 def _numbered_classes(folder: Path) -> set[str]:

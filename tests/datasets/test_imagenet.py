@@ -136,6 +136,8 @@ def test_what_does_not_fit_together_is_reported(kaggle, read):
         file.unlink()
     (kaggle / DATA / "train" / "n03").rmdir()
     trees.save(kaggle / DATA / "val" / "ILSVRC2012_val_00000006.JPEG", 0)
+    for left_out in ("train/n01/one.gif", "val/two.heic", "val/.hidden"):
+        (kaggle / DATA / left_out).touch()
     (kaggle / DATA / "val" / "ILSVRC2012_val_00000003.JPEG").unlink()
 
     data = read(kaggle)
@@ -146,6 +148,7 @@ def test_what_does_not_fit_together_is_reported(kaggle, read):
     assert data.labels("val").tolist() == [0, 1]
     assert report.tree == {
         "missing classes": ["n03"],
+        "no images by their suffix": ["n01/one.gif", "val/two.heic"],
         "classes without images": ["train/n02"],
         "images without label": ["ILSVRC2012_val_00000006.JPEG"],
         "labels without image": ["ILSVRC2012_val_00000003"],

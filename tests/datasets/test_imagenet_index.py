@@ -30,9 +30,9 @@ def searches(monkeypatch):
     found = []
     images_in = _imagenet_trees.images_in
 
-    def recording(folder):
+    def recording(folder, left_out):
         found.append(folder.name)
-        return images_in(folder)
+        return images_in(folder, left_out)
 
     monkeypatch.setattr(_imagenet_trees, "images_in", recording)
     return found

@@ -28,7 +28,9 @@ def class_folders(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (32, 32), colour).save(tmp_path / name)
-    (tmp_path / "ant" / "notes.txt").write_text("no image")
+    for hidden in (".ipynb_checkpoints/0.png", "ant/._0.png"):
+        (tmp_path / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / hidden).write_text("of another program")
     (tmp_path / "README").write_text("no class")
     return tmp_path
 
@@ -54,6 +56,14 @@ def test_class_folders_in_alphabetical_order(class_folders):
     assert images[:, 31, 31].tolist() == [[70, 80, 90], [40, 50, 60], [10, 20, 30]]
     assert labels.tolist() == [0, 0, 1]
     assert labels.dtype == np.int64
+
+
+def test_a_file_that_is_left_out_is_named(class_folders):
+    (class_folders / "ant" / "2.gif").write_bytes(b"GIF89a")
+
+    with pytest.warns(UserWarning, match=r"ant holds files that are left out: 2\.gif"):
+        _, labels, _ = load_class_folders(class_folders)
+    assert labels.tolist() == [0, 0, 1]
 
 
 def test_grey_images_become_rgb(class_folders):
