@@ -13,7 +13,9 @@ from keras_residual.models._known_weights import find_source
 from keras_residual.models._preprocessing import MODES, application_mode
 from keras_residual.models.resnet import ResNet
 
-_OWN = re.compile(r"resnet(18|34|50|101|152|200)")
+# Not 50, 101 and 152: keras.applications has a ResNet50 with other weights.
+_OWN_DEPTHS = (18, 34, 200)
+_OWN = re.compile(f"resnet({'|'.join(map(str, _OWN_DEPTHS))})")
 
 
 def check_name(backbone: str) -> None:
@@ -29,6 +31,11 @@ def check_name(backbone: str) -> None:
         if name.lower() == match
     ]
     advice = f"Near names: {', '.join(near)}" if near else f"Names: {', '.join(names)}"
+    if re.fullmatch(r"resnet(50|101|152)", backbone.lower()):
+        advice += (
+            ". This library's network is a model: "
+            f"ResNet({backbone[6:]}, include_top=False, weights=...)"
+        )
     raise ValueError(
         "`backbone` must be the name of a keras.applications network, one of "
         f"{', '.join(_own_names())}, a keras.Model, or the path of a .keras file that "
@@ -156,7 +163,7 @@ def _application_names():
 
 
 def _own_names():
-    return [f"resnet{depth}" for depth in (18, 34, 50, 101, 152, 200)]
+    return [f"resnet{depth}" for depth in _OWN_DEPTHS]
 
 
 def _own(depth, weights, input_shape):

@@ -111,6 +111,7 @@ def _check_start(suffix: str, start: bytes) -> None:
     # A download that ended at a login page or an error.
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise _NotWeights("it is a web page")
+    signatures: tuple[bytes, ...]
     if suffix in TORCH_SUFFIXES:
         if start[257:262] == b"ustar":
             raise _NotWeights(

@@ -49,7 +49,9 @@ def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
     if value_range is None or not images.size:
         return
     low, high = float(images.min()), float(images.max())
-    if value_range == (0, 255) and 0 <= low < high <= _UNIT:
+    is_integer = np.issubdtype(images.dtype, np.integer)
+    # Integers of 0 and 1 are a dark frame.
+    if value_range == (0, 255) and not is_integer and 0 <= low < high <= _UNIT:
         likely = "0 to 1"
         advice = "multiply them by 255 or make the model with value_range=(0, 1)"
     elif value_range == (0, 1) and low >= 0 and high > 2:

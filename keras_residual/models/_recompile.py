@@ -11,6 +11,7 @@ def recompile(model, arguments: dict) -> None:
     """
     old = model.optimizer
     new = type(old).from_config(old.get_config())
+    _copy_exclusions(old, new)
     model.compile(**{**arguments, "optimizer": new})
     if not old.built:
         return
@@ -21,6 +22,21 @@ def recompile(model, arguments: dict) -> None:
     for path, variable in _by_path(new).items():
         if path in state and state[path].shape == variable.shape:
             variable.assign(keras.ops.copy(state[path].value))
+
+
+def _copy_exclusions(old, new):
+    """What `exclude_from_weight_decay` was told, which no config holds."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if name in vars(old):
+            setattr(new, name, getattr(old, name))
+    for inner, copy in zip(_inside(old), _inside(new), strict=True):
+        _copy_exclusions(inner, copy)
+
+
+def _inside(optimizer):
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return [optimizer.inner_optimizer]
+    return []
 
 
 def _by_path(optimizer):

@@ -1,5 +1,6 @@
 """Transfer learning: a pretrained backbone, its preprocessing and a new head."""
 
+import contextlib
 import inspect
 import os
 import types
@@ -47,10 +48,10 @@ class TransferModel(keras.Model):
     labels outside the classes.
 
     Args:
-        backbone: Name of a keras.applications network, `"resnet18"` (34, 50, 101, 152,
-            200) for this library's [`ResNet`][keras_residual.ResNet], a `keras.Model`
-            without top, or the path of a `.keras` file with one. A `keras.Model` is not
-            copied: freezing freezes its layers.
+        backbone: Name of a keras.applications network, `"resnet18"`, `"resnet34"` or
+            `"resnet200"` for this library's [`ResNet`][keras_residual.ResNet], a
+            `keras.Model` without top, or the path of a `.keras` file with one. A
+            `keras.Model` is not copied: freezing freezes its layers.
         num_classes: Integer of at least 2. Number of classes.
         mode: `"feature_extraction"`, `"fine_tuning"` or `"scratch"`.
         weights: `"imagenet"` (downloaded), the path of a weights file of the network,
@@ -160,6 +161,7 @@ class TransferModel(keras.Model):
         self.preprocessing = preprocessing
         self.value_range = value_range
         self.train_batch_norm = train_batch_norm
+        self.data_format = data_format
         self._learning_rate_decay = 1.0
         self._read_cache: dict = {}
         # In namespaces, where Keras does not look for metrics and layers to track.
@@ -438,20 +440,21 @@ class TransferModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        validation = kwargs.get("validation_data")
+        given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        validation = given.get("validation_data")
         if isinstance(validation, CachedFeatures):
-            kwargs["validation_data"] = opened(self, validation, None)
+            given["validation_data"] = opened(self, validation, None)
             validation = None
         self._forget_other_inputs("train", isinstance(x, CachedFeatures))
         if isinstance(x, CachedFeatures):
-            x, y = opened(self, x, y)
+            given["x"], given["y"] = opened(self, x, y)
         else:
-            x = self._checked(x, y)
+            given["x"] = self._checked(x, y)
         if isinstance(validation, (tuple, list)):
             self._checked(*validation[:2])
         elif validation is not None:
-            kwargs["validation_data"] = self._checked(validation)
-        return super().fit(x, y, *args, **kwargs)
+            given["validation_data"] = self._checked(validation)
+        return super().fit(**given)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         # Within `fit`, which has checked its validation data already.
@@ -464,7 +467,12 @@ class TransferModel(keras.Model):
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        return super().predict(self._checked(x), *args, **kwargs)
+        self._forget_other_inputs("predict", isinstance(x, CachedFeatures))
+        if isinstance(x, CachedFeatures):
+            x, _ = opened(self, x, None)
+        else:
+            x = self._checked(x)
+        return super().predict(x, *args, **kwargs)
 
     def get_config(self):
         return {
@@ -479,6 +487,8 @@ class TransferModel(keras.Model):
             "input_shape": self.input_shape[1:],
             "train_batch_norm": self.train_batch_norm,
             "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "data_format": self.data_format,
             "trains": [layer.trainable for layer in self._leaves()],
             "learning_rate_decay": self._learning_rate_decay,
         }
@@ -491,7 +501,8 @@ class TransferModel(keras.Model):
         config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         if config["mode"] == "fine_tuning":
             config["unfreeze"] = "all"  # what trains is set below, layer by layer
-        model = cls(**config)
+        with _settings(config.pop("dtype", None), config.pop("data_format", None)):
+            model = cls(**config)
         model._learning_rate_decay = decay
         for layer, trainable in zip(model._leaves(), trains, strict=True):
             layer.trainable = trainable
@@ -523,3 +534,18 @@ class TransferModel(keras.Model):
         if labels is not None:
             check_labels(labels, self.num_classes)
         return x
+
+
+@contextlib.contextmanager
+def _settings(dtype, data_format):
+    """Scope of the settings of Keras that a saved model was made under."""
+    before = keras.config.dtype_policy(), keras.config.image_data_format()
+    if dtype is not None:
+        keras.config.set_dtype_policy(keras.saving.deserialize_keras_object(dtype))
+    if data_format is not None:
+        keras.config.set_image_data_format(data_format)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before[0])
+        keras.config.set_image_data_format(before[1])

@@ -180,6 +180,28 @@ def test_unfreezing_keeps_what_was_compiled(optimizer, make_model, images, label
     assert int(model.optimizer.iterations) == 3
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_unfreezing_keeps_what_does_not_decay(policy, make_model, images, labels):
+    """With a rate of 0, weight decay alone would move a weight."""
+    keras.config.set_dtype_policy(policy)
+    model = make_model()
+    optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    kernel = next(v for v in model.head.variables if v.name == "kernel")
+    optimizer.exclude_from_weight_decay(var_list=[kernel], var_names=["bias"])
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    fit(model, images, labels)
+    model.unfreeze(1, "block")
+
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    before = values(model.trainable_variables)
+    gradients = [keras.ops.zeros_like(v.value) for v in model.trainable_variables]
+    optimizer.apply(gradients)
+    moved = changed(before, values(model.trainable_variables))
+    assert any(path.endswith("kernel") for path in moved)
+    assert kernel.path not in moved
+    assert not any(path.endswith("bias") for path in moved)
+
+
 def test_a_loss_of_ones_own_survives(make_model, images, labels):
     def loss(y_true, y_pred):
         return keras.losses.sparse_categorical_crossentropy(y_true, y_pred) + 100
@@ -271,6 +293,7 @@ def test_channels_first(images, labels, tmp_path):
     model.unfreeze(1, "block")
     fit(model, images, labels)
     model.save(tmp_path / "model.keras")
+    keras.config.set_image_data_format("channels_last")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), model.predict(images, verbose=0)
@@ -287,3 +310,8 @@ def test_mixed_precision(images, labels):
     fit(model, images, labels)
     assert model.predict(images, verbose=0).dtype == "float32"
     assert int(model.optimizer.inner_optimizer.iterations) == 4
+    keras.config.set_dtype_policy("float32")
+    copy = TransferModel.from_config(model.get_config())
+    for layer in ("preprocessing", "head"):
+        assert copy.get_layer(layer).compute_dtype == "float16"
+    assert keras.config.dtype_policy().name == "float32"

@@ -207,6 +207,11 @@ def test_real_photos_with_real_weights(shared_data, tmp_path):
     [
         ({"backbone": "ResNet5O"}, "`backbone` .*Near names: ResNet50"),
         ({"backbone": "mobilenet_v2"}, "`backbone` .*Near names: .*MobileNetV2"),
+        # Not another network than ResNet50.
+        (
+            {"backbone": "resnet50"},
+            r"Near names: ResNet50.*is a model: ResNet\(50, inc",
+        ),
         ({"backbone": "nothing.keras"}, "that exists. Received: backbone='nothing"),
         ({"backbone": 50}, "`backbone` must be a name, a keras.Model, or"),
         ({"num_classes": 1}, "`num_classes` must be at least 2"),

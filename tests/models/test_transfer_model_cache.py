@@ -26,6 +26,9 @@ def test_training_on_features_is_training_on_images(make_model, images, labels):
     np.testing.assert_allclose(
         fast.evaluate(cache, verbose=0), expected, rtol=1e-4, atol=1e-5
     )
+    np.testing.assert_allclose(
+        fast.predict(cache, verbose=0), fast.predict(images, verbose=0), atol=1e-4
+    )
     fit(fast, images, labels)  # and images again
     history = fast.fit(
         cache, validation_data=cache, epochs=2, batch_size=8, verbose=0

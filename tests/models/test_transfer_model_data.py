@@ -31,6 +31,7 @@ def test_images_in_range_pass(make_model, images):
     model = make_model()
     model.predict(images, verbose=0)
     model.predict(np.zeros((2, 32, 32, 3)), verbose=0)  # black is black
+    model.predict(images % 2, verbose=0)  # and nearly black, of uint8
     model = make_model(value_range=(0, 1))
     model.predict(images / 255, verbose=0)
     unchecked = make_model(preprocessing=None, value_range=None)
@@ -42,6 +43,9 @@ def test_validation_data_is_looked_at(make_model, images, labels):
         make_model().fit(
             images, labels, validation_data=(images / 255, labels), verbose=0
         )
+    by_position = (8, 1, 0, None, 0.0, (images / 255, labels))
+    with pytest.raises(ValueError, match="look like 0 to 1"):
+        make_model().fit(images, labels, *by_position)
 
 
 def batches(images, labels):
