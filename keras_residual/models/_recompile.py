@@ -11,12 +11,13 @@ def recompile(model, arguments: dict) -> None:
     """
     old = model.optimizer
     new = type(old).from_config(old.get_config())
-    _copy_exclusions(old, new)
+    _copy_exclusions(_innermost(old), _innermost(new))
     model.compile(**{**arguments, "optimizer": new})
-    if not old.built:
-        return
     # `compile` may have wrapped it for the scaling of the loss.
     new = model.optimizer
+    _check_exclusions(_innermost(old), _innermost(new), model.trainable_variables)
+    if not old.built:
+        return
     new.build(model.trainable_variables)
     state = _by_path(old)
     for path, variable in _by_path(new).items():
@@ -24,19 +25,27 @@ def recompile(model, arguments: dict) -> None:
             variable.assign(keras.ops.copy(state[path].value))
 
 
+def _innermost(optimizer):
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
 def _copy_exclusions(old, new):
     """What `exclude_from_weight_decay` was told, which no config holds."""
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if name in vars(old):
             setattr(new, name, getattr(old, name))
-    for inner, copy in zip(_inside(old), _inside(new), strict=True):
-        _copy_exclusions(inner, copy)
 
 
-def _inside(optimizer):
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return [optimizer.inner_optimizer]
-    return []
+def _check_exclusions(old, new, variables):
+    for variable in variables:
+        if old._use_weight_decay(variable) != new._use_weight_decay(variable):
+            raise RuntimeError(
+                "The new optimizer would not know, under this version of Keras, which "
+                f"variables have no weight decay, such as {variable.path}. Call "
+                "`compile` after changing what trains."
+            )
 
 
 def _by_path(optimizer):

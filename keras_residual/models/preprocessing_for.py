@@ -8,6 +8,7 @@ from keras_residual.layers._checks import check_choice
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models._builder import VARIANTS
 from keras_residual.models._graph import functional
+from keras_residual.models._known_weights import KNOWN
 from keras_residual.models._structure import read_structure, recognise
 
 _IMAGENET: dict[str, Any] = {
@@ -38,7 +39,20 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
 }
 
 
-def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
+# How the published accuracies of other weights than the first ones were measured.
+_EVALUATION_OF: dict[str, dict[str, Any]] = {
+    # torchvision, `ResNet50_Weights.IMAGENET1K_V2.transforms()`.
+    "torchvision:v2": {"resize": 232, "crop": 224},
+    # timm, models/resnet.py: sizes and shares for tests, `interpolation="bicubic"`.
+    "a1_in1k": {"resize": 288, "crop": 288, "interpolation": "bicubic"},
+    "a2_in1k": {"resize": 288, "crop": 288, "interpolation": "bicubic"},
+    "a3_in1k": {"resize": 235, "crop": 224, "interpolation": "bicubic"},
+}
+
+
+def preprocessing_for(
+    network: keras.Model | str, *, weights: str | None = None
+) -> ImagePreprocessing:
     """Returns the preprocessing that the published weights of a network expect.
 
     | variant | channels | values | mean | standard deviation | size |
@@ -50,7 +64,10 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
     ImageNet's are 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225, Caffe's 103.939,
     116.779, 123.68 (blue first). "256, crop 224" resizes the shorter side, bilinearly
     with antialiasing, and cuts the middle out; a network for images of another size
-    gets a crop of that size and a margin in proportion.
+    gets a crop of that size and a margin in proportion. Other weights than the first
+    that were published were measured at other sizes, which `weights` tells: 232, crop
+    224 for `"torchvision:v2"`; 288 uncropped, bicubic for timm's `a1_in1k` and
+    `a2_in1k`; 235, crop 224, bicubic for its `a3_in1k`.
 
     The variant of a model is read from its layers, as by
     [`describe`][keras_residual.describe], since it is no part of a saved model. The
@@ -60,13 +77,17 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
     Args:
         network: A `ResNet` or `PlainNet` of this library, a ResNet of
             `keras.applications`, or the name of a variant.
+        weights: Name of the weights that `load_pretrained` takes, such as
+            `"torchvision:v2"` or `"timm:resnet50.a1_in1k"`, or None for the first that
+            were published.
 
     Returns:
         A new [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer. Other
         values than the published ones: `ImagePreprocessing(...)`.
 
     Raises:
-        ValueError: If `network` is neither a known network nor the name of a variant.
+        ValueError: If `network` is neither a known network nor the name of a variant,
+            or `weights` are of another variant.
 
     Example:
         ```python
@@ -88,7 +109,7 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
     """
     if isinstance(network, str):
         check_choice("network", network, tuple(VARIANTS))
-        return ImagePreprocessing(**PREPROCESSING[network])
+        return ImagePreprocessing(**_settings(network, weights))
     source = functional(network) if isinstance(network, keras.Model) else None
     structure = source and read_structure(source)
     known = structure and recognise(structure)
@@ -103,11 +124,20 @@ def preprocessing_for(network: keras.Model | str) -> ImagePreprocessing:
             f"{', '.join(map(repr, VARIANTS))}. "
             f"Received: network={network!r}{found}{but}"
         )
-    settings = dict(choices[0])
+    settings = _settings(variants[0], weights)
     data_format = structure.stem.data_format
     shape = structure.model.inputs[0].shape[1:]
     sides = shape[:2] if data_format == "channels_last" else shape[1:]
-    if "crop" in settings and None not in sides and sides != (224, 224):
+    crop = settings.get("crop")
+    if crop and None not in sides and sides != (crop, crop):
         settings["crop"] = sides
-        settings["resize"] = round(max(sides) * 256 / 224)
+        settings["resize"] = round(max(sides) * settings["resize"] / crop)
     return ImagePreprocessing(**settings, data_format=data_format)
+
+
+def _settings(variant: str, weights: str | None) -> dict[str, Any]:
+    if weights is None:
+        return dict(PREPROCESSING[variant])
+    check_choice("weights", weights, tuple(n for n, v in KNOWN if v == variant))
+    evaluation = _EVALUATION_OF.get(weights.rpartition(".")[2], {})
+    return {**PREPROCESSING[variant], **evaluation}

@@ -61,6 +61,34 @@ def test_of_a_network(network, arguments, variant):
     assert {**actual, "name": ""} == {**expected, "name": ""}
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("weights", "resize", "crop", "interpolation"),
+    [
+        ("torchvision", 256, 224, "bilinear"),
+        ("torchvision:v2", 232, 224, "bilinear"),
+        ("timm:resnet50.a1_in1k", 288, 288, "bicubic"),
+        ("timm:resnet152.a2_in1k", 288, 288, "bicubic"),
+        ("timm:resnet18.a3_in1k", 235, 224, "bicubic"),
+    ],
+)
+def test_of_other_weights(weights, resize, crop, interpolation):
+    for network in ("torchvision", ResNet(18)):
+        layer = preprocessing_for(network, weights=weights)
+        assert (layer.resize, layer.crop) == (resize, crop)
+        assert layer.interpolation == interpolation
+        assert layer.std == (0.229, 0.224, 0.225)
+    small = ResNet(18, input_shape=(112, 112, 3))
+    layer = preprocessing_for(small, weights=weights)
+    assert layer.crop == (112, 112)
+    assert layer.resize == round(112 * resize / crop)
+
+
+def test_weights_of_another_variant_are_refused():
+    with pytest.raises(ValueError, match=r"`weights` must be one of 'imagenet'\. Rec"):
+        preprocessing_for("keras", weights="timm:resnet50.a1_in1k")
+
+
 def test_of_keras_applications():
     layer = preprocessing_for(keras.applications.ResNet50(weights=None))
     assert layer.channel_order == "bgr"

@@ -1,0 +1,240 @@
+"""Each thing that others do not promise is still as docs/private.md says.
+
+A failure means that the other side changed: the row of its name says what for.
+"""
+
+import io
+import pickletools
+import re
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.backend.backend()
+
+
+def compiled(optimizer="sgd", **arguments):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(optimizer, "mse", **arguments)
+    return model
+
+
+def fit(model, **arguments):
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), batch_size=2, verbose=0, **arguments)
+
+
+def test_apply():
+    model, calls = compiled(), []
+    apply = model.optimizer.apply
+
+    def counted(*arguments, **keywords):
+        calls.append(arguments)
+        return apply(*arguments, **keywords)
+
+    vars(model.optimizer)["apply"] = counted
+    fit(model)
+    assert calls
+
+
+def test_train_function():
+    model = compiled()
+    fit(model)
+    before = model.train_function
+    model.make_train_function()
+    assert model.train_function is before
+    model.train_function = None
+    model.make_train_function()
+    assert model.train_function is not before
+    calls, compiled_function = [], model.train_function
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return compiled_function(*arguments)
+
+    model.train_function = counted
+    fit(model)
+    assert len(calls) == 2
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the state of JAX's trainer")
+def test_jax_state():
+    model, states = compiled("adam"), []
+    model.make_train_function()
+    step = model.train_function
+
+    def looking(state, iterator):
+        states.append([[tuple(value.shape) for value in part] for part in state])
+        return step(state, iterator)
+
+    model.train_function = looking
+    fit(model)
+    parts = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    assert states[0] == [[tuple(v.shape) for v in part] for part in parts]
+
+
+def test_track_variable():
+    optimizer = compiled().optimizer
+    variable = keras.Variable(np.zeros(3))
+    optimizer._track_variable(variable)
+    assert optimizer.variables[-1] is variable
+    optimizer._untrack_variable(variable)
+    assert all(v is not variable for v in optimizer.variables)
+
+
+def test_trainable_variables():
+    model = compiled()
+    model.optimizer.build(model.trainable_variables)
+    ids = list(map(id, model.optimizer._trainable_variables))
+    assert ids == list(map(id, model.trainable_variables))
+
+
+def test_iterations():
+    model = compiled(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    fit(model)
+    assert int(model.optimizer._iterations) == 2
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_accumulated_gradients():
+    model = compiled(keras.optimizers.SGD(gradient_accumulation_steps=4))
+    fit(model)
+    bias = model.layers[0].bias
+    index = model.optimizer._get_variable_index(bias)
+    sums = model.optimizer._accumulated_gradients[index]
+    assert np.abs(keras.ops.convert_to_numpy(sums)).max() > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["_apply_weight_decay", "_backend_update_step", "update_step"]
+)
+def test_update_steps(name):
+    model, calls = compiled(keras.optimizers.SGD(weight_decay=0.1)), []
+    model.optimizer.build(model.trainable_variables)
+    step = getattr(model.optimizer, name)
+
+    def counted(*arguments, **keywords):
+        calls.append(arguments)
+        return step(*arguments, **keywords)
+
+    vars(model.optimizer)[name] = counted
+    fit(model)
+    assert calls
+    first, second = model.trainable_variables
+    assert model.optimizer._var_key(first) != model.optimizer._var_key(second)
+
+
+def test_weight_decay_exclusions():
+    optimizer = keras.optimizers.SGD(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    assert {
+        "_exclude_from_weight_decay",
+        "_exclude_from_weight_decay_pattern",
+    } <= set(vars(optimizer))
+    assert not optimizer._use_weight_decay(compiled().layers[0].bias)
+
+
+def test_cached_evaluation():
+    class Model(keras.Sequential):
+        given = ()
+
+        def evaluate(self, *arguments, **keywords):
+            self.given = keywords
+            return super().evaluate(*arguments, **keywords)
+
+    model = Model([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    fit(model, validation_data=(np.ones((2, 3)), np.ones((2, 2))))
+    assert model.given["_use_cached_eval_dataset"] is True
+
+
+def test_variable_order(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, name="convolution"),
+            keras.layers.BatchNormalization(name="normalization"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="classifier"),
+        ]
+    )
+    for number, weight in enumerate(model.weights):
+        weight.assign(np.full(weight.shape, float(number)))
+    model.save_weights(tmp_path / "model.weights.h5")
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        for layer in model.layers:
+            if not layer.weights:
+                continue
+            (group,) = [
+                node["vars"]
+                for node in file["layers"].values()
+                if node["vars"].attrs.get("name") == layer.name
+            ]
+            assert list(group) == [str(i) for i in range(len(layer.weights))]
+            names = [weight.name for weight in layer.weights]
+            known = ["kernel", "bias"]
+            if layer.name == "normalization":
+                known = ["gamma", "beta", "moving_mean", "moving_variance"]
+            assert names == known
+            for place, weight in enumerate(layer.weights):
+                value = keras.ops.convert_to_numpy(weight)
+                np.testing.assert_array_equal(group[str(place)], value)
+
+
+def test_dataset_graphs():
+    tf = pytest.importorskip("tensorflow")
+    names = []
+    tf.data.Dataset.range(2).map(lambda x: names.append(x.graph.name) or x)
+    tf.function(lambda x: names.append(x.graph.name) or x)(tf.constant(1))
+    assert [bool(re.match("Dataset_", name)) for name in names] == [True, False]
+
+
+def test_grain_frames():
+    import sys
+
+    grain = pytest.importorskip("grain")
+    callers = []
+
+    def look(x):
+        frame = sys._getframe()
+        while frame is not None:
+            callers.append(frame.f_globals.get("__name__", ""))
+            frame = frame.f_back
+        return x
+
+    list(grain.MapDataset.source([1]).map(look))
+    assert any(name.startswith("grain.") for name in callers)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_merge_call():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        found = tf.__internal__.distribute.strategy_supports_no_merge_call()
+    assert isinstance(found, bool)
+
+
+def test_legacy_pickles():
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    state = {"weight": torch.arange(5.0)}
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    file.seek(0)
+    for _ in range(5):
+        assert list(pickletools.genops(file))[-1][0].name == "STOP"
+    # The storage: its length, and five numbers.
+    assert len(file.read()) == 8 + 5 * 4
+
+
+def test_the_page_lists_what_is_tested(root):
+    page = (root / "docs/private.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| ", page, re.M)[1:]
+    tests = {name.removeprefix("test_") for name in globals() if "test_" in name}
+    assert set(rows) == tests - {"the_page_lists_what_is_tested"}
