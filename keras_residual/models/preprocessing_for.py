@@ -67,7 +67,8 @@ def preprocessing_for(
     gets a crop of that size and a margin in proportion. Other weights than the first
     that were published were measured at other sizes, which `weights` tells: 232, crop
     224 for `"torchvision:v2"`; 288 uncropped, bicubic for timm's `a1_in1k` and
-    `a2_in1k`; 235, crop 224, bicubic for its `a3_in1k`.
+    `a2_in1k` (235, crop 224 in a network for 224); 235, crop 224, bicubic for its
+    `a3_in1k`.
 
     The variant of a model is read from its layers, as by
     [`describe`][keras_residual.describe], since it is no part of a saved model. The
@@ -130,8 +131,12 @@ def preprocessing_for(
     sides = shape[:2] if data_format == "channels_last" else shape[1:]
     crop = settings.get("crop")
     if crop and None not in sides and sides != (crop, crop):
+        margin = settings["resize"] / crop
+        if margin == 1:
+            # What timm tests at 288 without a margin it tests at 224 with this one.
+            margin = 235 / 224
         settings["crop"] = sides
-        settings["resize"] = round(max(sides) * settings["resize"] / crop)
+        settings["resize"] = round(max(sides) * margin)
     return ImagePreprocessing(**settings, data_format=data_format)
 
 
