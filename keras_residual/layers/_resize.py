@@ -13,7 +13,7 @@ def check_sides(sides, least, message):
             import tensorflow as tf
 
             tf.debugging.assert_greater_equal(side, size, message)
-        elif side is not None and side < size:
+        elif isinstance(side, int) and side < size:
             raise ValueError(f"{message}, an image of {sides[0]} x {sides[1]}")
 
 
