@@ -3,6 +3,7 @@
 import functools
 import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -72,7 +73,12 @@ class TensorFlowState:
         # The map function of a data set is traced in a graph of its own.
         with tf.init_scope():
             self._seed, first = keras.ops.convert_to_numpy(generator.state).tolist()
-            self._calls = tf.Variable(first, dtype="int64", trainable=False)
+        # In a thread of its own it is one variable, also where this one is in the scope
+        # of a strategy, which would make one for each device.
+        with ThreadPoolExecutor(1) as thread:
+            self._calls = thread.submit(
+                tf.Variable, first, dtype="int64", trainable=False
+            ).result()
 
     def next(self) -> Any:
         """The state of this call."""

@@ -275,7 +275,10 @@ def step(images):
 
 images = tf.ones((16, 32, 32, 1))
 replicas = strategy.experimental_local_results(step(images))
-print(json.dumps([[int(x.argmin()) for x in r.numpy()] for r in replicas]))
+with strategy.scope():
+    dataset = tf.data.Dataset.from_tensors(images).map(Cutout(1, seed=0))
+batches = [*replicas, next(iter(dataset))]
+print(json.dumps([[int(x.argmin()) for x in b.numpy()] for b in batches]))
 """
 
 
@@ -288,9 +291,10 @@ def test_replicas_erase_other_patches(monkeypatch):
         [sys.executable, "-c", REPLICAS], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    places = json.loads(run.stdout.splitlines()[-1])
+    *places, piped = json.loads(run.stdout.splitlines()[-1])
     first = Cutout(1, seed=0)(np.ones((16, 32, 32, 1), "float32"), training=True)
     first = keras.ops.convert_to_numpy(first).reshape(16, -1).argmin(1)
     np.testing.assert_array_equal(places[0], first)
+    np.testing.assert_array_equal(piped, first)
     # 64 draws of 1,024 places: two pairs agree by chance.
     assert len({place for replica in places for place in replica}) > 54
