@@ -43,10 +43,14 @@ def image_files(folder: Path) -> list[Path]:
 
 def images_of_class(folder: Path) -> list[Path]:
     """The images of a class folder, with a warning of the files that are none."""
-    files, images = sorted_entries(folder, folders=False), image_files(folder)
+    images, others = [], []
+    for file in sorted_entries(folder, folders=False):
+        if file.suffix.lower() in SUFFIXES:
+            images.append(file)
+        else:
+            others.append(file.name)
     if not images:
         raise ValueError(f"The class folder {folder} has no image.")
-    others = [file.name for file in files if file not in images]
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         warnings.warn(

@@ -13,6 +13,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 
+from keras_residual.layers._random_state import KEY as RANDOM_STATE
+
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".h5", ".hdf5", ".keras")
 
@@ -246,8 +248,8 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
         for path, dataset in datasets.items():
             if not path.startswith(prefix) or path.startswith("optimizer"):
                 continue
-            if path.endswith("/vars/random_state"):
-                continue  # of a random layer: no weight
+            if path.endswith(f"/vars/{RANDOM_STATE}"):
+                continue
             name = _legacy_name(path[len(prefix) :]) if legacy else _name(nodes, path)
             if name in tensors:
                 raise _NotWeights(f"it holds two tensors of the name {name!r}")

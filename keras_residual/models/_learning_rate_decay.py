@@ -5,6 +5,7 @@ import functools
 import keras
 
 from keras_residual.models import _backbone_parts as parts
+from keras_residual.models._recompile import innermost
 
 # The two steps of an optimizer that move weights by the learning rate. What follows
 # them within `apply`, such as moving averages and constraints, sees the final weights;
@@ -83,9 +84,7 @@ def _at_lower_rate(optimizer, slower):
 
 
 def _inner_optimizers(model, build):
-    optimizer = model.optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
+    optimizer = innermost(model.optimizer)
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         if build and not optimizer.built:
             # Only then does it know all of its optimizers.

@@ -11,11 +11,11 @@ def recompile(model, arguments: dict) -> None:
     """
     old = model.optimizer
     new = type(old).from_config(old.get_config())
-    _copy_exclusions(_innermost(old), _innermost(new))
+    _copy_exclusions(innermost(old), innermost(new))
     model.compile(**{**arguments, "optimizer": new})
     # `compile` may have wrapped it for the scaling of the loss.
     new = model.optimizer
-    _check_exclusions(_innermost(old), _innermost(new), model.trainable_variables)
+    _check_exclusions(innermost(old), innermost(new), model.trainable_variables)
     if not old.built:
         return
     new.build(model.trainable_variables)
@@ -25,7 +25,8 @@ def recompile(model, arguments: dict) -> None:
             variable.assign(keras.ops.copy(state[path].value))
 
 
-def _innermost(optimizer):
+def innermost(optimizer):
+    """The optimizer itself, where Keras has wrapped it for the scaling of the loss."""
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer
     return optimizer
