@@ -28,7 +28,6 @@ BACKEND = keras.backend.backend()
 hypothesis.settings.register_profile(
     "fixed",
     derandomize=True,
-    max_examples=30,
     deadline=None,
     suppress_health_check=[
         hypothesis.HealthCheck.too_slow,
@@ -39,7 +38,7 @@ hypothesis.settings.register_profile(
     "fresh",
     hypothesis.settings.get_profile("fixed"),
     derandomize=False,
-    max_examples=300,
+    max_examples=500,
     print_blob=True,
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))

@@ -9,11 +9,14 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_residual import ResNet, export_torch, load_pretrained
 from keras_residual.models._checkpoint_files import read_tensors
+
+# Each of these examples builds a network, or reads one.
+fewer_examples = settings(max_examples=settings.default.max_examples * 2 // 5)
 
 
 class Hostile:
@@ -80,6 +83,7 @@ def test_empty(file, refused, tmp_path):
 
 @pytest.mark.once
 @pytest.mark.parametrize("file", FORMATS)
+@fewer_examples
 @given(share=st.floats(0, 0.999))
 def test_truncated(file, share, good, refused, tmp_path):
     content = (good / file).read_bytes()
@@ -102,6 +106,7 @@ def test_truncated_anywhere(file, good, tmp_path):
 # Not HDF5: its library can read a damaged file for ever.
 @pytest.mark.once
 @pytest.mark.parametrize("file", ["good.safetensors", "good.pth", "good.th"])
+@fewer_examples
 @given(
     places=st.lists(
         st.tuples(st.booleans(), st.integers(0, 6000), st.integers(0, 255)),

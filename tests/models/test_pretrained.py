@@ -5,10 +5,13 @@ import logging
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_residual import PlainNet, ResNet, export_torch, load_pretrained
+
+# Each of these examples builds a network, or reads one.
+fewer_examples = settings(max_examples=settings.default.max_examples * 2 // 5)
 
 numpy_files = pytest.importorskip("safetensors.numpy", reason="reads and writes files")
 
@@ -43,6 +46,7 @@ def refused(state, tmp_path, values):
     return check
 
 
+@fewer_examples
 @given(
     nesting=st.lists(st.sampled_from(["state_dict", "model"]), max_size=2),
     prefix=st.sampled_from(["", "module.", "module.module."]),
@@ -77,6 +81,7 @@ def test_however_a_checkpoint_is_wrapped(
     np.testing.assert_array_equal(block.projection_norm.get_weights()[3], variance)
 
 
+@fewer_examples
 @given(data=st.data())
 def test_every_weight_must_be_there(data, state, refused):
     names = [n for n in state if not n.endswith("num_batches_tracked")]
@@ -88,6 +93,7 @@ def test_every_weight_must_be_there(data, state, refused):
         refused(rest, f"In the model, not in the file: {lost}$")
 
 
+@fewer_examples
 @given(
     name=st.from_regex(r"(layer[1-4]\.\d\.|extra\.)[a-z]{1,8}", fullmatch=True),
     shape=st.lists(st.integers(0, 3), max_size=4),
@@ -97,6 +103,7 @@ def test_every_tensor_must_be_used(name, shape, state, refused):
     refused(more, f"In the file, not in the model: {name}$")
 
 
+@fewer_examples
 @given(data=st.data())
 def test_shapes_must_be_equal(data, state, refused):
     names = [n for n, array in state.items() if array.ndim]
