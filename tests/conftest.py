@@ -12,6 +12,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+# TensorFlow convolves channels_first images on a CPU through oneDNN alone, and turns
+# that on by itself only where the CPU has AVX512_VNNI, AVX512_BF16 or AMX.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # On JAX most of a test's time is compilation.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
