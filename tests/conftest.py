@@ -10,7 +10,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Before the first import of a backend. pytest-xdist keeps the cores busy: threads
 # of one worker would wait for those of another, at twice the time for all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# TensorFlow with a single thread writes beyond its memory in operations of oneDNN
+# (2.21.0, on CPUs without AVX512_VNNI): the process aborts, later and elsewhere.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 # TensorFlow convolves channels_first images on a CPU through oneDNN alone, and turns
 # that on by itself only where the CPU has AVX512_VNNI, AVX512_BF16 or AMX.
