@@ -5,6 +5,8 @@ import dataclasses
 
 import keras
 
+from keras_residual.models._backbone_layer import Backbone
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -56,13 +58,25 @@ def functional(model):
     if not hasattr(model, "operations") or _has_own_call(model):
         return None
     # Neither the class of the model nor its compilation matters here.
-    return keras.Model(model.input, model.output, name=model.name)
+    plain = keras.Model(model.input, model.output, name=model.name)
+    if not any(isinstance(layer, Backbone) for layer in plain.layers):
+        return plain
+    return keras.models.clone_model(
+        plain,
+        clone_function=lambda layer: (
+            layer.network if isinstance(layer, Backbone) else layer
+        ),
+    )
 
 
 def _has_own_call(model):
-    """Whether a class outside Keras decides what the model computes."""
+    """Whether a class of the user's decides what the model computes.
+
+    Images go through a TransferModel as through its layers.
+    """
     return any(
-        "call" in vars(cls) and cls.__module__.split(".")[0] != "keras"
+        "call" in vars(cls)
+        and cls.__module__.split(".")[0] not in ("keras", "keras_residual")
         for cls in type(model).__mro__
     )
 

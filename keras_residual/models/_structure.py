@@ -79,7 +79,7 @@ class Structure:
 
 
 def read_structure(model):
-    """Reads a functional model, or the one model inside it that has the blocks."""
+    """Reads a functional model, or the one inside it that has the convolutions."""
     graph = Graph(model)
     structure = Structure(model)
     layers = [calls[0].layer for calls in graph.calls.values() if calls]
@@ -89,11 +89,14 @@ def read_structure(model):
                 structure.blocks.append(_block_of_layer(call.layer))
             elif isinstance(call.layer, keras.layers.Add) and len(call.sources) == 2:
                 structure.blocks += _block_of_addition(graph, name)
-    nested = [layer for layer in layers if isinstance(layer, keras.Model)]
-    if not structure.blocks and len(nested) == 1:
-        inner = functional(nested[0])
-        if inner is not None:
-            return read_structure(inner)
+    if not structure.blocks:
+        models = (functional(x) for x in layers if isinstance(x, keras.Model))
+        nested = [read_structure(inner) for inner in models if inner is not None]
+        networks = [inner for inner in nested if inner.convolutions]
+        if len(networks) == 1:
+            # A model without convolutions after the network is its head.
+            networks[0].classifier = nested[-1].classifier
+            return networks[0]
     for layer in layers:
         if isinstance(layer, PlainBlock):
             for convolution, norm in layer._convolutions():

@@ -30,7 +30,8 @@ def describe(
     multiplication and an addition, so the floating-point operations are twice as many.
 
     Args:
-        model: A functional or sequential `keras.Model` that has been built.
+        model: A functional or sequential `keras.Model` that has been built, or a
+            [`TransferModel`][keras_residual.TransferModel].
         input_shape: Shape of one image, without the batch, that the multiply-adds are
             counted for. None: the model's input shape.
         print_fn: Called once with the whole text.

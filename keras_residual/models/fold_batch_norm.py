@@ -46,11 +46,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     under a policy of half precision the copy rounds in other places than the model.
 
     Args:
-        model: A functional or sequential `keras.Model` that has been built.
+        model: A functional or sequential `keras.Model` that has been built, or a
+            [`TransferModel`][keras_residual.TransferModel].
 
     Returns:
         A functional `keras.Model`, not compiled, with weights of its own. The layers
-        have the names that they have in `model`.
+        have the names that they have in `model`; in place of a `TransferModel`'s layer
+        `"backbone"` stands the network itself.
 
     Raises:
         ValueError: If `model` is of another kind, or there is nothing to fold.

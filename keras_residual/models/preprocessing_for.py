@@ -77,7 +77,9 @@ def preprocessing_for(
 
     Args:
         network: A `ResNet` or `PlainNet` of this library, a ResNet of
-            `keras.applications`, or the name of a variant.
+            `keras.applications`, a model around one, or the name of a variant. Of a
+            [`TransferModel`][keras_residual.TransferModel], which does its own
+            preprocessing, the result is for the backbone alone.
         weights: Name of the weights that `load_pretrained` takes, such as
             `"torchvision:v2"` or `"timm:resnet50.a1_in1k"`, or None for the first that
             were published.

@@ -8,6 +8,7 @@ from keras_residual import (
     PlainNet,
     ResidualBlock,
     ResNet,
+    TransferModel,
     describe,
     fold_batch_norm,
     preprocessing_for,
@@ -239,6 +240,30 @@ def test_model_around_a_network():
     assert lines["input"] == "48 x 64 x 3"
     # The preprocessing makes 224 x 224 of any image.
     assert lines["multiply-adds"].startswith("1,814,073,344 ")
+
+
+def test_transfer_model():
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    model = TransferModel(backbone, 3, preprocessing="torch", hidden_units=5)
+    alone, lines = lines_of(backbone), lines_of(model)
+    assert lines["title"] == alone["title"] == 'ResNet-8, variant "cifar"'
+    assert lines["classifier"] == "3 classes, softmax"
+    head = (64 + 1) * 5 + (5 + 1) * 3
+    total = f"{model.count_params():,}"
+    assert lines["parameters"] == f"{total}, of them trainable {head}"
+    counts = [
+        int(x["multiply-adds"].split()[0].replace(",", "")) for x in (lines, alone)
+    ]
+    assert counts[0] - counts[1] == 64 * 5 + 5 * 3
+
+
+def test_transfer_model_on_a_network_without_blocks():
+    backbone = keras.applications.VGG16(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    lines = lines_of(TransferModel(backbone, 3, preprocessing="caffe"))
+    assert lines["convolutions"] == "13"
+    assert lines["classifier"] == "3 classes, softmax"
 
 
 class Unknown(keras.layers.Layer):

@@ -9,6 +9,7 @@ from keras_residual import (
     ResidualBlock,
     ResNet,
     StochasticDepth,
+    TransferModel,
     fold_batch_norm,
 )
 
@@ -72,6 +73,20 @@ def test_networks(network, depth, arguments, random_statistics):
 def test_shortcuts(arguments, random_statistics):
     model = ResNet(8, 4, variant="cifar", **arguments)
     assert_same_outputs(fold_batch_norm(random_statistics(model)), model)
+
+
+def test_transfer_model(random_statistics):
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    model = TransferModel(backbone, 3, preprocessing="torch")
+    config = model.get_config()
+    folded = fold_batch_norm(random_statistics(model))
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3))
+    expected = model.predict(images, verbose=0)
+    actual = folded.predict(images, verbose=0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+    assert norms(folded) == []
+    assert len(norms(model)) == 1 + 3 * 2
+    assert model.get_config() == config
 
 
 def test_stochastic_depth_and_zero_init(random_statistics):

@@ -5,7 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_residual import PlainNet, ResNet, fold_batch_norm, preprocessing_for
+from keras_residual import (
+    PlainNet,
+    ResNet,
+    TransferModel,
+    fold_batch_norm,
+    preprocessing_for,
+)
 
 
 def run(layer, images):
@@ -59,6 +65,15 @@ def test_of_a_network(network, arguments, variant):
     expected = preprocessing_for(variant).get_config()
     actual = preprocessing_for(network(**arguments)).get_config()
     assert {**actual, "name": ""} == {**expected, "name": ""}
+
+
+def test_of_a_transfer_model():
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    layer = preprocessing_for(TransferModel(backbone, 2, preprocessing="torch"))
+    assert {**layer.get_config(), "name": ""} == {
+        **preprocessing_for(backbone).get_config(),
+        "name": "",
+    }
 
 
 @pytest.mark.once
