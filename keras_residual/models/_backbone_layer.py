@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_residual.models._backbone_parts import batch_norms
+from keras_residual.models._backbone_parts import batch_norms, leaves
 
 
 @keras.saving.register_keras_serializable("keras_residual")
@@ -40,11 +40,16 @@ class Backbone(keras.layers.Layer):
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
             "train_batch_norm": self.train_batch_norm,
+            "trains": [layer.trainable for layer in leaves(self.network)],
         }
 
     @classmethod
     def from_config(cls, config):
         network = keras.saving.deserialize_keras_object(config.pop("network"))
+        # The config of a layer does not say which of the layers inside it train.
+        trains = config.pop("trains")
+        for layer, trainable in zip(leaves(network), trains, strict=True):
+            layer.trainable = trainable
         return cls(network, **config)
 
 

@@ -163,6 +163,7 @@ class TransferModel(keras.Model):
         self.train_batch_norm = train_batch_norm
         self.data_format = data_format
         self._learning_rate_decay = 1.0
+        self._had_optimizer_state = False
         self._read_cache: dict = {}
         # In namespaces, where Keras does not look for metrics and layers to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
@@ -425,18 +426,10 @@ class TransferModel(keras.Model):
         slow_down(self, self._learning_rate_decay)
         self._compiled_with.arguments = given
 
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config:
-            config["optimizer_built"] = self.optimizer.built
-        return config
-
     def compile_from_config(self, config):
-        config = dict(config)
-        built = config.pop("optimizer_built", True)
         self.compile(**keras.saving.deserialize_keras_object(config))
         # So that it takes its state from the file, which has one only if it was built.
-        if built:
+        if self._had_optimizer_state:
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, **kwargs):
@@ -491,6 +484,7 @@ class TransferModel(keras.Model):
             "data_format": self.data_format,
             "trains": [layer.trainable for layer in self._leaves()],
             "learning_rate_decay": self._learning_rate_decay,
+            "optimizer_state": self.compiled and self.optimizer.built,
         }
 
     @classmethod
@@ -498,12 +492,14 @@ class TransferModel(keras.Model):
         config = dict(config)
         trains = config.pop("trains")
         decay = config.pop("learning_rate_decay")
+        had_optimizer_state = config.pop("optimizer_state")
         config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         if config["mode"] == "fine_tuning":
             config["unfreeze"] = "all"  # what trains is set below, layer by layer
         with _settings(config.pop("dtype", None), config.pop("data_format", None)):
             model = cls(**config)
         model._learning_rate_decay = decay
+        model._had_optimizer_state = had_optimizer_state
         for layer, trainable in zip(model._leaves(), trains, strict=True):
             layer.trainable = trainable
         return model

@@ -220,7 +220,7 @@ def test_a_model_that_is_not_compiled_stays_so():
     assert not model.compiled
 
 
-# --- saving
+# --- saving and cloning
 
 
 def test_save_load_and_resume(make_model, images, labels, tmp_path):
@@ -240,6 +240,33 @@ def test_save_load_and_resume(make_model, images, labels, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loaded.freeze()  # compiled with what the file says
     fit(loaded, images, labels)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_clone_is_a_functional_model_of_the_same_layers(compiled, images, labels):
+    """As of every subclass of `keras.Model` with arguments of its own."""
+    backbone = ResNet(8, variant="cifar", include_top=False)
+    model = TransferModel(backbone, 2, preprocessing="torch", hidden_units=8)
+    model.unfreeze(1, "block")
+    if compiled:
+        model.compile(keras.optimizers.SGD(0.25), "sparse_categorical_crossentropy")
+    clone = keras.models.clone_model(model)
+    assert clone.compiled == compiled
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(
+        clone.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    assert [v.path for v in clone.trainable_variables] == [
+        v.path for v in model.trainable_variables
+    ]
+    if compiled:
+        assert float(clone.optimizer.learning_rate) == 0.25
+        fit(clone, images, labels)
+        fit(model, images, labels)
+        for a, b in zip(clone.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    same = TransferModel.from_config(model.get_config())
+    assert same.trainable_table() == model.trainable_table()
 
 
 def test_layers_frozen_by_hand_stay_frozen_in_the_file(make_model, tmp_path):
