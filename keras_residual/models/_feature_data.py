@@ -37,8 +37,11 @@ class Data:
         infinite = isinstance(self.images, keras.utils.PyDataset) and (
             self.images.num_batches is None
         )
-        if hasattr(self.images, "cardinality"):  # of tf.data
-            infinite = int(self.images.cardinality()) == -1
+        cardinality = getattr(self.images, "cardinality", None)
+        if cardinality is not None:  # of tf.data; a property of distributed datasets
+            infinite = (
+                int(cardinality() if callable(cardinality) else cardinality) == -1
+            )
         if infinite:
             raise ValueError(
                 "`dataset` must come to an end. Received: a data set that repeats "

@@ -100,6 +100,13 @@ def as_array(values) -> np.ndarray:
     """The values of a tensor of the backend, or of anything else, in NumPy."""
     if keras.ops.is_tensor(values):
         return keras.ops.convert_to_numpy(values)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if isinstance(values, tf.distribute.DistributedValues):
+            # One part for each replica, of a dataset that a strategy distributes.
+            parts = tf.nest.flatten(values, expand_composites=True)
+            return np.concatenate([np.asarray(part) for part in parts])
     return np.asarray(values)
 
 

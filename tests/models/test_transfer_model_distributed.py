@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
+
+from keras_residual.models._first_batch import as_array
 
 PROGRAM = """
 import contextlib
@@ -15,7 +18,8 @@ from keras_residual import ResNet, TransferModel
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype("float32")
 labels = np.arange(16) % 2
 
-def train(scope):
+def train(scope, divided=lambda images, labels: {
+    "x": images, "y": labels, "batch_size": 8}):
     keras.utils.set_random_seed(1)
     with scope:
         backbone = ResNet(8, variant="cifar", include_top=False)
@@ -24,7 +28,9 @@ def train(scope):
     cache = model.cache_features(images, labels, batch_size=8, verbose=0)
     model.fit(cache, batch_size=8, shuffle=False, verbose=0)
     model.unfreeze(1, "block")
-    model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
+    given = divided(images, labels)
+    model.fit(**given, shuffle=False, verbose=0)
+    model.evaluate(given.pop("x"), **given, verbose=0)
     return [cache.features, cache.labels, *model.get_weights()]
 
 alone = train(contextlib.nullcontext())
@@ -34,6 +40,13 @@ import tensorflow as tf
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 together = train(strategy.scope())
+
+def distributed(images, labels):
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    return {"x": strategy.experimental_distribute_dataset(dataset)}
+
+for one, two in zip(together, train(strategy.scope(), distributed), strict=True):
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
 """
 JAX = """
 devices = keras.distribution.list_devices("cpu")
@@ -52,6 +65,36 @@ COMPARE = """
 for one, two in zip(alone, together, strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
 """
+
+
+of_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="strategies of TensorFlow"
+)
+
+
+@of_tensorflow
+def test_a_batch_of_replicas_is_joined():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.range(5)
+    )
+    np.testing.assert_array_equal(as_array(values), range(5))
+
+
+@of_tensorflow
+def test_features_of_a_distributed_dataset(make_model, images, labels):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    with strategy.scope():
+        model = make_model()
+    found = model.cache_features(
+        strategy.experimental_distribute_dataset(dataset), verbose=0
+    )
+    np.testing.assert_array_equal(found.labels, labels)
 
 
 @pytest.mark.slow
