@@ -55,8 +55,11 @@ def image_batches(
             dataset of full batches, which begins with that step: what a step holds
             depends on the seed and its number alone.
         shard: `(index, count)`: which of how many readers this one is. Each gets its
-            equal part of each step, and together they get what a single one gets. In
-            the last batch of a pass the parts are equal to within one image.
+            equal part of each step, and together they get what a single one gets. A
+            pass in training leaves out the last images, fewer than `count` and others
+            each time, that cannot be shared out equally, so that all readers make the
+            same number of steps. Otherwise each image is read once: in the last batch
+            the parts are equal to within one image, and a reader may have none.
         crop_area: Smallest and largest share of the image in a crop; None for the
             centre crop and no mirroring in training as well.
         flip: Whether to mirror.
@@ -187,7 +190,7 @@ def _checked(
         crop = _image_decoding.RandomCrop(image_size, area, bool(flip))
     else:
         crop = _image_decoding.CentreCrop(image_size, float(center_fraction))
-    reader = _image_stream.Reader(num_images, batch_size, index, count)
+    reader = _image_stream.Reader(num_images, batch_size, index, count, bool(training))
     # TensorFlow's seeds have 63 bits.
     order = _image_stream.Order(int(seed) % 2**63, bool(training))
     return crop, reader, order

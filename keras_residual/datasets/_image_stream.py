@@ -24,6 +24,16 @@ class Reader(NamedTuple):
     batch_size: int
     shard: int
     num_shards: int
+    training: bool
+
+    @property
+    def images_of_a_pass(self) -> int:
+        """In training without what the readers cannot share out equally.
+
+        Readers that train together wait for each other at each step.
+        """
+        left_out = self.num_images % self.num_shards if self.training else 0
+        return self.num_images - left_out
 
     @property
     def images_per_step(self) -> int:
@@ -32,7 +42,7 @@ class Reader(NamedTuple):
     @property
     def steps_of_a_pass(self) -> int:
         """Without a last one in which nothing is left for this reader."""
-        full, rest = divmod(self.num_images, self.batch_size)
+        full, rest = divmod(self.images_of_a_pass, self.batch_size)
         begin, end = self._part(rest)
         return full + (end > begin)
 
@@ -41,7 +51,7 @@ class Reader(NamedTuple):
         start = step * self.batch_size
         size = tf.constant(self.batch_size, tf.int64)
         if not endless:
-            size = tf.minimum(size, self.num_images - start)
+            size = tf.minimum(size, self.images_of_a_pass - start)
         begin, end = self._part(size)
         return start + begin, start + end
 
@@ -174,7 +184,7 @@ def _batches(
     )
     if per_call != size:
         batches = batches.rebatch(size, drop_remainder=endless)
-    elif endless or reader.num_images % reader.batch_size == 0:
+    elif endless or reader.images_of_a_pass % reader.batch_size == 0:
         batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
     # What a shuffled dataset does not know of itself, and `fit` asks for.
     steps = tf.data.INFINITE_CARDINALITY if endless else reader.steps_of_a_pass

@@ -248,7 +248,10 @@ class ImageNetFolder:
                 batch `k` holds depends on the seed and `k` alone, so that a training
                 that was stopped goes on with what it would have seen.
             shard: `(index, count)`: which of so many equal parts of each batch, for
-                training on several hosts.
+                training on several hosts. All parts of a training have the same number
+                of steps: a pass leaves out fewer than `count` images, others each
+                time. Without `training` every image is in one of the parts, and the
+                last batch may be missing in some of them.
             crop_area: Smallest and largest share of an image's area that a crop for
                 training takes; None for the centre crop without mirroring.
             flip: Whether to mirror half of the images for training.

@@ -171,16 +171,36 @@ def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
         return found
 
     whole = labels_of((0, 1))
+    if first_step is None:
+        assert len(whole.pop()) == 1  # which two readers cannot share
     parts = [labels_of((index, 2)) for index in range(2)]
-    for step, labels in enumerate(whole):
-        of_step = [part[step] for part in parts if step < len(part)]
-        assert list(itertools.chain(*of_step)) == labels
-        if len(labels) == 6:
-            assert [len(part) for part in of_step] == [3, 3]
+    assert [a + b for a, b in zip(*parts, strict=True)] == whole
+    assert {len(labels) for part in parts for labels in part} == {3}
 
 
 @once
-def test_the_last_batch_is_shared_out_evenly(files):
+@pytest.mark.parametrize("batch_size", [4, 10])
+def test_all_readers_train_for_the_same_steps(batches, batch_size):
+    datasets = [
+        batches(batch_size=batch_size, training=True, shard=(index, 2))
+        for index in range(2)
+    ]
+    left_out = set()
+    for _ in range(2):
+        found = [read(dataset) for dataset in datasets]
+        sizes = [[len(labels) for labels in part] for part in found]
+        assert sizes == sizes[:1] * 2
+        assert sum(sizes[0]) == COUNT // 2
+        assert {dataset.cardinality().numpy() for dataset in datasets} == {
+            len(sizes[0])
+        }
+        (missing,) = set(range(COUNT)) - set(itertools.chain(*itertools.chain(*found)))
+        left_out.add(missing)
+    assert len(left_out) > 1
+
+
+@once
+def test_the_last_batch_of_an_evaluation_is_shared_out_evenly(files):
     for number, size, expected in ((13, 8, [2, 3]), (9, 8, [0, 1])):
         datasets = [
             image_batches(files[:number], range(number), batch_size=size, shard=(i, 2))
