@@ -30,7 +30,7 @@ def examine(content: bytes, suffix: str | None = None) -> int:
 
     "other format" is found only where there is a suffix.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     try:
         opened = Image.open(io.BytesIO(content))
@@ -58,13 +58,17 @@ def examine(content: bytes, suffix: str | None = None) -> int:
         except Exception:
             return KINDS["truncated"]
         is_png = opened.format == "PNG"
-    if content.startswith(b"\xff\xd8\xff") or _tensorflow_decodes(content):
+    is_jpeg = content.startswith(b"\xff\xd8\xff")
+    # A program may have told Pillow to load what is cut off, for all of its threads.
+    if is_jpeg and not ImageFile.LOAD_TRUNCATED_IMAGES:
+        return bits
+    if _tensorflow_decodes(content, is_jpeg):
         return bits
     # Pillow reads a PNG file without its end.
-    return KINDS["truncated" if is_png else "unsupported"]
+    return KINDS["truncated" if is_png or is_jpeg else "unsupported"]
 
 
-def _tensorflow_decodes(content: bytes) -> bool:
+def _tensorflow_decodes(content: bytes, is_jpeg: bool) -> bool:
     _image_pipeline.prepare_tensorflow()
     import tensorflow as tf
 
@@ -72,7 +76,10 @@ def _tensorflow_decodes(content: bytes) -> bool:
 
     try:
         with tf.device("CPU"):
-            _image_decoding.decode_other(content)
+            if is_jpeg:
+                tf.io.decode_jpeg(content, channels=3, ratio=8)
+            else:
+                _image_decoding.decode_other(content)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("Not enough memory to decode an image.") from error
     except tf.errors.OpError:

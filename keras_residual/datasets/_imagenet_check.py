@@ -156,22 +156,17 @@ def check_encoded(images: Iterable[bytes], progress: Progress) -> np.ndarray:
 
 def _examined(images: Iterable[str | bytes], progress: Progress) -> Iterator[int]:
     try:
-        from PIL import ImageFile
+        import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError(
             "The check of images needs Pillow: pip install 'keras-residual[datasets]'"
         ) from error
     remaining = iter(images)
-    forgiving = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a program may have switched it on
-    try:
-        # Pillow decodes outside of Python's lock.
-        with ThreadPoolExecutor(_cores()) as pool:
-            while chunk := list(itertools.islice(remaining, _CHUNK)):
-                yield from pool.map(_examine, chunk)
-                progress(len(chunk))
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = forgiving
+    # Pillow decodes outside of Python's lock.
+    with ThreadPoolExecutor(_cores()) as pool:
+        while chunk := list(itertools.islice(remaining, _CHUNK)):
+            yield from pool.map(_examine, chunk)
+            progress(len(chunk))
 
 
 def _cores() -> int:

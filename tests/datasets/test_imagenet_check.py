@@ -313,12 +313,22 @@ def test_formats_and_damages_that_tensorflow_refuses_are_found():
                 list(batches)
 
 
-def test_settings_and_limits_of_pillow(folders, monkeypatch):
+def test_what_a_program_told_pillow_stays_and_hides_nothing(folders, monkeypatch):
+    expected = read(folders).check(verbose=0).files
     monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
-    data = read(folders)
-    assert len(data.check(verbose=0).files["truncated"]) == 3
-    assert ImageFile.LOAD_TRUNCATED_IMAGES
+    examine, seen = _imagenet_check._examine, []
 
+    def looking(image):
+        seen.append(ImageFile.LOAD_TRUNCATED_IMAGES)
+        return examine(image)
+
+    monkeypatch.setattr(_imagenet_check, "_examine", looking)
+    again = ImageNetFolder(folders, index_dir=folders.parent / "another index")
+    assert again.check(verbose=0).files == expected
+    assert seen == [True] * 14  # for other threads too, which load images meanwhile
+
+
+def test_limits_of_pillow(folders, monkeypatch):
     # More than twice the limit; nothing tells such an image from others.
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     whole = (folders / "a" / "whole.jpg").read_bytes()
