@@ -205,10 +205,11 @@ def prepare_tensorflow() -> None:
             "every backend: pip install tensorflow"
         ) from error
     if keras.backend.backend() != "tensorflow":
-        # TensorFlow would take all memory of the accelerators, of which it needs none.
-        # Once it has, it can no longer be told.
-        with contextlib.suppress(RuntimeError):
-            tf.config.set_visible_devices([], "GPU")
+        # TensorFlow would take all memory of the accelerators, of which reading needs
+        # none. Where a program uses them already, or divided them, it has decided.
+        for device in tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError, ValueError):
+                tf.config.experimental.set_memory_growth(device, True)
 
 
 def _checked_labels(labels: Any, count: int) -> np.ndarray:

@@ -372,6 +372,32 @@ def test_bad_combinations_are_named(files):
             encoded_image_batches(None, **arguments)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="there TensorFlow trains"
+)
+def test_a_program_keeps_its_devices(files, monkeypatch):
+    calls = []
+    for owner, name, result in (
+        (tf.config, "list_physical_devices", ["first", "second"]),
+        (tf.config, "set_visible_devices", None),
+        (tf.config.experimental, "set_memory_growth", None),
+    ):
+
+        def called(*arguments, name=name, result=result):
+            calls.append((name, *arguments))
+            return result
+
+        monkeypatch.setattr(owner, name, called)
+
+    image_batches(files, np.arange(COUNT))
+
+    assert calls == [
+        ("list_physical_devices", "GPU"),
+        ("set_memory_growth", "first", True),
+        ("set_memory_growth", "second", True),
+    ]
+
+
 def test_without_tensorflow_the_message_says_what_is_missing(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"tf\.data.*pip install tensorflow"):
