@@ -156,6 +156,17 @@ def test_cached_evaluation():
     assert model.given["_use_cached_eval_dataset"] is True
 
 
+def test_initial_epoch(tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model = compiled()
+    fit(model, callbacks=[backup])
+    fit(model, callbacks=[backup])
+    assert model._initial_epoch == 1
+    model._initial_epoch = None
+    fit(model)
+    assert model.history.epoch == [0]
+
+
 def test_variable_order(tmp_path):
     model = keras.Sequential(
         [

@@ -1,7 +1,11 @@
 """Training in two phases: the head alone, then also the tail of the backbone."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import keras
 
+from keras_residual._atomic_file import atomic_file
 from keras_residual.layers._checks import (
     check_positive_integer,
     check_positive_number,
@@ -13,6 +17,8 @@ from keras_residual.models._first_batch import first_batch
 
 # Of the learning rate of the head, where no other is given for the tail.
 _TAIL_RATE = 0.1
+# Beside a backup that was written in the second phase: the epoch that it began with.
+_TAIL_FILE = "tail_epoch.txt"
 
 
 def fit_two_phase(
@@ -31,19 +37,54 @@ def fit_two_phase(
         rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
         learning_rate = _TAIL_RATE * float(rate)
 
-    if model.backbone.trainable_variables:
-        model.freeze()
-    if cache:
-        head = model.fit(epochs=head_epochs, **_cached(model, x, y, fit))
+    tail_files = list(_tail_files(fit.get("callbacks")))
+    met = _interrupted_tail(tail_files)
+    if met is not None:
+        head = keras.callbacks.History()
+        head.on_train_begin()  # without an epoch
     else:
-        head = model.fit(x, y, epochs=head_epochs, **fit)
-    # A callback may have stopped it earlier.
-    met = head.epoch[-1] + 1 if head.epoch else head_epochs
+        if model.backbone.trainable_variables:
+            model.freeze()
+        if cache:
+            head = model.fit(epochs=head_epochs, **_cached(model, x, y, fit))
+        else:
+            head = model.fit(x, y, epochs=head_epochs, **fit)
+        # A callback may have stopped it earlier.
+        met = head.epoch[-1] + 1 if head.epoch else head_epochs
+        # Where BackupAndRestore began, and every later `fit` would begin too.
+        model._initial_epoch = None
+        for file in tail_files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(file) as temporary:
+                temporary.write_text(str(met))
     model.unfreeze(unfreeze, unfreeze_unit, learning_rate_decay=decay)
     model.optimizer.learning_rate = learning_rate
     tail = model.fit(x, y, epochs=met + tail_epochs, initial_epoch=met, **fit)
     model.history = _joined(head, tail, met)
     return model.history
+
+
+def _tail_files(callbacks) -> Iterator[Path]:
+    """One file in the folder of each backup on this machine."""
+    for callback in keras.tree.flatten(callbacks):
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            folder = str(callback.backup_dir)
+            if "://" not in folder:
+                yield Path(folder, _TAIL_FILE)
+
+
+def _interrupted_tail(tail_files) -> int | None:
+    """The epoch that the tail began with, if there is a backup of its training.
+
+    BackupAndRestore would restore that to the head: without the optimizer's state,
+    which is of other variables.
+    """
+    for file in tail_files:
+        if file.exists():
+            if len(list(file.parent.iterdir())) > 1:
+                return int(file.read_text())
+            file.unlink()  # the tail came to no backup: all begins again
+    return None
 
 
 def _check_epochs(epochs):

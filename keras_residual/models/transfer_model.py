@@ -337,7 +337,9 @@ class TransferModel(keras.Model):
                 `cache_features`: the same images in each epoch, without the random
                 augmentation that a data set may make.
             **fit_arguments: Arguments of `fit` for both phases, such as `batch_size`,
-                `validation_data`, `callbacks` and `verbose`.
+                `validation_data`, `callbacks` and `verbose`. With
+                `keras.callbacks.BackupAndRestore` of a local folder among the callbacks
+                a training that was killed goes on in its phase when it is run again.
 
         Returns:
             One history of both phases, whose epochs count on. Its attribute

@@ -369,6 +369,68 @@ def test_epochs_count_on_where_the_head_stopped_early():
     assert len(history.history["loss"]) == len(history.epoch) == 2
 
 
+class Killed(Exception):
+    pass
+
+
+class Events(keras.callbacks.Callback):
+    """Stops the head after an epoch, or everything before one."""
+
+    def __init__(self, stop=None, kill=None):
+        super().__init__()
+        self.stop = stop
+        self.kill = kill
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.kill:
+            raise Killed
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.stop:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize(
+    ("head_epochs", "stop", "kill"),
+    [(2, None, 1), (2, None, 2), (2, None, 4), (9, 1, 4)],
+    ids=["head", "before the tail", "tail", "tail of a head that stopped early"],
+)
+def test_two_phases_go_on_where_they_were_killed(head_epochs, stop, kill, tmp_path):
+    def train(kill=None):
+        model = compiled()
+        callbacks = [
+            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+            Events(stop, kill),
+        ]
+        history = model.fit_two_phase(
+            *tiny_data(),
+            epochs=(head_epochs, 3),
+            unfreeze=1,
+            callbacks=callbacks,
+            batch_size=4,
+            shuffle=False,
+            verbose=0,
+        )
+        return model, history
+
+    expected, _ = train()
+    with pytest.raises(Killed):
+        train(kill)
+    model, history = train()
+
+    # The backup of the head is gone once the tail begins.
+    assert history.epoch == list(range(0 if kill == 2 else kill, 5))
+    assert history.tail_epoch == 2
+    assert int(model.optimizer.iterations) == 5 * 2
+    for a, b in zip(
+        values([*model.variables, *model.optimizer.variables]),
+        values([*expected.variables, *expected.optimizer.variables]),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert not (tmp_path / "backup").exists()
+
+
 def test_two_phases_without_number_for_a_rate():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
     for optimizer in (
