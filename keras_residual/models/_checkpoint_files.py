@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import h5py
+import keras
 import ml_dtypes
 import numpy as np
 
@@ -244,6 +245,8 @@ def _read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
         # A whole model in the legacy format keeps its weights one level down.
         prefix = "model_weights/" if "model_weights" in nodes else ""
         legacy = "layer_names" in (nodes.get(prefix[:-1]) or content).attrs
+        if not legacy:
+            _check_order()
         tensors: Tensors = {}
         for path, dataset in datasets.items():
             if not path.startswith(prefix) or path.startswith("optimizer"):
@@ -263,6 +266,24 @@ def _legacy_name(path: str) -> str:
     """`conv1_conv/conv1_conv/kernel:0` is `conv1_conv/kernel`."""
     parts = path.split(":")[0].split("/")
     return "/".join([parts[0], *(parts[2:] or parts[1:])])
+
+
+def _check_order() -> None:
+    """Raises where Keras numbers a layer's variables in another order than this one.
+
+    A file does not tell which of two orders it has.
+    """
+    norm = keras.layers.BatchNormalization(name="order")
+    norm.build((None, 1))
+    saved: dict = {}
+    norm.save_own_variables(saved)
+    order = tuple(variable.name for _, variable in sorted(saved.items()))
+    if order != _NORM:
+        raise _NotWeights(
+            f"Keras {keras.version()} saves batch normalization as {', '.join(order)}, "
+            f"where keras-residual reads {', '.join(_NORM)}. Export the weights with "
+            "export_torch under an earlier version"
+        )
 
 
 def _name(nodes: dict, path: str) -> str:

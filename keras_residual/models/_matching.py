@@ -66,6 +66,9 @@ def match(
                 f"{layout.file_shape(shapes[key])} in the model"
             )
             continue
+        if key.endswith("/moving_variance") and (array < 0).any():
+            different.append(f"{name}: negative variances in the file")
+            continue
         wide = "float64" if variable.dtype == "float64" else "float32"
         assignments.append((variable, np.ascontiguousarray(array, wide)))
     problems = [

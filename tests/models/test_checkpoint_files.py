@@ -75,6 +75,38 @@ def test_every_format_brings_the_same_weights(file, good, model, values):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("file", ["model.weights.h5", "model.keras"])
+def test_another_order_of_variables(file, refused, model, tmp_path, monkeypatch):
+    """As a later Keras may save them: gamma and beta have one shape."""
+
+    def save(norm, store):
+        for number, name in enumerate(("beta", "gamma", "moving_mean")):
+            store[str(number)] = getattr(norm, name)
+        store["3"] = norm.moving_variance
+
+    monkeypatch.setattr(keras.layers.BatchNormalization, "save_own_variables", save)
+    if file == "model.keras":
+        model.save(tmp_path / file)
+    else:
+        model.save_weights(tmp_path / file)
+    refused(tmp_path / file, "as beta, gamma, .* reads gamma, beta, ")
+
+
+def test_means_in_the_place_of_variances(refused, model, random_statistics, tmp_path):
+    other = random_statistics(ResNet(8, 4, variant="cifar"))
+    path = tmp_path / "other.weights.h5"
+    other.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        (group,) = [
+            node["vars"]
+            for node in file["layers"].values()
+            if node["vars"].attrs.get("name") == "stem_bn"
+        ]
+        mean, variance = group["2"][:], group["3"][:]
+        group["2"][:], group["3"][:] = variance, mean
+    refused(path, "stem_bn/moving_variance: negative variances in the file")
+
+
 @pytest.mark.parametrize("file", FORMATS)
 def test_empty(file, refused, tmp_path):
     (tmp_path / file).touch()
