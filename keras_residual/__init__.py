@@ -36,6 +36,7 @@ from keras_residual.layers.image_preprocessing import (
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
+from keras_residual.models.accelerate import accelerate as accelerate
 from keras_residual.models.describe import describe as describe
 from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
 from keras_residual.models.plain_net import PlainNet as PlainNet
@@ -60,6 +61,7 @@ __all__ = [
     "ResidualBlock",
     "StochasticDepth",
     "TransferModel",
+    "accelerate",
     "describe",
     "export_torch",
     "fold_batch_norm",

@@ -1,5 +1,9 @@
 """Keras layers of deep image networks."""
 
+from keras_residual.layers.batch_normalization import (
+    BatchNormalization as BatchNormalization,
+)
+from keras_residual.layers.conv2d import Conv2D as Conv2D
 from keras_residual.layers.cutout import Cutout as Cutout
 from keras_residual.layers.image_preprocessing import (
     ImagePreprocessing as ImagePreprocessing,
@@ -9,6 +13,8 @@ from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
 
 __all__ = [
+    "BatchNormalization",
+    "Conv2D",
     "Cutout",
     "ImagePreprocessing",
     "PlainBlock",

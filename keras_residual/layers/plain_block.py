@@ -8,6 +8,8 @@ from keras_residual.layers._checks import (
     check_positive_integer,
     check_positive_number,
 )
+from keras_residual.layers.batch_normalization import BatchNormalization
+from keras_residual.layers.conv2d import Conv2D
 
 _BRANCHES = {
     # (kernel size, multiple of `filters`) of each convolution, input first.
@@ -245,7 +247,7 @@ class PlainBlock(keras.layers.Layer):
         if isinstance(initializer, keras.Initializer):
             # A shared random initializer would draw equal kernels for equal shapes.
             initializer = initializer.clone()
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             kernel_size,
             strides=strides,
@@ -259,7 +261,7 @@ class PlainBlock(keras.layers.Layer):
         )
 
     def _make_norm(self, *, name, zero=False):
-        return keras.layers.BatchNormalization(
+        return BatchNormalization(
             axis=self._channel_axis,
             momentum=self.batch_norm_momentum,
             epsilon=self.batch_norm_epsilon,

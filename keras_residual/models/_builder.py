@@ -9,6 +9,8 @@ from keras_residual.layers._checks import (
     check_image_shape,
     check_positive_integer,
 )
+from keras_residual.layers.batch_normalization import BatchNormalization
+from keras_residual.layers.conv2d import Conv2D
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._known_weights import find_source
 from keras_residual.models.pretrained import load_pretrained
@@ -176,7 +178,7 @@ def _stem(images, settings, use_batch_norm, data_format):
     x = images
     if not small:
         x = keras.layers.ZeroPadding2D(3, data_format=data_format, name="stem_pad")(x)
-    x = keras.layers.Conv2D(
+    x = Conv2D(
         settings.widths[0],
         3 if small else 7,
         strides=1 if small else 2,
@@ -187,7 +189,7 @@ def _stem(images, settings, use_batch_norm, data_format):
         name="stem_conv",
     )(x)
     if use_batch_norm:
-        x = keras.layers.BatchNormalization(
+        x = BatchNormalization(
             axis=-1 if data_format == "channels_last" else 1,
             momentum=settings.batch_norm_momentum,
             epsilon=settings.batch_norm_epsilon,

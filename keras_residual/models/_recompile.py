@@ -3,13 +3,12 @@
 import keras
 
 
-def recompile(model, arguments: dict) -> None:
-    """Compiles with the given arguments and a copy of the model's optimizer.
+def recompile(model, arguments: dict, old) -> None:
+    """Compiles with the given arguments and a copy of the optimizer `old`.
 
     An optimizer is bound to the variables that it was built for. The copy has the
     settings, the step count and the state of every variable that both train.
     """
-    old = model.optimizer
     new = type(old).from_config(old.get_config())
     _copy_exclusions(innermost(old), innermost(new))
     model.compile(**{**arguments, "optimizer": new})

@@ -3,15 +3,19 @@
 import keras
 import numpy as np
 
+from keras_residual.layers.batch_normalization import BatchNormalization
+from keras_residual.layers.conv2d import Conv2D
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._graph import Graph, functional
+from keras_residual.models._variable_copy import copy_variable, copy_variables
 
 # The kernel's name, and its shape when the output channels are the last axis: of a
 # transposed convolution they are the last but one, of a depthwise one the last two.
 _KERNELS = {
     keras.layers.Conv1D: ("kernel", "last"),
     keras.layers.Conv2D: ("kernel", "last"),
+    Conv2D: ("kernel", "last"),
     keras.layers.Conv3D: ("kernel", "last"),
     keras.layers.Dense: ("kernel", "last"),
     keras.layers.SeparableConv1D: ("pointwise_kernel", "last"),
@@ -22,6 +26,8 @@ _KERNELS = {
     keras.layers.DepthwiseConv1D: ("kernel", "last two"),
     keras.layers.DepthwiseConv2D: ("kernel", "last two"),
 }
+
+_NORMS = (keras.layers.BatchNormalization, BatchNormalization)
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -126,14 +132,14 @@ def _fold(model):
         elif _is_foldable_block(layer):
             _set_folded_block(target, layer)
         else:
-            _set_same(target, layer)
+            copy_variables(target, layer)
     return copy, count
 
 
 def _foldable(graph):
     for name in graph.calls:
         call = graph.only_call(name)
-        if call is None or type(call.layer) is not keras.layers.BatchNormalization:
+        if call is None or type(call.layer) not in _NORMS:
             continue
         if call.keywords.get("training") or len(call.sources) != 1:
             continue
@@ -182,7 +188,7 @@ def _set_folded(target, layer, norm):
         factor = scale.reshape(kernel.shape[-2:])
     bias = _float64(layer.bias) if layer.use_bias else 0.0
     if attribute == "pointwise_kernel":
-        _copy(target.depthwise_kernel, layer.depthwise_kernel)
+        copy_variable(target.depthwise_kernel, layer.depthwise_kernel)
     getattr(target, attribute).assign(kernel * factor)
     target.bias.assign(bias * scale + shift)
 
@@ -195,18 +201,6 @@ def _scale_and_shift(norm):
     if norm.center:
         shift = shift + _float64(norm.beta)
     return scale, shift
-
-
-def _set_same(target, layer):
-    # `variables` and not `weights`: a seed's state is one too.
-    for variable, value in zip(target.variables, layer.variables, strict=True):
-        _copy(variable, value)
-
-
-def _copy(variable, value):
-    # Through NumPy: on JAX both variables would hold one array, which a compiled step
-    # of the one model then takes away from the other.
-    variable.assign(keras.ops.convert_to_numpy(value))
 
 
 def _float64(variable):

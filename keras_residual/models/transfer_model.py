@@ -523,7 +523,7 @@ class TransferModel(keras.Model):
         for layer in parts.leaves(self.backbone):
             layer.trainable = id(layer) in wanted
         if self.compiled:
-            recompile(self, self._compiled_with.arguments)
+            recompile(self, self._compiled_with.arguments, self.optimizer)
 
     def _checked(self, x, y=None):
         images, labels, x = first_batch(x, y)

@@ -88,3 +88,74 @@ def reference_block():
         return x.numpy().transpose(0, 2, 3, 1)
 
     return compute
+
+
+@keras.saving.register_keras_serializable(package="keras_residual_tests")
+class Given(keras.layers.Layer):
+    """Puts out its weight, so that a training changes it by the input's gradient."""
+
+    def build(self, input_shape):
+        self.given = self.add_weight(shape=input_shape, name="given")
+
+    def call(self, inputs):
+        return self.given * inputs
+
+
+@pytest.fixture
+def trained():
+    """Changes of all weights, the inputs first, in one step of gradient descent."""
+
+    def run(function, inputs, **compilation):
+        ones = keras.Input(batch_shape=inputs.shape)
+        model = keras.Model(ones, function(Given(name="given")(ones)))
+        model.get_layer("given").given.assign(inputs)
+        weights = np.random.default_rng(2).normal(size=model.output_shape)
+
+        def loss(y_true, y_pred):
+            return keras.ops.sum(y_true * y_pred)
+
+        model.compile(keras.optimizers.SGD(1.0), loss, **compilation)
+        before = model.get_weights()
+        weights = weights.astype("float32")
+        images = np.ones_like(inputs)
+        model.fit(images, weights, len(inputs), verbose=0, shuffle=False)
+        return [
+            old - new for old, new in zip(before, model.get_weights(), strict=True)
+        ]
+
+    return run
+
+
+@pytest.fixture
+def operations():
+    """Names of the operations that a layer asks its backend for."""
+
+    def names(layer, inputs, **arguments):
+        backend = keras.backend.backend()
+        layer.build(inputs.shape)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            traced = tf.function(lambda x: layer(x, **arguments))
+            graph = traced.get_concrete_function(inputs).graph
+            return {operation.type for operation in graph.get_operations()}
+        if backend == "jax":
+            import jax
+
+            def compute(x):
+                return layer.stateless_call(
+                    layer.trainable_variables, layer.non_trainable_variables, x
+                )
+
+            jaxpr = jax.make_jaxpr(compute)(inputs)
+            return {equation.primitive.name for equation in jaxpr.eqns}
+        inputs = keras.ops.convert_to_tensor(inputs).requires_grad_()
+        found, to_visit = set(), [layer(inputs, **arguments).grad_fn]
+        while to_visit:
+            node = to_visit.pop()
+            if node is not None:
+                found.add(node.name())
+                to_visit += [following for following, _ in node.next_functions]
+        return found
+
+    return names

@@ -1,0 +1,76 @@
+"""Keras's batch normalization, in one operation where the backend has it."""
+
+import keras
+
+from keras_residual.layers._kernels import (
+    can_normalize,
+    normalize,
+    normalize_batch,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_residual")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` in less time, with the same numbers.
+
+    Arguments, shapes, weights, their names and the configuration are those of
+    `keras.layers.BatchNormalization`; the class has its name too, so that weight files
+    fit in both directions. TensorFlow and PyTorch normalize in one operation, where
+    Keras takes a dozen. The moving variance is Keras's, the mean of squared
+    deviations (PyTorch's own layer divides by one less than their number).
+
+    Keras's own operations still normalize on JAX, whose compiler fuses them, and on
+    every backend: inputs of another rank than 4, or in float64, with a mask, with
+    `synchronized=True` and with `renorm=True`.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual.layers import BatchNormalization
+
+        layer = BatchNormalization(momentum=0.9)
+        layer(np.full((8, 4, 4, 3), 5.0, "float32"), training=True)
+        print(np.round(layer.moving_mean, 4))  # [0.5 0.5 0.5]
+        ```
+
+    Reference:
+        Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+        Reducing Internal Covariate Shift", ICML 2015, algorithm 1.
+        <https://arxiv.org/abs/1502.03167>
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if self._is_fused(inputs, mask):
+            if training and self.trainable:
+                return self._normalize_and_update(inputs)
+            return normalize(
+                inputs,
+                self.gamma,
+                self.beta,
+                self.moving_mean,
+                self.moving_variance,
+                epsilon=self.epsilon,
+                axis=self.axis,
+            )
+        return super().call(inputs, training=training, mask=mask)
+
+    def _is_fused(self, inputs, mask):
+        return (
+            mask is None
+            and not self.synchronized
+            and not self.renorm
+            and self.variable_dtype == "float32"
+            and self.compute_dtype == keras.backend.standardize_dtype(inputs.dtype)
+            and can_normalize(inputs, self.axis)
+        )
+
+    def _normalize_and_update(self, inputs):
+        outputs, mean, variance = normalize_batch(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, axis=self.axis
+        )
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        return outputs

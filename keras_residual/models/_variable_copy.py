@@ -1,0 +1,16 @@
+"""The values of one layer's variables, taken over by another layer."""
+
+import keras
+
+
+def copy_variables(target, layer):
+    """Sets the variables of a layer to those of one of the same structure."""
+    # `variables` and not `weights`: a seed's state is one too.
+    for variable, value in zip(target.variables, layer.variables, strict=True):
+        copy_variable(variable, value)
+
+
+def copy_variable(variable, value):
+    # Through NumPy: on JAX both variables would hold one array, which a compiled step
+    # of the one model then takes away from the other.
+    variable.assign(keras.ops.convert_to_numpy(value))

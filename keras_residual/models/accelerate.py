@@ -1,0 +1,131 @@
+"""Keras's convolutions and batch normalizations replaced by the faster ones."""
+
+import collections
+
+import keras
+
+from keras_residual.layers._kernels import (
+    has_direct_convolution,
+    has_fused_normalization,
+)
+from keras_residual.layers.batch_normalization import BatchNormalization
+from keras_residual.layers.conv2d import Conv2D
+from keras_residual.models._graph import functional
+from keras_residual.models._recompile import recompile
+from keras_residual.models._variable_copy import copy_variables
+
+
+def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
+    """Returns a copy that computes the same in less time, in training and inference.
+
+    Each `keras.layers.Conv2D` and `keras.layers.BatchNormalization` of the graph,
+    in nested models too, becomes the layer of that name in
+    [`keras_residual.layers`][keras_residual.layers.Conv2D] wherever that one is faster
+    on the running backend: both on PyTorch, batch normalization on TensorFlow, 1x1
+    convolutions on JAX without an accelerator. The blocks and networks of this library
+    have these layers already.
+
+    The copy has weights of its own, equal to the model's, and the names, the
+    `trainable` flags and the order of the weights that the model has: its weight files
+    fit the model, and the other way round. A compiled model gives a copy that is
+    compiled in the same way, with the same state of the optimizer.
+
+    Args:
+        model: A functional or sequential `keras.Model` that has been built.
+        verbose: Whether to print how many layers were replaced, and which
+            convolutions and normalizations stay as they are because a subclass or a
+            layer of several owns them.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        ValueError: If `model` is of another kind.
+
+    Example:
+        ```python
+        import keras
+        from keras_residual import accelerate
+
+        model = keras.applications.MobileNetV2(weights=None)
+        faster = accelerate(model)
+        ```
+    """
+    source = functional(model) if isinstance(model, keras.Model) else None
+    if source is None:
+        raise ValueError(
+            "`model` must be a functional or sequential `keras.Model` that has been "
+            f"built. Received: model={model!r}"
+        )
+    replaced: collections.Counter = collections.Counter()
+    left: collections.defaultdict = collections.defaultdict(list)
+    copy = _copy(source, replaced, left)
+    if model.compiled:
+        arguments = keras.saving.deserialize_keras_object(model.get_compile_config())
+        recompile(copy, arguments, model.optimizer)
+    if verbose:
+        print(_report(replaced, left))
+    return copy
+
+
+def _copy(model, replaced, left):
+    copies = {}
+
+    def clone(layer):
+        nested = functional(layer) if isinstance(layer, keras.Model) else None
+        if nested is not None:
+            return _copy(nested, replaced, left)
+        faster = _faster_class(layer)
+        if faster is not None:
+            replaced[faster.__name__] += 1
+        elif _has_slow_part(layer):
+            left[type(layer).__name__].append(layer.name)
+        copy = (faster or type(layer)).from_config(layer.get_config())
+        copies[layer.name] = copy
+        return copy
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    for layer in model.layers:
+        if layer.name in copies:
+            copy_variables(copies[layer.name], layer)
+    return copy
+
+
+def _faster_class(layer):
+    # LoRA's factors and quantized kernels take operations of their own.
+    if getattr(layer, "lora_enabled", False) or getattr(
+        layer, "quantization_mode", None
+    ):
+        return None
+    if type(layer) is keras.layers.BatchNormalization and has_fused_normalization():
+        return BatchNormalization
+    if type(layer) is keras.layers.Conv2D and has_direct_convolution(
+        layer.kernel_size, layer.data_format
+    ):
+        return Conv2D
+    return None
+
+
+def _has_slow_part(layer):
+    """Whether a layer normalizes or convolves, alone or inside, by its weights."""
+    if type(layer).__module__.startswith("keras_residual."):
+        return False
+    return any(
+        (variable.name == "moving_variance" and has_fused_normalization())
+        or (
+            variable.name == "kernel"
+            and len(variable.shape) == 4
+            and has_direct_convolution(variable.shape[:2], "channels_last")
+        )
+        for variable in layer.variables
+    )
+
+
+def _report(replaced, left):
+    backend = keras.backend.backend()
+    counts = [f"{count} {name}" for name, count in sorted(replaced.items())]
+    lines = [f"accelerate: {' and '.join(counts) or 'nothing'} replaced on {backend}"]
+    for class_name, names in sorted(left.items()):
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        lines.append(f"left as they are: {len(names)} {class_name} ({some})")
+    return "\n".join(lines)
