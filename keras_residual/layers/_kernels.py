@@ -26,9 +26,7 @@ def convolve(inputs, kernel, *, strides, padding, dilation_rate, data_format):
         return None
     if keras.backend.backend() == "jax":
         return _multiply_pixels(inputs, kernel, strides)
-    return _convolve_torch(
-        inputs, kernel, strides, padding, dilation_rate, data_format
-    )
+    return _convolve_torch(inputs, kernel, strides, padding, dilation_rate, data_format)
 
 
 def has_fused_normalization():

@@ -10,6 +10,7 @@ from keras_residual.layers._kernels import (
 )
 from keras_residual.layers.batch_normalization import BatchNormalization
 from keras_residual.layers.conv2d import Conv2D
+from keras_residual.models._backbone_layer import Backbone
 from keras_residual.models._graph import functional
 from keras_residual.models._recompile import recompile
 from keras_residual.models._variable_copy import copy_variables
@@ -37,10 +38,12 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
             layer of several owns them.
 
     Returns:
-        A functional `keras.Model`.
+        A functional or sequential `keras.Model`.
 
     Raises:
-        ValueError: If `model` is of another kind.
+        ValueError: If `model` is of another kind, or a
+            [`TransferModel`][keras_residual.TransferModel], whose backbone is
+            accelerated before: `TransferModel(accelerate(backbone), ...)`.
 
     Example:
         ```python
@@ -51,15 +54,30 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
         faster = accelerate(model)
         ```
     """
-    source = functional(model) if isinstance(model, keras.Model) else None
-    if source is None:
+    if functional(model) is None:
         raise ValueError(
             "`model` must be a functional or sequential `keras.Model` that has been "
             f"built. Received: model={model!r}"
         )
+    if any(isinstance(layer, Backbone) for layer in model.layers):
+        raise ValueError(
+            "`model` must not be a TransferModel: accelerate its backbone, "
+            "`TransferModel(accelerate(backbone), ...)`, before the head is trained. "
+            f"Received: model={model!r}"
+        )
     replaced: collections.Counter = collections.Counter()
     left: collections.defaultdict = collections.defaultdict(list)
-    copy = _copy(source, replaced, left)
+
+    def clone(layer):
+        faster = _faster_class(layer)
+        if faster is not None:
+            replaced[faster.__name__] += 1
+        elif _has_slow_part(layer):
+            left[type(layer).__name__].append(layer.name)
+        return (faster or type(layer)).from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    _copy_values(copy, model)
     if model.compiled:
         arguments = keras.saving.deserialize_keras_object(model.get_compile_config())
         recompile(copy, arguments, model.optimizer)
@@ -68,27 +86,15 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
     return copy
 
 
-def _copy(model, replaced, left):
-    copies = {}
-
-    def clone(layer):
-        nested = functional(layer) if isinstance(layer, keras.Model) else None
-        if nested is not None:
-            return _copy(nested, replaced, left)
-        faster = _faster_class(layer)
-        if faster is not None:
-            replaced[faster.__name__] += 1
-        elif _has_slow_part(layer):
-            left[type(layer).__name__].append(layer.name)
-        copy = (faster or type(layer)).from_config(layer.get_config())
-        copies[layer.name] = copy
-        return copy
-
-    copy = keras.models.clone_model(model, clone_function=clone)
+def _copy_values(copy, model):
     for layer in model.layers:
-        if layer.name in copies:
-            copy_variables(copies[layer.name], layer)
-    return copy
+        if not layer.variables:
+            continue  # such as an input, whose name may be another
+        target = copy.get_layer(layer.name)
+        if functional(layer) is not None:
+            _copy_values(target, layer)
+        else:
+            copy_variables(target, layer)
 
 
 def _faster_class(layer):
@@ -108,7 +114,8 @@ def _faster_class(layer):
 
 def _has_slow_part(layer):
     """Whether a layer normalizes or convolves, alone or inside, by its weights."""
-    if type(layer).__module__.startswith("keras_residual."):
+    module = type(layer).__module__
+    if not isinstance(layer, keras.layers.Layer) or module.startswith("keras_residual"):
         return False
     return any(
         (variable.name == "moving_variance" and has_fused_normalization())

@@ -119,9 +119,7 @@ def trained():
         weights = weights.astype("float32")
         images = np.ones_like(inputs)
         model.fit(images, weights, len(inputs), verbose=0, shuffle=False)
-        return [
-            old - new for old, new in zip(before, model.get_weights(), strict=True)
-        ]
+        return [old - new for old, new in zip(before, model.get_weights(), strict=True)]
 
     return run
 

@@ -8,7 +8,9 @@ from keras.src import testing
 from keras_residual.layers import BatchNormalization
 
 BACKEND = keras.backend.backend()
-NO_FLOAT64 = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 by default")
+NO_FLOAT64 = pytest.mark.skipif(
+    BACKEND == "jax", reason="JAX has no float64 by default"
+)
 RANDOM = {
     "momentum": 0.7,
     "gamma_initializer": keras.initializers.RandomUniform(0.5, 1.5, seed=1),
@@ -131,14 +133,18 @@ def test_synchronized_takes_the_way_of_keras(operations):
     layer = BatchNormalization(synchronized=True)
     names = operations(layer, images(2, 4, 4, 3), training=True)
     assert "FusedBatchNormV3" not in names
-    assert_same(BatchNormalization(synchronized=True, **RANDOM), images(4, 5, 6, 3), True)
+    assert_same(
+        BatchNormalization(synchronized=True, **RANDOM), images(4, 5, 6, 3), True
+    )
 
 
 def test_weight_files_fit_in_both_directions(tmp_path):
     def network(layer):
         return keras.Sequential([keras.Input((4, 4, 3)), layer(**RANDOM)])
 
-    ours, keras_own = map(network, (BatchNormalization, keras.layers.BatchNormalization))
+    ours, keras_own = map(
+        network, (BatchNormalization, keras.layers.BatchNormalization)
+    )
     for source, target in ((ours, keras_own), (keras_own, ours)):
         source.layers[0].gamma.assign(images(3))
         source.save_weights(tmp_path / "one.weights.h5")

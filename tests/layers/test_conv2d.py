@@ -10,7 +10,9 @@ from keras.src import testing
 from keras_residual.layers import Conv2D
 
 BACKEND = keras.backend.backend()
-NO_FLOAT64 = pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 by default")
+NO_FLOAT64 = pytest.mark.skipif(
+    BACKEND == "jax", reason="JAX has no float64 by default"
+)
 # Kernel size, strides, dilation rate.
 WINDOWS = [
     (1, 1, 1),
