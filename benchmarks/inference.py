@@ -11,8 +11,8 @@ network, eager and compiled. Of the Keras networks the compiled function is time
 
 import argparse
 import functools
-import importlib.util
 
+import _torchvision
 import keras
 import numpy as np
 from _results import alternate, report
@@ -52,21 +52,12 @@ def keras_network(model):
 
 def torch_networks(depth):
     """torchvision's network, eager and compiled, or nothing where it is missing."""
-    if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision")):
+    model = _torchvision.build(f"resnet{depth}")
+    if model is None:
         return {}
     import torch
 
-    operators = None
-    try:
-        import torchvision
-    except RuntimeError:
-        # Beside another build of PyTorch its operators, which no ResNet has, cannot be
-        # loaded, and its import fails unless two of them are declared.
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor a, Tensor b, float threshold) -> Tensor")
-        import torchvision
-    model = getattr(torchvision.models, f"resnet{depth}")(weights=None).eval()
+    model = model.eval()
     compiled = torch.compile(model)
 
     def predict(network, images):

@@ -1,28 +1,63 @@
-"""How long a training step takes, against keras.applications and plain PyTorch.
+"""How long a training step takes: fused layers, Keras's own, and torchvision's.
 
-    KERAS_BACKEND=tensorflow python benchmarks/step_time.py [--batch 8] [--rounds 9]
+    KERAS_BACKEND=torch python benchmarks/step_time.py [resnet50 ...] [--batch 16]
 
-Trains ResNet-50 on random 224 x 224 images. The networks take turns, a round of
-`--steps` steps each, so that a machine that slows down slows all of them; the first
-round compiles and is not counted. The ratio is taken round by round. Under the PyTorch
-backend a ResNet-50 written in PyTorch runs beside them in eager mode.
+Trains each network on random images in several ways, in the same run:
+
+- with the layers of Keras, and with those of this library (`ResNet` has them already,
+  and `accelerate` puts them into any network);
+- where Keras has a network of that name, that one, as it is and accelerated;
+- under the PyTorch backend torchvision's, in both memory formats, on a GPU compiled
+  as well.
+
+They take turns, a round of `--steps` steps each, so that a machine that slows down
+slows all of them; the first round compiles and is not counted. The ratio is taken round
+by round. The CSV file grows after each network and precision: a run that is cut off
+keeps what it has.
 """
 
 import argparse
+import contextlib
 import functools
+import unittest.mock
 
+import _torchvision
 import keras
 import numpy as np
 from _results import alternate, report
 
-from keras_residual import ResNet
+from keras_residual import ResNet, accelerate
 
-BASELINE = "keras.applications.ResNet50"
+BACKEND = keras.backend.backend()
+APPLICATIONS = keras.applications
+# Name: (this library's, keras.applications', torchvision's, image size, batch).
+NETWORKS = {
+    "resnet50": (lambda: ResNet(50), APPLICATIONS.ResNet50, "resnet50", 224, 16),
+    "resnet18": (lambda: ResNet(18), None, "resnet18", 224, 16),
+    "resnet20": (lambda: ResNet(20, 10, variant="cifar"), None, None, 32, 128),
+    "mobilenetv2": (None, APPLICATIONS.MobileNetV2, "mobilenet_v2", 224, 16),
+    "efficientnetb0": (None, APPLICATIONS.EfficientNetB0, "efficientnet_b0", 224, 16),
+}
 
 
-def keras_network(build):
-    model = build()
-    model.compile("sgd", "sparse_categorical_crossentropy")
+@contextlib.contextmanager
+def layers_of_keras():
+    """Within it, the networks of this library are built of Keras's own layers."""
+    with contextlib.ExitStack() as stack:
+        for module in ("layers.plain_block", "models._builder"):
+            for name in ("Conv2D", "BatchNormalization"):
+                stack.enter_context(
+                    unittest.mock.patch(
+                        f"keras_residual.{module}.{name}", getattr(keras.layers, name)
+                    )
+                )
+        yield
+
+
+def keras_network(model, jit_compile):
+    logits = model.layers[-1].activation is keras.activations.linear
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    model.compile("sgd", loss, jit_compile=jit_compile)
 
     def train(images, labels, batch):
         model.fit(images, labels, batch_size=batch, verbose=0, shuffle=False)
@@ -30,101 +65,107 @@ def keras_network(build):
     return train
 
 
-def torch_network():
+def torch_network(model, memory_format, mixed, compiled):
     import torch
-    from torch import nn
 
-    class Bottleneck(nn.Module):
-        def __init__(self, inputs, width, stride):
-            super().__init__()
-            outputs = 4 * width
-            self.branch = nn.Sequential(
-                nn.Conv2d(inputs, width, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.Conv2d(width, width, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.Conv2d(width, outputs, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
-            projection = [
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                nn.BatchNorm2d(outputs),
-            ]
-            changes = stride > 1 or inputs != outputs
-            self.shortcut = nn.Sequential(*(projection if changes else []))
-
-        def forward(self, x):
-            return nn.functional.relu(self.branch(x) + self.shortcut(x))
-
-    layers = [
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1),
-    ]
-    inputs = 64
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        width = 64 * 2**stage
-        for block in range(blocks):
-            layers.append(Bottleneck(inputs, width, 2 if stage and not block else 1))
-            inputs = 4 * width
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)]
-    model = nn.Sequential(*layers)
-    if sum(p.numel() for p in model.parameters()) != 25_557_032:
-        raise RuntimeError("the PyTorch reference is not ResNet-50")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device, memory_format=memory_format)
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    forward = torch.compile(model) if compiled else model
 
     def train(images, labels, batch):
         for start in range(0, len(images), batch):
             # The Keras networks pay for the same change of layout.
-            x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
-            y = torch.from_numpy(labels[start : start + batch])
+            x = torch.from_numpy(images[start : start + batch]).to(device)
+            x = x.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+            y = torch.from_numpy(labels[start : start + batch]).to(device)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
+            with torch.autocast(device, torch.bfloat16, enabled=mixed):
+                loss = torch.nn.functional.cross_entropy(forward(x), y)
+            loss.backward()
             optimizer.step()
+        loss.item()  # waits for a GPU
 
     return train
+
+
+def contestants(name, jit_compile, mixed):
+    ours, of_keras, of_torchvision, *_ = NETWORKS[name]
+    found = {}
+    if ours:
+        with layers_of_keras():
+            found["layers of Keras"] = keras_network(ours(), jit_compile)
+        found["keras_residual"] = keras_network(ours(), jit_compile)
+    if of_keras:
+        model = of_keras(weights=None)
+        found["keras.applications"] = keras_network(model, jit_compile)
+        found["accelerated"] = keras_network(accelerate(model), jit_compile)
+    if BACKEND == "torch" and of_torchvision and _torchvision.is_installed():
+        import torch
+
+        formats = {"": torch.contiguous_format, ", channels_last": torch.channels_last}
+        for suffix, memory_format in formats.items():
+            for compiled in (False, True)[: 1 + torch.cuda.is_available()]:
+                label = f"torchvision{suffix}{', compiled' if compiled else ''}"
+                model = _torchvision.build(of_torchvision)
+                found[label] = torch_network(model, memory_format, mixed, compiled)
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("networks", nargs="*", choices=[*NETWORKS, []], default=[])
+    parser.add_argument("--batch", type=int, help="images in a step")
     parser.add_argument("--steps", type=int, default=2, help="steps in a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--precisions", nargs="+", default=["float32"], metavar="POLICY",
+        help="such as float32 mixed_bfloat16",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jit", nargs="+", default=["auto"], choices=["auto", "on", "off"],
+        help="Keras's jit_compile",
+    )  # fmt: skip
     arguments = parser.parse_args()
 
-    networks = {
-        BASELINE: keras_network(lambda: keras.applications.ResNet50(weights=None)),
-        "ResNet(50, variant='keras')": keras_network(
-            lambda: ResNet(50, variant="keras")
-        ),
-        "ResNet(50)": keras_network(
-            lambda: ResNet(50, classifier_activation="softmax")
-        ),
-    }
-    if keras.backend.backend() == "torch":
-        networks["PyTorch ResNet-50, eager"] = torch_network()
+    for precision in arguments.precisions:
+        keras.config.set_dtype_policy(precision)
+        for jit in arguments.jit:
+            for name in arguments.networks or NETWORKS:
+                measure(name, precision, jit, arguments)
+                keras.utils.clear_session()
 
+
+def measure(name, precision, jit, arguments):
+    *_, size, batch = NETWORKS[name]
+    batch = arguments.batch or batch
+    jit_compile = {"auto": "auto", "on": True, "off": False}[jit]
+    networks = contestants(name, jit_compile, precision == "mixed_bfloat16")
     generator = np.random.default_rng(0)
-    count = arguments.batch * arguments.steps
-    images = generator.normal(size=(count, 224, 224, 3)).astype("float32")
-    labels = generator.integers(0, 1000, count)
-    contestants = {
-        name: functools.partial(train, images, labels, arguments.batch)
-        for name, train in networks.items()
-    }
-    seconds = alternate(contestants, arguments.rounds, arguments.steps)
+    count = batch * arguments.steps
+    images = generator.normal(size=(count, size, size, 3)).astype("float32")
+    labels = generator.integers(0, 10, count)
+    print(f"{name}, {precision}, jit_compile={jit}")
+    seconds = alternate(
+        {
+            label: functools.partial(train, images, labels, batch)
+            for label, train in networks.items()
+        },
+        arguments.rounds,
+        arguments.steps,
+    )
     report(
         "step_time",
         seconds,
-        BASELINE,
-        batch=arguments.batch,
+        next(iter(networks)),
+        network=name,
+        precision=precision,
+        jit_compile=jit,
+        batch=batch,
         steps=arguments.steps,
-        image_size=224,
+        image_size=size,
     )
 
 
