@@ -1,5 +1,6 @@
 """Residual networks, their plain twins, weights for them, and transfer learning."""
 
+from keras_residual.models.accelerate import accelerate as accelerate
 from keras_residual.models.describe import describe as describe
 from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
 from keras_residual.models.plain_net import PlainNet as PlainNet
@@ -15,6 +16,7 @@ __all__ = [
     "PlainNet",
     "ResNet",
     "TransferModel",
+    "accelerate",
     "describe",
     "export_torch",
     "fold_batch_norm",
