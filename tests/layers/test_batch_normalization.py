@@ -121,6 +121,38 @@ def test_gradients_are_those_of_keras(axis, trainable, steps, trained):
         np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
+def second_order(layer, inputs, training):
+    """Gradient of a squared gradient, as a gradient penalty needs it."""
+    layer.build(inputs.shape)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(inputs)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = tf.reduce_sum(layer(x, training=training) ** 3)
+            penalty = tf.reduce_sum(inner.gradient(total, x) ** 2)
+        return outer.gradient(penalty, x).numpy()
+    import torch
+
+    x = torch.tensor(inputs, requires_grad=True)
+    total = (layer(x, training=training) ** 3).sum()
+    (gradient,) = torch.autograd.grad(total, x, create_graph=True)
+    return torch.autograd.grad((gradient**2).sum(), x)[0].numpy()
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX runs Keras's own operations")
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_of_second_order(training):
+    ours, keras_own = (
+        second_order(layer(**RANDOM), images(4, 3, 3, 2), training)
+        for layer in (BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-5 * ours.max())
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX fuses Keras's own operations")
 @pytest.mark.parametrize("training", [False, True])
 def test_one_operation(training, operations):
