@@ -70,9 +70,13 @@ def _convolve_torch(inputs, kernel, strides, padding, dilation_rate, data_format
 
     inputs = keras.ops.convert_to_tensor(inputs)
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
+    memory_format = torch.contiguous_format
     if data_format == "channels_last":
         # A view. PyTorch reads from its strides that the channels come last.
         inputs = inputs.permute(0, 3, 1, 2)
+        memory_format = torch.channels_last
+    # Otherwise the forward pass copies the kernel, and the backward pass again.
+    kernel = kernel.contiguous(memory_format=memory_format)
     channels, per_group = inputs.shape[1], kernel.shape[1]
     if per_group == 0 or channels % per_group:
         return None
