@@ -88,6 +88,12 @@ def report(question, seconds, baseline, **settings):
     print(f"appended to {path}")
 
 
+def read(question):
+    """Returns the rows of a CSV file of `report`, as dictionaries of strings."""
+    with (RESULTS / f"{question}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _cpu_model():
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():

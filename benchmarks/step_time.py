@@ -13,18 +13,19 @@ Trains each network on random images in several ways, in the same run:
 They take turns, a round of `--steps` steps each, so that a machine that slows down
 slows all of them; the first round compiles and is not counted. The ratio is taken round
 by round. The CSV file grows after each network and precision: a run that is cut off
-keeps what it has.
+keeps what it has. `--table` prints what the file holds, as the guide shows it.
 """
 
 import argparse
 import contextlib
 import functools
+import itertools
 import unittest.mock
 
 import _torchvision
 import keras
 import numpy as np
-from _results import alternate, report
+from _results import alternate, read, report
 
 from keras_residual import ResNet, accelerate
 
@@ -112,6 +113,43 @@ def contestants(name, jit_compile, mixed):
     return found
 
 
+def table(rows):
+    """Medians of the recorded rounds, in Markdown."""
+    lines = [
+        "| network | backend | layers | ms per image | ratio (quartiles) |",
+        "|---|---|---|---|---|",
+    ]
+    groups = itertools.groupby(
+        rows,
+        lambda row: tuple(
+            row[name]
+            for name in (
+                "network",
+                "precision",
+                "jit_compile",
+                "backend",
+                "cpu",
+                "date",
+            )
+        ),
+    )
+    for (network, *_), group in groups:
+        seconds: dict[str, list[float]] = {}
+        for row in group:
+            seconds.setdefault(row["contestant"], []).append(float(row["seconds"]))
+        baseline = next(iter(seconds.values()))
+        for contestant, values in seconds.items():
+            low, middle, high = np.quantile(
+                np.divide(values, baseline), [0.25, 0.5, 0.75]
+            )
+            lines.append(
+                f"| {network} | {row['backend']} | {contestant} | "
+                f"{1000 * np.median(values) / int(row['batch']):.1f} | "
+                f"{middle:.2f} ({low:.2f} to {high:.2f}) |"
+            )
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -128,7 +166,11 @@ def main():
         "--jit", nargs="+", default=["auto"], choices=["auto", "on", "off"],
         help="Keras's jit_compile",
     )  # fmt: skip
+    parser.add_argument("--table", action="store_true", help="print the results, only")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(read("step_time")))
+        return
 
     for precision in arguments.precisions:
         keras.config.set_dtype_policy(precision)
