@@ -5,6 +5,7 @@ from keras_residual.layers.batch_normalization import (
 )
 from keras_residual.layers.conv2d import Conv2D as Conv2D
 from keras_residual.layers.cutout import Cutout as Cutout
+from keras_residual.layers.depthwise_conv2d import DepthwiseConv2D as DepthwiseConv2D
 from keras_residual.layers.image_preprocessing import (
     ImagePreprocessing as ImagePreprocessing,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNormalization",
     "Conv2D",
     "Cutout",
+    "DepthwiseConv2D",
     "ImagePreprocessing",
     "PlainBlock",
     "ResidualBlock",

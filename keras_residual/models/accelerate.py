@@ -10,21 +10,27 @@ from keras_residual.layers._kernels import (
 )
 from keras_residual.layers.batch_normalization import BatchNormalization
 from keras_residual.layers.conv2d import Conv2D
+from keras_residual.layers.depthwise_conv2d import DepthwiseConv2D
 from keras_residual.models._backbone_layer import Backbone
 from keras_residual.models._graph import functional
 from keras_residual.models._recompile import recompile
 from keras_residual.models._variable_copy import copy_variables
 
+_CONVOLUTIONS = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.DepthwiseConv2D: DepthwiseConv2D,
+}
+
 
 def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
     """Returns a copy that computes the same in less time, in training and inference.
 
-    Each `keras.layers.Conv2D` and `keras.layers.BatchNormalization` of the graph,
-    in nested models too, becomes the layer of that name in
+    Each `Conv2D`, `DepthwiseConv2D` and `BatchNormalization` of `keras.layers` in the
+    graph, in nested models too, becomes the layer of that name in
     [`keras_residual.layers`][keras_residual.layers.Conv2D] wherever that one is faster
-    on the running backend: both on PyTorch, batch normalization on TensorFlow, 1x1
-    convolutions on JAX without an accelerator. The blocks and networks of this library
-    have these layers already.
+    on the running backend: all of them on PyTorch, batch normalization on TensorFlow,
+    1x1 convolutions on JAX without an accelerator. The blocks and networks of this
+    library have these layers already.
 
     The copy has weights of its own, equal to the model's, and the names, the
     `trainable` flags and the order of the weights that the model has: its weight files
@@ -105,10 +111,9 @@ def _faster_class(layer):
         return None
     if type(layer) is keras.layers.BatchNormalization and has_fused_normalization():
         return BatchNormalization
-    if type(layer) is keras.layers.Conv2D and has_direct_convolution(
-        layer.kernel_size, layer.data_format
-    ):
-        return Conv2D
+    faster = _CONVOLUTIONS.get(type(layer))
+    if faster and has_direct_convolution(layer.kernel_size, layer.data_format):
+        return faster
     return None
 
 
@@ -131,7 +136,7 @@ def _has_slow_part(layer):
 def _report(replaced, left):
     backend = keras.backend.backend()
     counts = [f"{count} {name}" for name, count in sorted(replaced.items())]
-    lines = [f"accelerate: {' and '.join(counts) or 'nothing'} replaced on {backend}"]
+    lines = [f"accelerate: {', '.join(counts) or 'nothing'} replaced on {backend}"]
     for class_name, names in sorted(left.items()):
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         lines.append(f"left as they are: {len(names)} {class_name} ({some})")

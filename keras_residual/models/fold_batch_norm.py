@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_residual.layers.batch_normalization import BatchNormalization
 from keras_residual.layers.conv2d import Conv2D
+from keras_residual.layers.depthwise_conv2d import DepthwiseConv2D
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._graph import Graph, functional
@@ -25,6 +26,7 @@ _KERNELS = {
     keras.layers.Conv3DTranspose: ("kernel", "last but one"),
     keras.layers.DepthwiseConv1D: ("kernel", "last two"),
     keras.layers.DepthwiseConv2D: ("kernel", "last two"),
+    DepthwiseConv2D: ("kernel", "last two"),
 }
 
 _NORMS = (keras.layers.BatchNormalization, BatchNormalization)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras.src import testing
 
-from keras_residual.layers import Conv2D
+from keras_residual.layers import Conv2D, DepthwiseConv2D
 
 BACKEND = keras.backend.backend()
 NO_FLOAT64 = pytest.mark.skipif(
@@ -33,7 +33,9 @@ def images(*shape):
 
 
 def assert_same(layer, inputs, tolerance=1e-5):
-    expected = keras.layers.Conv2D.from_config(layer.get_config())
+    expected = getattr(keras.layers, type(layer).__name__).from_config(
+        layer.get_config()
+    )
     targets = expected(inputs)
     layer.build(inputs.shape)
     layer.set_weights(expected.get_weights())
@@ -62,6 +64,26 @@ def test_outputs_are_those_of_keras(window, padding, groups):
         assert_same(layer, images(2, height, width, 4))
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    "window", [window for window in WINDOWS if isinstance(window[1], int)], ids=str
+)
+def test_depthwise_outputs_are_those_of_keras(window, padding):
+    kernel_size, strides, dilation_rate = window
+    for multiplier, use_bias in ((1, True), (2, False)):
+        layer = DepthwiseConv2D(
+            kernel_size,
+            strides,
+            padding,
+            multiplier,
+            dilation_rate=dilation_rate,
+            use_bias=use_bias,
+            activation="relu",
+            bias_initializer="ones",
+        )
+        assert_same(layer, images(2, 9, 12, 4))
+
+
 @pytest.mark.parametrize("window", WINDOWS[::3], ids=str)
 def test_channels_first(window):
     kernel_size, strides, dilation_rate = window
@@ -75,6 +97,16 @@ def test_channels_first(window):
         activation="relu",
     )
     assert_same(layer, images(2, 4, 8, 9))
+    if isinstance(strides, int):
+        layer = DepthwiseConv2D(
+            kernel_size,
+            strides,
+            "same",
+            data_format="channels_first",
+            dilation_rate=dilation_rate,
+            bias_initializer="ones",
+        )
+        assert_same(layer, images(2, 4, 8, 9))
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
@@ -115,14 +147,20 @@ def test_precision(kernel_size, dtype, tolerance):
     ],
     ids=str,
 )
-def test_gradients_are_those_of_keras(arguments, trained):
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_gradients_are_those_of_keras(depthwise, arguments, trained):
     kernel = keras.initializers.RandomNormal(seed=1)
+    if depthwise:
+        arguments = {**arguments, "depthwise_initializer": kernel}
+    else:
+        arguments = {**arguments, "kernel_initializer": kernel, "filters": 6}
+    pairs = {
+        False: (Conv2D, keras.layers.Conv2D),
+        True: (DepthwiseConv2D, keras.layers.DepthwiseConv2D),
+    }
     ours, keras_own = (
-        trained(
-            lambda x, c=layer: c(6, kernel_initializer=kernel, **arguments)(x),
-            images(2, 8, 8, 8),
-        )
-        for layer in (Conv2D, keras.layers.Conv2D)
+        trained(lambda x, c=layer: c(**arguments)(x), images(2, 8, 8, 8))
+        for layer in pairs[depthwise]
     )
     assert len(ours) == 1 + 2
     for gradient, expected in zip(ours, keras_own, strict=True):
@@ -189,6 +227,17 @@ class Conv2DHarness(testing.TestCase):
             init_kwargs={"filters": 4, "kernel_size": 3, "strides": 2},
             input_shape=(2, 9, 7, 3),
             expected_output_shape=(2, 4, 3, 4),
+            expected_num_trainable_weights=2,
+            expected_num_non_trainable_weights=0,
+            supports_masking=False,
+        )
+
+    def test_keras_layer_contract_of_depthwise(self):
+        self.run_layer_test(
+            DepthwiseConv2D,
+            init_kwargs={"kernel_size": 3, "strides": 2},
+            input_shape=(2, 9, 7, 3),
+            expected_output_shape=(2, 4, 3, 3),
             expected_num_trainable_weights=2,
             expected_num_non_trainable_weights=0,
             supports_masking=False,

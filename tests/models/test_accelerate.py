@@ -125,13 +125,10 @@ def test_the_report(capsys):
     replaced = {
         "tensorflow": "2 BatchNormalization",
         "jax": "2 Conv2D",
-        "torch": "2 BatchNormalization and 3 Conv2D",
+        "torch": "2 BatchNormalization, 3 Conv2D, 1 DepthwiseConv2D",
     }[BACKEND]
     assert out[0] == f"accelerate: {replaced} replaced on {BACKEND}"
-    if BACKEND == "torch":
-        assert out[1:] == ["left as they are: 1 DepthwiseConv2D (depthwise)"]
-    else:
-        assert out[1:] == []
+    assert out[1:] == []
 
 
 def test_what_a_subclass_or_a_layer_of_layers_owns_is_named(capsys):
