@@ -134,8 +134,10 @@ def _normalize_torch(inputs, gamma, beta, mean, variance, epsilon, axis):
 
     outputs = torch.nn.functional.batch_norm(
         _channels_second(inputs, axis),
-        *map(keras.ops.convert_to_tensor, (mean, variance)),
-        *map(_tensor_or_none, (gamma, beta)),
+        _tensor_or_none(mean),
+        _tensor_or_none(variance),
+        _tensor_or_none(gamma),
+        _tensor_or_none(beta),
         eps=epsilon,
     )
     return outputs if axis == 1 else outputs.permute(0, 2, 3, 1)
@@ -146,12 +148,13 @@ def _normalize_batch_torch(inputs, gamma, beta, epsilon, axis):
 
     outputs, mean, inverse = torch.native_batch_norm(
         _channels_second(inputs, axis),
-        *map(_tensor_or_none, (gamma, beta)),
-        None,
-        None,
-        True,
-        0.0,
-        epsilon,
+        _tensor_or_none(gamma),
+        _tensor_or_none(beta),
+        running_mean=None,
+        running_var=None,
+        training=True,
+        momentum=0.0,
+        eps=epsilon,
     )
     variance = inverse.detach().pow(-2).sub_(epsilon).clamp_(min=0.0)
     if axis != 1:
