@@ -44,6 +44,8 @@ def linear_model():
         model.compile(
             optimizer or keras.optimizers.SGD(0.1), "mse", **compile_arguments
         )
+        # TensorFlow traces a step twice where the step creates variables.
+        model.optimizer.build(model.trainable_variables)
         return model
 
     return make
@@ -87,6 +89,7 @@ def convolutional_model():
         model = keras.Model(inputs, keras.layers.Dense(3, name="dense")(x))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, **compile_arguments)
+        model.optimizer.build(model.trainable_variables)
         return model
 
     return make

@@ -20,21 +20,33 @@ def small(num_classes=4, **arguments):
     return ResNet(8, num_classes, variant="cifar", **arguments)
 
 
+@pytest.fixture(scope="module")
+def network():
+    """A small CIFAR network, which nobody changes."""
+    return small(shortcut="projection")
+
+
 @pytest.fixture
-def state(tmp_path, randomize):
+def state(network_file):
     """The tensors of a small CIFAR network, every one of them random."""
+    return numpy_files.load_file(network_file)
+
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory, randomize):
+    path = tmp_path_factory.mktemp("network") / "state.safetensors"
     model = small(shortcut="projection")
     randomize(model)
-    export_torch(model, tmp_path / "state.safetensors")
-    return numpy_files.load_file(tmp_path / "state.safetensors")
+    export_torch(model, path)
+    return path
 
 
 @pytest.fixture
-def refused(state, tmp_path, values):
+def refused(network, tmp_path, values):
     """Checks that changed tensors are refused with these words, and nothing is set."""
 
     def check(tensors, words, model=None):
-        model = model or small(shortcut="projection")
+        model = model or network
         before = values(model)
         numpy_files.save_file(tensors, tmp_path / "changed.safetensors")
         with pytest.raises(ValueError, match=words) as caught:
@@ -44,6 +56,12 @@ def refused(state, tmp_path, values):
         return str(caught.value)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """A network for one file after the other."""
+    return small(shortcut="projection")
 
 
 @fewer_examples
@@ -56,7 +74,17 @@ def refused(state, tmp_path, values):
     suffix=st.sampled_from([".pth", ".pt", ".th", ".bin", ".pth.tar", ".PTH"]),
 )
 def test_however_a_checkpoint_is_wrapped(
-    nesting, prefix, type_name, zipped, counters, suffix, torch, state, tmp_path
+    nesting,
+    prefix,
+    type_name,
+    zipped,
+    counters,
+    suffix,
+    torch,
+    state,
+    loaded,
+    randomize,
+    tmp_path,
 ):
     tensors = {
         prefix + name: torch.from_numpy(array)
@@ -70,10 +98,10 @@ def test_however_a_checkpoint_is_wrapped(
         content = {"epoch": 3, key: content, "best_prec1": 0.9}
     path = tmp_path / f"wrapped{suffix}"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    model = small(shortcut="projection")
-    assert load_pretrained(model, path) == []
+    randomize(loaded, seed=1)
+    assert load_pretrained(loaded, path) == []
     kernel = tensors[f"{prefix}layer2.0.shortcut.0.weight"].float().numpy()
-    block = model.get_layer("stage2_block1")
+    block = loaded.get_layer("stage2_block1")
     np.testing.assert_array_equal(
         block.projection.get_weights()[0], kernel.transpose(2, 3, 1, 0)
     )
