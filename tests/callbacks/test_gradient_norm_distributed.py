@@ -1,4 +1,4 @@
-"""Norms under data parallelism equal those of one device, on four virtual devices."""
+"""Norms under data parallelism equal those of one device, on two virtual devices."""
 
 import json
 import subprocess
@@ -45,16 +45,16 @@ TENSORFLOW = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
-strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(4)])
-assert strategy.num_replicas_in_sync == 4
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(2)])
+assert strategy.num_replicas_in_sync == 2
 print(json.dumps([record(optimizer), record(optimizer, False, strategy),
                   record(optimizer, True, strategy)]))
 """
 JAX = """
 alone = record(optimizer)
 devices = keras.distribution.list_devices("cpu")
-assert len(devices) == 4
+assert len(devices) == 2
 parallel = keras.distribution.DataParallel(devices=devices)
 keras.distribution.set_distribution(parallel)
 print(json.dumps([alone, record(optimizer)]))
@@ -71,7 +71,7 @@ CASES = ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
 @pytest.mark.parametrize("optimizer", CASES)
 def test_data_parallelism(monkeypatch, optimizer):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     branch = {"tensorflow": TENSORFLOW, "jax": JAX}[keras.backend.backend()]
 

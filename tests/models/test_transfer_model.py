@@ -68,8 +68,8 @@ def test_statistics_stay_in_fine_tuning(
     [{"mode": "scratch"}, {"mode": "fine_tuning", "train_batch_norm": True}],
     ids=["scratch", "train_batch_norm"],
 )
-def test_statistics_move_where_they_should(arguments, make_model, images, labels):
-    model = make_model(**arguments)
+def test_statistics_move_where_they_should(arguments, make_model, tiny, images, labels):
+    model = make_model(None if arguments["mode"] == "scratch" else tiny, **arguments)
     before = statistics(model)
     fit(model, images, labels)
     moved = changed(before, statistics(model))
@@ -248,9 +248,9 @@ def test_save_load_and_resume(make_model, tiny, images, labels, tmp_path):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_clone_is_a_functional_model_of_the_same_layers(compiled, images, labels):
+def test_clone_is_a_functional_model_of_the_same_layers(compiled, tiny, images, labels):
     """As of every subclass of `keras.Model` with arguments of its own."""
-    backbone = ResNet(8, variant="cifar", include_top=False)
+    backbone = tiny if compiled else ResNet(8, variant="cifar", include_top=False)
     model = TransferModel(backbone, 2, preprocessing="torch", hidden_units=8)
     model.unfreeze(1, "block")
     if compiled:
@@ -333,10 +333,9 @@ def test_channels_first(images, labels, tmp_path):
     )
 
 
-def test_mixed_precision(images, labels):
+def test_mixed_precision(request, images, labels):
     keras.config.set_dtype_policy("mixed_float16")
-    backbone = ResNet(8, variant="cifar", include_top=False)
-    model = TransferModel(backbone, 2, preprocessing="torch")
+    model = TransferModel(request.getfixturevalue("tiny"), 2, preprocessing="torch")
     model.compile("sgd", "sparse_categorical_crossentropy")
     fit(model, images, labels)
     model.unfreeze(1, "block")

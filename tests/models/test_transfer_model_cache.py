@@ -7,13 +7,13 @@ def fit(model, *data):
     model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
 
 
-def test_training_on_features_is_training_on_images(make_model, images, labels):
+def test_training_on_features_is_training_on_images(make_model, tiny, images, labels):
     keras.utils.set_random_seed(3)
-    slow = make_model()
-    keras.utils.set_random_seed(3)
-    fast = make_model()
+    slow = make_model(tiny)
+    fast = make_model(keras.models.clone_model(tiny))
+    fast.set_weights(slow.get_weights())
     cache = fast.cache_features(images, labels, batch_size=5)
-    assert cache.features.shape == (16, 64)
+    assert cache.features.shape == (16, 4)
     assert len(cache) == 16
     fit(slow, images, labels)
     fit(fast, cache)
@@ -37,9 +37,9 @@ def test_training_on_features_is_training_on_images(make_model, images, labels):
     assert int(fast.optimizer.iterations) == 3 * 2 * 2
 
 
-def test_features_in_half_precision(images, labels, make_model, tmp_path):
+def test_features_in_half_precision(images, labels, make_model, request, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = make_model()
+    model = make_model(request.getfixturevalue("tiny"))
     for arguments in ({}, {"filepath": tmp_path / "features.h5"}):
         cache = model.cache_features(images, labels, verbose=0, **arguments)
         assert cache.features.dtype == "float32"
@@ -51,7 +51,7 @@ def test_features_in_half_precision(images, labels, make_model, tmp_path):
     )
 
 
-def test_copies_read_the_data_again(make_model, images, labels):
+def test_copies_read_the_data_again(make_model, tiny, images, labels):
     class Brighter(keras.utils.PyDataset):
         """Gives brighter images at each reading, as random augmentation would."""
 
@@ -65,9 +65,9 @@ def test_copies_read_the_data_again(make_model, images, labels):
             half = slice(8 * index, 8 * index + 8)
             return np.clip(images[half] + 20.0 * self.readings, 0, 255), labels[half]
 
-    model = make_model()
+    model = make_model(tiny)
     cache = model.cache_features(Brighter(), copies=3)
-    assert cache.features.shape == (48, 64)
+    assert cache.features.shape == (48, 4)
     np.testing.assert_array_equal(cache.labels, np.tile(labels, 3))
     assert not np.array_equal(cache.features[:16], cache.features[16:32])
     once = model.cache_features(images, labels)
@@ -75,8 +75,8 @@ def test_copies_read_the_data_again(make_model, images, labels):
     np.testing.assert_array_equal(twice.features[16:], once.features)
 
 
-def test_other_preprocessing_is_another_cache(make_model, images, labels):
-    model = make_model(preprocessing=None)
+def test_other_preprocessing_is_another_cache(make_model, tiny, images, labels):
+    model = make_model(tiny, preprocessing=None)
     cache = model.cache_features(images, labels)
     fit(model, cache)
     other = make_model(model.backbone, preprocessing="tf")
@@ -84,11 +84,12 @@ def test_other_preprocessing_is_another_cache(make_model, images, labels):
         other.fit(cache)
 
 
-def test_never_stale(make_model, images, labels):
-    model = make_model()
+def test_never_stale(make_model, tiny, images, labels):
+    other = keras.models.clone_model(tiny)
+    model = make_model(tiny)
     cache = model.cache_features(images, labels)
     with pytest.raises(ValueError, match="must be features of this model's backbone"):
-        make_model().fit(cache)  # other weights
+        make_model(other).fit(cache)  # other weights
     model.unfreeze(1, "conv")
     for use in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="The backbone must be frozen"):
@@ -103,8 +104,8 @@ def test_never_stale(make_model, images, labels):
         model.fit(images, labels, validation_data=cache)
 
 
-def test_bad_data(make_model, images, labels):
-    model = make_model()
+def test_bad_data(make_model, tiny, images, labels):
+    model = make_model(tiny)
     with pytest.raises(ValueError, match="look like 0 to 1"):
         model.cache_features(images / 255, labels)
     with pytest.raises(ValueError, match="`copies` must be a positive integer"):
