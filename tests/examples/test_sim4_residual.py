@@ -13,8 +13,8 @@ from PIL import Image
 from programs import read_until, table
 
 TINY = (
-    *("--blocks", "2", "--images", "64", "--epochs", "2", "--seeds", "2"),
-    *("--width", "4", "--record-every", "1", "--jobs", "2"),
+    *("--blocks", "1", "--images", "64", "--epochs", "2", "--seeds", "2"),
+    *("--width", "4", "--record-every", "1", "--jobs", "1"),
 )
 
 
@@ -26,7 +26,7 @@ def finished(run, tmp_path_factory):
     assert status == 0, err
     assert err == ""
     lines = out.splitlines()
-    assert lines[0].startswith("4 trainings (2 at a time)")
+    assert lines[0].startswith("4 trainings (1 at a time)")
     assert all(line.endswith(" left") for line in lines[1:5])
     assert lines[5] == f"Report: {folder / 'report.md'}"
     return folder
@@ -65,7 +65,7 @@ def test_records_every_convolution(finished):
         # 51 training images make one full batch in each of two epochs.
         assert [row["step"] for row in rows] == ["0", "1"]
         kernels = [name for name in rows[0] if re.search(r"conv\d/kernel$", name)]
-        assert len(kernels) == 4
+        assert len(kernels) == 2
         norms = np.array([[float(row[name]) for name in kernels] for row in rows])
         assert np.isfinite(norms).all()
         assert (norms > 0).all()
@@ -130,7 +130,7 @@ def test_refuses_a_folder_with_other_settings(run_here, finished):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
-    arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY, "--jobs", "1")
+    arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY)
 
     process = start(*arguments)
     read_until(process, "[1/4]")

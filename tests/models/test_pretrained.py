@@ -256,6 +256,7 @@ def test_the_model_must_be_the_network_of_the_file(build, words, state, refused)
     refused(state, words, build())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "variant"),
     [

@@ -65,7 +65,10 @@ def test_statistics_stay_in_fine_tuning(
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"mode": "scratch"}, {"mode": "fine_tuning", "train_batch_norm": True}],
+    [
+        {"mode": "scratch"},
+        {"mode": "fine_tuning", "unfreeze": "all", "train_batch_norm": True},
+    ],
     ids=["scratch", "train_batch_norm"],
 )
 def test_statistics_move_where_they_should(arguments, make_model, tiny, images, labels):
@@ -88,6 +91,7 @@ def test_self_check_names_what_moves_and_leaves_no_trace(make_model):
     assert model.check_batch_norm() == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("count", "convolutions"), [(10, 3), (20, 6)])
 def test_last_layers_of_resnet50(count, convolutions):
     # Counted in keras.applications' own list of layers.
