@@ -12,6 +12,7 @@ PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md")
 WITH_CODE = [name for name, path in PAGES.items() if python_blocks(path.read_text())]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_code_of_the_page_runs(name, tmp_path, monkeypatch):

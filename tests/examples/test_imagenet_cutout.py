@@ -112,6 +112,7 @@ def test_a_saved_network_is_evaluated(finished, run, tree):
     assert "15 images" in out.splitlines()[-1]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
@@ -143,6 +144,7 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
             assert one[name] == other[name], name
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
     arguments = ("--data-dir", tree, "--out", tmp_path / "run", *TINY)

@@ -103,6 +103,7 @@ def test_report_names_source_and_data(finished):
     assert "What this does not show" in text
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_killed_in_the_source_it_ends_with_the_same_numbers(
@@ -178,6 +179,7 @@ def test_bad_input_is_one_line_and_status_2(run_here, tmp_path, options):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_photos_and_a_file_of_weights_to_the_end(run, tmp_path):
     """Two colours: a training that sees the right images and labels learns them."""
@@ -219,6 +221,7 @@ def test_photos_and_a_file_of_weights_to_the_end(run, tmp_path):
     assert "weights_sha256 is " in err
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_what_began_with_a_generated_source_goes_on_with_it(run, finished):
     source = TINY.index("--source")

@@ -4,7 +4,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 from keras.src import testing
@@ -182,6 +182,7 @@ def test_patches_are_the_same_on_every_backend():
         np.testing.assert_array_equal(mask, expected)
 
 
+@settings(max_examples=settings.default.max_examples // 3)  # of new shapes
 @given(data=st.data(), border=st.sampled_from(["clip", "inside"]))
 def test_every_patch_is_a_rectangle_of_its_size(data, border):
     height, width = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))

@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 BACKEND = keras.backend.backend()
 NETWORKS = {
-    "cifar": lambda: ResNet(20, 10, variant="cifar"),
     "torchvision": lambda: ResNet(18, 10, input_shape=(48, 32, 3)),
     "folded": lambda: fold_batch_norm(ResNet(8, 10, variant="cifar")),
     "transfer": lambda: TransferModel(

@@ -19,10 +19,10 @@ def outputs(model, batch):
 @pytest.mark.parametrize(
     ("depth", "sizes"),
     [
-        (18, [(64, 64), (65, 97), (224, 224)]),
+        (18, [(65, 97), (224, 224)]),
         (34, [(64, 97)]),
         pytest.param(50, [(64, 64), (65, 97)], marks=pytest.mark.slow),
-        pytest.param(101, [(65, 65)], marks=pytest.mark.slow),
+        pytest.param(101, [(65, 65)], marks=[pytest.mark.once, pytest.mark.slow]),
     ],
 )
 def test_outputs_are_those_of_torchvision(
@@ -56,7 +56,9 @@ def test_features_are_those_of_torchvision(torch, torch_resnet, draw_images, tmp
     np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "depth", [18, pytest.param(50, marks=[pytest.mark.once, pytest.mark.slow])]
+)
 def test_a_training_step_moves_the_statistics_as_in_torchvision(
     depth, torch, torch_resnet, draw_images, tmp_path
 ):
@@ -99,7 +101,9 @@ def test_a_training_step_moves_the_statistics_as_in_torchvision(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["model.weights.h5", "legacy.h5"])
+@pytest.mark.parametrize(
+    "file", ["model.weights.h5", pytest.param("legacy.h5", marks=pytest.mark.once)]
+)
 def test_outputs_are_those_of_keras_applications_50(
     file, randomize, draw_images, tmp_path
 ):
@@ -119,6 +123,7 @@ def test_outputs_are_those_of_keras_applications_50(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("depth", [101, 152])
 def test_outputs_are_those_of_keras_applications(
     depth, randomize, draw_images, tmp_path
