@@ -32,6 +32,22 @@ def traces(model):
     }
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """What is trained once for several tests."""
+    return {}
+
+
+@pytest.fixture
+def plain(convolutional_model, image_data, trained):
+    """A model trained without the callback, and its history."""
+    if not trained:
+        model = convolutional_model()
+        history = fit(model, *image_data(steps=6), batch_size=8, epochs=2)
+        trained["plain"] = model, history
+    return trained["plain"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -43,11 +59,10 @@ def traces(model):
         {"layers": "dense", "alert": True},
     ],
 )
-def test_training_is_unchanged(convolutional_model, image_data, arguments):
+def test_training_is_unchanged(convolutional_model, image_data, plain, arguments):
     x, y = image_data(steps=6)
-    plain, recorded = convolutional_model(), convolutional_model()
-
-    history = fit(plain, x, y, batch_size=8, epochs=2)
+    recorded = convolutional_model()
+    plain, history = plain
     recorded_history = fit(
         recorded, x, y, GradientNormCallback(**arguments), batch_size=8, epochs=2
     )

