@@ -504,8 +504,16 @@ class BrokenData(keras.utils.PyDataset):
         return self.x[4 * index : 4 * index + 4], self.y[4 * index : 4 * index + 4]
 
 
-@pytest.mark.parametrize("source", ["callback", "interrupt", "data"])
-@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize(
+    ("position", "source"),
+    [
+        ("before", "callback"),
+        ("after", "callback"),
+        ("before", "interrupt"),
+        ("after", "interrupt"),
+        (None, "data"),
+    ],
+)
 def test_exception_in_the_middle(linear_model, linear_data, tmp_path, source, position):
     x, y, _ = linear_data(steps=4)
     model = linear_model(keras.optimizers.SGD(0.1, momentum=0.9))

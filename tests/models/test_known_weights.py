@@ -1,6 +1,7 @@
 """Weights by name: the table, the download, its hash, and what is said offline."""
 
 import functools
+import gc
 import hashlib
 import http.server
 import re
@@ -13,6 +14,9 @@ import pytest
 from keras_residual import ResNet, export_torch, load_pretrained
 from keras_residual.models import _known_weights
 from keras_residual.models._known_weights import KNOWN, PublishedFile
+
+# Files and names: what is in a file is read under every backend elsewhere.
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture
@@ -96,6 +100,9 @@ def test_a_damaged_file_in_the_cache_is_replaced(published, home):
     equal(model, ResNet(8, 4, variant="cifar", weights="torchvision"))
 
 
+# Keras 3.15.1 leaves the answer 404 open (2026-11-28): whether Python warns of its socket
+# depends on what it collects first.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_offline_says_where_to_put_the_file(published, home, server, tmp_path):
     url, _ = server
     model = published(url + "/nowhere")
@@ -106,6 +113,8 @@ def test_offline_says_where_to_put_the_file(published, home, server, tmp_path):
     assert f"{url}/nowhere/weights.safetensors could not be downloaded" in message
     assert f"put the file there as {target}" in message
     assert list((home / "models").iterdir()) == []
+    del caught
+    gc.collect()
 
     target.write_bytes(b"another file")
     with pytest.raises(ConnectionError, match="there now is another one: its hash is"):
@@ -137,7 +146,6 @@ def test_the_cache_of_keras_is_the_default(monkeypatch, tmp_path, published):
     assert (tmp_path / ".keras/models/weights.safetensors").is_file()
 
 
-@pytest.mark.once
 def test_the_table_is_torchvisions(torchvision):
     for name, version in (("torchvision", 1), ("torchvision:v2", 2)):
         for depth, file in KNOWN[name, "torchvision"].items():

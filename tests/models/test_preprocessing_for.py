@@ -50,6 +50,7 @@ def test_cifar():
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("network", "arguments", "variant"),
     [
@@ -76,6 +77,16 @@ def test_of_a_transfer_model():
     }
 
 
+@pytest.fixture(scope="module")
+def any_size():
+    return ResNet(18, input_shape=(None, None, 3))
+
+
+@pytest.fixture(scope="module")
+def fixed_size():
+    return ResNet(18)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("weights", "resize", "crop", "interpolation"),
@@ -87,13 +98,13 @@ def test_of_a_transfer_model():
         ("timm:resnet18.a3_in1k", 235, 224, "bicubic"),
     ],
 )
-def test_of_other_weights(weights, resize, crop, interpolation):
-    for network in ("torchvision", ResNet(18, input_shape=(None, None, 3))):
+def test_of_other_weights(weights, resize, crop, interpolation, any_size, fixed_size):
+    for network in ("torchvision", any_size):
         layer = preprocessing_for(network, weights=weights)
         assert (layer.resize, layer.crop) == (resize, crop)
         assert layer.interpolation == interpolation
         assert layer.std == (0.229, 0.224, 0.225)
-    layer = preprocessing_for(ResNet(18), weights=weights)
+    layer = preprocessing_for(fixed_size, weights=weights)
     assert layer.crop in (224, (224, 224))
     assert layer.resize == min(resize, 256 if interpolation == "bilinear" else 235)
 
@@ -103,12 +114,14 @@ def test_weights_of_another_variant_are_refused():
         preprocessing_for("keras", weights="timm:resnet50.a1_in1k")
 
 
+@pytest.mark.once
 def test_of_keras_applications():
     layer = preprocessing_for(keras.applications.ResNet50(weights=None))
     assert layer.channel_order == "bgr"
     assert layer.crop == 224
 
 
+@pytest.mark.once
 def test_input_size_and_data_format_of_the_network():
     network = ResNet(18, input_shape=(3, 112, 96), data_format="channels_first")
     layer = preprocessing_for(network)
