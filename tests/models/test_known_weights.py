@@ -100,8 +100,8 @@ def test_a_damaged_file_in_the_cache_is_replaced(published, home):
     equal(model, ResNet(8, 4, variant="cifar", weights="torchvision"))
 
 
-# Keras 3.15.1 leaves the answer 404 open (2026-11-28): whether Python warns of its socket
-# depends on what it collects first.
+# Keras 3.15.1 leaves the answer 404 open (2026-11-28): whether Python warns of its
+# socket depends on what it collects first.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_offline_says_where_to_put_the_file(published, home, server, tmp_path):
     url, _ = server
