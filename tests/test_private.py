@@ -234,6 +234,25 @@ def test_merge_call():
     assert isinstance(found, bool)
 
 
+def test_convolution_op():
+    class Twice(keras.layers.Conv2D):
+        def convolution_op(self, inputs, kernel):
+            return 2.0 * super().convolution_op(inputs, kernel)
+
+    layer = Twice(1, 1, kernel_initializer="ones", bias_initializer="ones")
+    outputs = layer(np.ones((1, 1, 1, 1), "float32"))
+    assert float(keras.ops.squeeze(outputs)) == 3.0
+
+
+def test_native_batch_norm():
+    torch = pytest.importorskip("torch")
+    _, mean, inverse = torch.native_batch_norm(
+        torch.tensor([[1.0], [3.0]]), None, None, None, None, True, 0.0, 0.25
+    )
+    assert mean.item() == 2.0
+    assert inverse.item() == pytest.approx((1.0 + 0.25) ** -0.5)
+
+
 def test_legacy_pickles():
     torch = pytest.importorskip("torch")
     file = io.BytesIO()
