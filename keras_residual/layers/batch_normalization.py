@@ -58,7 +58,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return (
             mask is None
             and not self.synchronized
-            and not self.renorm
+            and not getattr(self, "renorm", False)  # since Keras 3.14
             and self.variable_dtype == "float32"
             and self.compute_dtype == keras.backend.standardize_dtype(inputs.dtype)
             and can_normalize(inputs, self.axis)

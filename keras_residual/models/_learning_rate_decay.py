@@ -12,6 +12,10 @@ from keras_residual.models._recompile import innermost
 # no public method lies between the two.
 _STEPS = ("_apply_weight_decay", "_backend_update_step")
 
+# Older than Keras 3.15 has neither.
+_SCHEDULE_FREE = getattr(keras.optimizers, "ScheduleFreeAdamW", ())
+_SEVERAL = getattr(keras.optimizers, "MultiOptimizer", ())
+
 
 def block_multipliers(model, decay: float) -> list[tuple[parts.Block, float]]:
     """The blocks of a TransferModel, the head last, each with its share of the rate."""
@@ -47,7 +51,7 @@ def slow_down(model, decay: float) -> None:
             continue
         for name in _STEPS:
             attributes[name] = _in_part(getattr(optimizer, name), slower)
-        if isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+        if isinstance(optimizer, _SCHEDULE_FREE):
             # It recovers its averages from the weights, which must therefore be where
             # it put them: its rate is what can be lower.
             del attributes["_backend_update_step"]
@@ -85,7 +89,7 @@ def _at_lower_rate(optimizer, slower):
 
 def _inner_optimizers(model, build):
     optimizer = innermost(model.optimizer)
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+    if isinstance(optimizer, _SEVERAL):
         if build and not optimizer.built:
             # Only then does it know all of its optimizers.
             optimizer.build(model.trainable_variables)

@@ -167,6 +167,9 @@ def test_custom_optimizer(linear_model, linear_replay, linear_data, optimizer, e
         np.testing.assert_allclose(weight, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="since Keras 3.15"
+)
 def test_several_optimizers(linear_model, linear_replay, linear_data):
     x, y, batches = linear_data(steps=3)
     kernel, bias = keras.optimizers.SGD(0.1, momentum=1e-9), keras.optimizers.SGD(0.1)
