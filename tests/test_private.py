@@ -115,8 +115,11 @@ def test_accumulated_gradients():
     "name", ["_apply_weight_decay", "_backend_update_step", "update_step"]
 )
 def test_update_steps(name):
-    # PyTorch updates all variables at once, but for this one.
-    optimizer = keras.optimizers.ScheduleFreeAdamW(weight_decay=0.1)
+    # PyTorch updates all variables at once, but for ScheduleFreeAdamW's.
+    newest = getattr(keras.optimizers, "ScheduleFreeAdamW", None)
+    if name == "update_step" and newest is None:
+        pytest.skip("used for ScheduleFreeAdamW alone, which came with Keras 3.15")
+    optimizer = (newest or keras.optimizers.AdamW)(weight_decay=0.1)
     model, calls = compiled(optimizer), []
     model.optimizer.build(model.trainable_variables)
     step = getattr(model.optimizer, name)
