@@ -68,6 +68,10 @@ def normalize_batch(inputs, gamma, beta, *, epsilon, axis):
 def _convolve_torch(inputs, kernel, strides, padding, dilation_rate, data_format):
     import torch
 
+    if torch.compiler.is_compiling():
+        # The compiler chooses layouts itself, and PyTorch 2.13's fails on the view
+        # below where height and width are unknown.
+        return None
     inputs = keras.ops.convert_to_tensor(inputs)
     kernel = keras.ops.convert_to_tensor(kernel).permute(3, 2, 0, 1)
     memory_format = torch.contiguous_format
