@@ -154,7 +154,10 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("networks", nargs="*", choices=[*NETWORKS, []], default=[])
+    parser.add_argument(
+        "networks", nargs="*", choices=[*NETWORKS, []], default=[],
+        metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; without one, all",
+    )  # fmt: skip
     parser.add_argument("--batch", type=int, help="images in a step")
     parser.add_argument("--steps", type=int, default=2, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=7)

@@ -18,15 +18,22 @@ def has_direct_convolution(kernel_size, data_format):
     return keras.backend.backend() == "torch"
 
 
-def convolve(inputs, kernel, *, strides, padding, dilation_rate, data_format):
-    """Convolution of a batch of images, as `keras.ops.conv`, or None."""
+def convolve(layer, inputs, kernel):
+    """Convolution of a batch of images with the settings of a layer, or None."""
     if len(inputs.shape) != 4 or not has_direct_convolution(
-        kernel.shape[:2], data_format
+        layer.kernel_size, layer.data_format
     ):
         return None
     if keras.backend.backend() == "jax":
-        return _multiply_pixels(inputs, kernel, strides)
-    return _convolve_torch(inputs, kernel, strides, padding, dilation_rate, data_format)
+        return _multiply_pixels(inputs, kernel, layer.strides)
+    return _convolve_torch(
+        inputs,
+        kernel,
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+        layer.data_format,
+    )
 
 
 def has_fused_normalization():

@@ -31,12 +31,5 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        outputs = convolve(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            data_format=self.data_format,
-        )
+        outputs = convolve(self, inputs, kernel)
         return super().convolution_op(inputs, kernel) if outputs is None else outputs

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_residual.layers._kernels import convolve
+from keras_residual.layers._kernels import convolve, has_direct_convolution
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -26,16 +26,11 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs):
-        # As many groups as there are input channels.
-        kernel = keras.ops.reshape(self.kernel, (*self.kernel_size, 1, -1))
-        outputs = convolve(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            data_format=self.data_format,
-        )
+        outputs = None
+        if has_direct_convolution(self.kernel_size, self.data_format):
+            # As many groups as there are input channels.
+            kernel = keras.ops.reshape(self.kernel, (*self.kernel_size, 1, -1))
+            outputs = convolve(self, inputs, kernel)
         if outputs is None:
             return super().call(inputs)
         if self.use_bias:

@@ -83,24 +83,13 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
         return (faster or type(layer)).from_config(layer.get_config())
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    _copy_values(copy, model)
+    copy_variables(copy, model)
     if model.compiled:
         arguments = keras.saving.deserialize_keras_object(model.get_compile_config())
         recompile(copy, arguments, model.optimizer)
     if verbose:
         print(_report(replaced, left))
     return copy
-
-
-def _copy_values(copy, model):
-    for layer in model.layers:
-        if not layer.variables:
-            continue  # such as an input, whose name may be another
-        target = copy.get_layer(layer.name)
-        if functional(layer) is not None:
-            _copy_values(target, layer)
-        else:
-            copy_variables(target, layer)
 
 
 def _faster_class(layer):
