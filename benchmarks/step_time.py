@@ -45,7 +45,7 @@ NETWORKS = {
 def layers_of_keras():
     """Within it, the networks of this library are built of Keras's own layers."""
     with contextlib.ExitStack() as stack:
-        for module in ("layers.plain_block", "models._builder"):
+        for module in ("layers.plain_block", "models.networks._builder"):
             for name in ("Conv2D", "BatchNormalization"):
                 stack.enter_context(
                     unittest.mock.patch(

@@ -36,17 +36,19 @@ from keras_residual.layers.image_preprocessing import (
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
-from keras_residual.models.accelerate import accelerate as accelerate
-from keras_residual.models.describe import describe as describe
-from keras_residual.models.fold_batch_norm import fold_batch_norm as fold_batch_norm
-from keras_residual.models.plain_net import PlainNet as PlainNet
-from keras_residual.models.preprocessing_for import (
+from keras_residual.models.networks.plain_net import PlainNet as PlainNet
+from keras_residual.models.networks.resnet import ResNet as ResNet
+from keras_residual.models.transfer.transfer_model import TransferModel as TransferModel
+from keras_residual.models.weights.accelerate import accelerate as accelerate
+from keras_residual.models.weights.describe import describe as describe
+from keras_residual.models.weights.fold_batch_norm import (
+    fold_batch_norm as fold_batch_norm,
+)
+from keras_residual.models.weights.preprocessing_for import (
     preprocessing_for as preprocessing_for,
 )
-from keras_residual.models.pretrained import export_torch as export_torch
-from keras_residual.models.pretrained import load_pretrained as load_pretrained
-from keras_residual.models.resnet import ResNet as ResNet
-from keras_residual.models.transfer_model import TransferModel as TransferModel
+from keras_residual.models.weights.pretrained import export_torch as export_torch
+from keras_residual.models.weights.pretrained import load_pretrained as load_pretrained
 
 __version__ = "0.1.0"
 

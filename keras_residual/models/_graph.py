@@ -5,7 +5,7 @@ import dataclasses
 
 import keras
 
-from keras_residual.models._backbone_layer import Backbone
+from keras_residual.models._backbone import Backbone
 
 
 @dataclasses.dataclass(frozen=True)

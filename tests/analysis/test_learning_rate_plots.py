@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_residual.analysis import plots
-from keras_residual.models._learning_rate_range import LearningRateRange
+from keras_residual.models.transfer._learning_rate_range import LearningRateRange
 
 pytestmark = pytest.mark.once
 

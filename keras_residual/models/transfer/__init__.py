@@ -1,0 +1,1 @@
+"""Transfer learning: a pretrained network with a head of its own."""

@@ -1,0 +1,106 @@
+"""Images and labels that features are made of, read as often as asked for."""
+
+import dataclasses
+import hashlib
+import math
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_residual.models.transfer._first_batch import as_array
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """An array of images and its labels, or a data set of batches of both."""
+
+    images: Any
+    labels: Any
+    copies: int
+    batch_size: int
+
+    def check(self, in_file: bool) -> None:
+        """Raises for data that cannot be read as often as they have to be."""
+        if isinstance(self.images, types.GeneratorType) and (
+            self.copies > 1 or in_file
+        ):
+            raise ValueError(
+                "`dataset` must be one that can be read again if `copies` is greater "
+                "than 1 or `filepath` is given. "
+                f"Received: a generator, copies={self.copies}"
+            )
+        infinite = isinstance(self.images, keras.utils.PyDataset) and (
+            self.images.num_batches is None
+        )
+        cardinality = getattr(self.images, "cardinality", None)
+        if cardinality is not None:  # of tf.data; a property of distributed datasets
+            infinite = (
+                int(cardinality() if callable(cardinality) else cardinality) == -1
+            )
+        if infinite:
+            raise ValueError(
+                "`dataset` must come to an end. Received: a data set that repeats "
+                "for ever"
+            )
+
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches one reading gives, if that is known beforehand."""
+        if self.labels is not None:
+            return math.ceil(len(self.images) / self.batch_size)
+        try:
+            return len(self.images)
+        except TypeError:
+            return None
+
+    def batches(self) -> Iterator[Batch]:
+        """Reads everything once."""
+        if self.labels is not None:
+            for start in range(0, len(self.images), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield as_array(self.images[part]), as_array(self.labels[part])
+            return
+        batches = data = self.images
+        if isinstance(data, keras.utils.PyDataset):
+            batches = (data[index] for index in range(data.num_batches))
+        for batch in batches:
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise ValueError(
+                    "`dataset` must give pairs of images and labels, batch by batch. "
+                    f"Received: an element of type {type(batch).__name__}"
+                )
+            yield as_array(batch[0]), as_array(batch[1])
+
+
+class ContentHash:
+    """A hash of images and labels, whatever batches they come in.
+
+    Of arrays the order counts. Of a data set it does not: one that shuffles gives the
+    same pairs of image and label in another order, and any order serves training.
+    """
+
+    def __init__(self, data: Data):
+        self._ordered = data.labels is not None
+        self._sequence = hashlib.sha256()
+        self._sum = 0
+
+    def add(self, images: np.ndarray, labels: np.ndarray) -> None:
+        for image, label in zip(images, labels, strict=True):
+            kind = f"{image.dtype} {image.shape} {label.dtype} {label.shape} "
+            pair = hashlib.sha256(kind.encode())
+            pair.update(image.tobytes())
+            pair.update(label.tobytes())
+            if self._ordered:
+                self._sequence.update(pair.digest())
+            else:
+                self._sum += int.from_bytes(pair.digest(), "big")
+
+    def hexdigest(self) -> str:
+        if self._ordered:
+            return self._sequence.hexdigest()
+        return f"{self._sum:x}"

@@ -1,0 +1,179 @@
+"""The learning-rate range test: one short training at a growing rate."""
+
+import contextlib
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from keras_residual.layers._checks import check_positive_integer, check_positive_number
+from keras_residual.models.transfer import _arguments as arguments
+from keras_residual.models.transfer._cached_features import CachedFeatures
+from keras_residual.models.transfer._first_batch import as_array
+
+_MINIMUM_STEPS = 10
+# Of the smoothed loss before, at each step.
+_SMOOTHING = 0.9
+# Times the lowest smoothed loss: training has diverged.
+_DIVERGED = 4.0
+# Of the steps, at the beginning, where the smoothed loss is that of few batches.
+_UNSETTLED = 0.1
+# Of the whole fall: what comes after such a rise recovers from too high a rate.
+_REBOUND = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRateRange:
+    """What `TransferModel.find_learning_rate` measured.
+
+    Attributes:
+        rates: Array `(n,)`, the learning rate of each step, growing by one factor.
+        losses: Array `(n,)`, the loss of each step's batch, before its update.
+        smoothed_losses: Array `(n,)`, the exponential moving average of the losses
+            (0.9 of the one before, corrected for its start at zero).
+        suggestion: The rate at which the smoothed loss falls fastest against the
+            logarithm of the rate, after the first tenth of the steps and before it
+            rises again by half of its whole fall; None if it falls nowhere there.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smoothed_losses: np.ndarray
+    suggestion: float | None
+
+
+def find_learning_rate(model, x, y, low, high, steps, batch_size) -> LearningRateRange:
+    """Trains a compiled model at growing rates, and leaves it as it was."""
+    check_positive_number("low", low)
+    check_positive_number("high", high)
+    if low >= high:
+        raise ValueError(
+            f"`low` must be less than `high`. Received: low={low!r}, high={high!r}"
+        )
+    if check_positive_integer("steps", steps) < _MINIMUM_STEPS:
+        raise ValueError(
+            f"`steps` must be at least {_MINIMUM_STEPS}. Received: steps={steps!r}"
+        )
+    check_positive_integer("batch_size", batch_size)
+    arguments.check_rate_is_a_number(model, "find_learning_rate")
+    arguments.check_read_again("x", x)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    state = [
+        (variable, keras.ops.copy(variable.value))
+        for variable in [*model.variables, *model.optimizer.variables]
+    ]
+    history = getattr(model, "history", None)
+    growing = _GrowingRate(np.geomspace(low, high, steps))
+    try:
+        with _same_random_numbers():
+            model.fit(
+                **_shuffled(x, y, steps * batch_size, batch_size),
+                epochs=steps,  # an epoch has at least one batch
+                shuffle=False,
+                callbacks=[growing],
+                verbose=0,
+            )
+    finally:
+        for variable, value in state:
+            variable.assign(value)
+        model.reset_metrics()
+        model.history = history
+    return _found(growing.rates[: len(growing.losses)], np.array(growing.losses))
+
+
+class _GrowingRate(keras.callbacks.Callback):
+    """Sets the rate of each step, and stops when the loss diverges."""
+
+    def __init__(self, rates):
+        super().__init__()
+        self.rates = rates
+        self.losses: list[float] = []
+        self._lowest = math.inf
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # What Keras reports is the mean over an epoch up to now.
+        self.model.reset_metrics()
+        self.model.optimizer.learning_rate = self.rates[len(self.losses)]
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if math.isfinite(loss):
+            self.losses.append(loss)
+            smoothed = _smoothed(self.losses)[-1]
+            self._lowest = min(self._lowest, smoothed)
+            if len(self.losses) < len(self.rates) and not self._has_diverged(smoothed):
+                return
+        self.model.stop_training = True
+
+    def _has_diverged(self, smoothed):
+        settled = len(self.losses) > _UNSETTLED * len(self.rates)
+        return settled and smoothed > _DIVERGED * self._lowest
+
+
+def _same_random_numbers():
+    """Scope after which random numbers go on as if it had not been."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()  # they come from seeds within the model
+    import torch
+
+    # Dropout draws from PyTorch's own generator.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    return torch.random.fork_rng(devices)
+
+
+def _shuffled(x, y, enough, batch_size):
+    """Arguments of `fit`. Arrays are often in the order of their classes."""
+    if isinstance(x, CachedFeatures):
+        order = _order(len(x), enough)
+        cache = dataclasses.replace(
+            x, features=x.features[order], labels=x.labels[order]
+        )
+        return {"x": cache, "y": y, "batch_size": batch_size}
+    if y is None:
+        return {"x": x}
+    if len(x) != len(y):
+        raise ValueError(
+            "`y` must have a label for each image. "
+            f"Received: {len(x)} images, {len(y)} labels"
+        )
+    order = _order(len(x), enough)
+    return {
+        "x": as_array(x)[order],
+        "y": as_array(y)[order],
+        "batch_size": batch_size,
+    }
+
+
+def _order(size, enough):
+    # A generator of its own: the state of NumPy's is the user's.
+    return np.random.default_rng(0).permutation(size)[:enough]
+
+
+def _smoothed(losses):
+    average, smoothed = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
+        smoothed.append(average / (1 - _SMOOTHING**step))
+    return np.array(smoothed)
+
+
+def _found(rates, losses):
+    smoothed = _smoothed(losses)
+    first = math.ceil(_UNSETTLED * len(losses))
+    suggestion = None
+    if len(losses) - first >= 2:
+        last = first + _end_of_fall(smoothed[first:])
+        slopes = np.gradient(smoothed, np.log(rates))[first : last + 1]
+        if slopes.min() < 0:
+            suggestion = float(rates[first + int(np.argmin(slopes))])
+    return LearningRateRange(rates, losses, smoothed, suggestion)
+
+
+def _end_of_fall(losses):
+    lowest = np.minimum.accumulate(losses)
+    risen = losses - lowest > _REBOUND * (losses[0] - lowest[-1])
+    # `argmax` is the first one, if there is any.
+    end = int(np.argmax(risen)) if risen.any() else len(losses)
+    return int(np.argmin(losses[: end + 1]))

@@ -1,0 +1,172 @@
+"""Weights from elsewhere into networks of this library, and back to PyTorch."""
+
+import logging
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_residual._atomic_file import atomic_file
+from keras_residual.models.weights._checkpoint_files import (
+    import_safetensors,
+    read_tensors,
+)
+from keras_residual.models.weights._known_weights import (
+    PublishedFile,
+    download,
+    find_source,
+)
+from keras_residual.models.weights._matching import match
+from keras_residual.models.weights._network import read_network
+from keras_residual.models.weights._weight_names import CIFAR, TORCHVISION
+
+_LOGGER = logging.getLogger("keras_residual")
+
+
+def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
+    """Loads weights of torchvision, timm, keras.applications or this library.
+
+    Loading is strict: every tensor of the file is used and every weight of the model is
+    set, or an error lists the names and shapes that differ and the model is as it was.
+    Two differences are meant, and each is logged as a warning of the logger
+    `"keras_residual"` and returned:
+
+    - the file has another number of classes, or no classifier, and the model keeps its
+      own; or the model has none (`include_top=False`) and the file's is left out;
+    - the model has other than three input channels, and the first kernel is adapted as
+      timm does it: summed for one channel, otherwise repeated and scaled by
+      `3 / channels`.
+
+    PyTorch's counters `num_batches_tracked` have no counterpart and are left out. This
+    library's own files are compared by names and shapes, which do not tell every
+    variant from every other: load them into the network that was saved.
+
+    | file | from | fits |
+    |---|---|---|
+    | `.pth`, `.pt`, `.th`, `.bin`, `.tar` | PyTorch, which is needed | see below |
+    | `.safetensors` | PyTorch; needs the extra `pretrained`, not PyTorch | see below |
+    | `.h5` | keras.applications: `save_weights` and the older format | `"keras"` |
+    | `.weights.h5`, `.keras` | networks of this library | the same network |
+
+    PyTorch's files may hold the state_dict alone or under `"state_dict"` or `"model"`,
+    its names may begin with `"module."`. Those with the names of torchvision and timm
+    fit `variant="torchvision"`, those of akamaster/pytorch_resnet_cifar10
+    `variant="cifar"`. Nothing in a file is executed.
+
+    Args:
+        model: What [`ResNet`][keras_residual.ResNet] returned.
+            [`PlainNet`][keras_residual.PlainNet] takes this library's files only.
+        source: Path of a file, or a name that is downloaded once into Keras's cache and
+            whose published hash is checked: `"torchvision"`, `"torchvision:v2"`,
+            `"timm:resnet18.a1_in1k"` and others, or `"imagenet"`, which is what
+            keras.applications or torchvision published, depending on the variant. The
+            guide has a table of them.
+
+    Returns:
+        What was not loaded one to one, a sentence each; empty where all was.
+
+    Raises:
+        ValueError: If the source is unknown, the file cannot be read, or it does not
+            fit the model.
+        ImportError: If the file needs a package that is not installed.
+        ConnectionError: If a download fails; the message says where to put the file.
+
+    Example:
+        ```python
+        from keras_residual import ResNet, export_torch, load_pretrained
+
+        trained = ResNet(18, input_shape=(64, 64, 3))
+        export_torch(trained, "resnet18.safetensors")
+
+        model = ResNet(18, num_classes=10, input_shape=(64, 64, 3))
+        print(load_pretrained(model, "resnet18.safetensors"))
+        # ['the classifier is new: the file has 1000 classes, the model 10']
+        ```
+
+    Reference:
+        Wightman et al., "ResNet strikes back", 2021 (timm's weights).
+        <https://arxiv.org/abs/2110.00476>. He et al., "Deep Residual Learning for Image
+        Recognition", CVPR 2016. <https://arxiv.org/abs/1512.03385>
+    """
+    network = read_network(model)
+    file = find_source(
+        "source",
+        source,
+        depth=network.depth,
+        variant=network.variant,
+        residual=network.residual,
+    )
+    path = download(file) if isinstance(file, PublishedFile) else file
+    assignments, notes = match(network, read_tensors(path), path)
+    for variable, value in assignments:
+        variable.assign(value)
+    if notes:
+        _LOGGER.warning("%s from %s: %s", network.name, source, "; ".join(notes))
+    return notes
+
+
+def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes the weights as a PyTorch state_dict, which torchvision loads strictly.
+
+    Without the classifier (`include_top=False`) its two tensors are missing there.
+
+    The names and layouts are those of torchvision, and for `variant="cifar"` those of
+    akamaster/pytorch_resnet_cifar10. `num_batches_tracked` is zero; PyTorch uses it
+    only for batch normalization without a momentum. The numbers are float32, so that
+    [`load_pretrained`][keras_residual.load_pretrained] brings the same weights back,
+    bit for bit.
+
+    Args:
+        model: What [`ResNet`][keras_residual.ResNet] returned, of
+            `variant="torchvision"` or `"cifar"`: the others compute what no network of
+            torchvision computes.
+        path: Path of the file, ending in `.safetensors`. A file that is there is
+            replaced, once the new one is whole.
+
+    Raises:
+        ValueError: If the path has another ending or the model has no counterpart.
+        ImportError: If safetensors is not installed (extra `pretrained`).
+
+    Example:
+        ```python
+        from keras_residual import ResNet, export_torch
+
+        export_torch(ResNet(20, 10, variant="cifar"), "resnet20.safetensors")
+        # In PyTorch, for a network of torchvision:
+        # model.load_state_dict(safetensors.torch.load_file("resnet18.safetensors"))
+        ```
+
+    Reference:
+        <https://docs.pytorch.org/vision/stable/models/resnet.html>
+    """
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"`path` must end in '.safetensors'. Received: path={path!r}")
+    network = read_network(model)
+    layouts = {layout.variant: layout for layout in (TORCHVISION, CIFAR)}
+    layout = layouts.get(network.variant)
+    if (
+        layout is None
+        or not network.residual
+        or not network.use_batch_norm
+        or network.has_more_projections
+    ):
+        raise ValueError(
+            "`model` must be a ResNet with batch normalization whose outputs are those "
+            "of variant='torchvision' or 'cifar'. "
+            f"Received: the model {network.name!r}, which computes what {network} does"
+            + ("" if network.use_batch_norm else ", without batch normalization")
+            + (", with more projections" if network.has_more_projections else "")
+        )
+    safetensors = import_safetensors(target)
+    tensors = {}
+    for key, array in network.arrays().items():
+        name = layout.name(key)
+        tensors[name] = np.ascontiguousarray(layout.from_keras(array))
+        if name.endswith("running_var"):
+            counter = name.replace("running_var", "num_batches_tracked")
+            tensors[counter] = np.zeros((), "int64")
+    # Readers of other libraries look for the format.
+    with atomic_file(target) as temporary:
+        safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
