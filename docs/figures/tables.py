@@ -118,7 +118,7 @@ BENCHMARKS = [
     ),
     (
         "head trained on cached features / on images, 600 images, 10 epochs, seconds "
-        "([guide](DOCS/guides/transfer.md#features-once-epochs-for-nothing))",
+        "([guide](DOCS/guides/transfer.md#cached-features))",
         "transfer",
         {},
         ("cache_features", "fit on images"),
