@@ -144,6 +144,7 @@ def test_trains_with_the_other_backends_not_installed():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_imports_where_only_the_dependencies_are_installed():
     code = """
 for module in [m for m in sys.modules if m.split(".")[0] in hidden]:

@@ -63,9 +63,10 @@ print(json.dumps([alone, record(optimizer)]))
 SLOW = ["clipped", "scaled", "averaged"] + (
     ["accumulating"] if keras.backend.backend() == "jax" else []
 )
-CASES = ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+CASES = ["sgd", *SLOW]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="Keras has no data parallelism there"
 )

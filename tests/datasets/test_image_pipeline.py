@@ -158,7 +158,7 @@ def test_a_batch_may_hold_several_passes(batches):
 
 
 @once
-@pytest.mark.parametrize("first_step", [None, 5])
+@pytest.mark.parametrize("first_step", [pytest.param(None, marks=pytest.mark.slow), 5])
 def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
     def labels_of(shard):
         keras.utils.set_random_seed(shard[0])  # of which the order is independent
@@ -179,7 +179,7 @@ def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
 
 
 @once
-@pytest.mark.parametrize("batch_size", [4, 10])
+@pytest.mark.parametrize("batch_size", [4, pytest.param(10, marks=pytest.mark.slow)])
 def test_all_readers_train_for_the_same_steps(batches, batch_size):
     datasets = [
         batches(batch_size=batch_size, training=True, shard=(index, 2))
@@ -216,6 +216,7 @@ def test_the_last_batch_of_an_evaluation_is_shared_out_evenly(files):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_crops_depend_on_the_seed_and_the_position_alone(photo):
     files = [photo] * 7
@@ -329,6 +330,7 @@ def test_a_wrong_number_of_examples_is_an_error(files, number):
         list(dataset.take(2))
 
 
+@pytest.mark.slow
 def test_a_network_trains_on_them(files):
     """Under every backend, with Cutout on the way."""
     cutout = Cutout(2, seed=0)

@@ -270,6 +270,7 @@ def test_a_damaged_list_of_what_is_known_is_made_anew(folders, examined, damage)
     assert examined == []
 
 
+@pytest.mark.slow
 def test_formats_and_damages_that_tensorflow_refuses_are_found():
     tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)

@@ -105,6 +105,7 @@ def test_four_devices_train_as_one(start, one_device, tmp_path):
     assert "4 CPU devices of one host" in result["describe"]
 
 
+@pytest.mark.slow
 @DEVICES
 def test_batch_that_the_devices_do_not_divide(start, tmp_path):
     process = start(tmp_path, {"devices": "all"}, devices=4, batch=6)
@@ -146,6 +147,7 @@ def test_silent_host(start_hosts, tmp_path):
     assert "another task died" in err
 
 
+@pytest.mark.slow
 @HOSTS
 def test_hosts_that_disagree(start_hosts, tmp_path):
     for process in start_hosts(tmp_path, {"setting": "a"}, {"setting": "b"}):

@@ -282,6 +282,7 @@ print(json.dumps([[int(x.argmin()) for x in b.numpy()] for b in batches]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )

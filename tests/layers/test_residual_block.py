@@ -78,6 +78,7 @@ class ResidualBlockHarness(testing.TestCase):
             supports_masking=False,
         )
 
+    @pytest.mark.slow
     def test_keras_layer_contract_with_padding(self):
         self.run_layer_test(
             ResidualBlock,

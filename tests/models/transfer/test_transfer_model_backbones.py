@@ -59,9 +59,11 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
         # Blocks and stages as the papers count them, and the stem.
         ("ResNet50", 16 + 1, 4 + 1),
         ("ResNet50V2", 16 + 1, 4 + 1),
-        ("DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1),
+        pytest.param(
+            "DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1, marks=pytest.mark.slow
+        ),
         ("EfficientNetB0", 16 + 1, 7 + 1),
-        ("EfficientNetV2B0", 21 + 1, 6 + 1),
+        pytest.param("EfficientNetV2B0", 21 + 1, 6 + 1, marks=pytest.mark.slow),
         ("ConvNeXtTiny", 18 + 3 + 1, 7 + 1),
         ("VGG16", 5, 5),
         ("MobileNet", 13 + 1, 5 + 1),
@@ -69,9 +71,14 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
         ("MobileNetV3Small", 11 + 1, 4 + 1),
         ("InceptionV3", 11 + 1, 3 + 1),
         # 5b, 10 of 35 x 35, 6a, 20 of 17 x 17, 7a, 10 of 8 x 8.
-        ("InceptionResNetV2", 3 + 10 + 20 + 10 + 1, 3 + 1),
+        pytest.param(
+            "InceptionResNetV2",
+            3 + 10 + 20 + 10 + 1,
+            3 + 1,
+            marks=pytest.mark.slow,
+        ),
         # Two reducing cells in the stem, three times four cells, two between them.
-        ("NASNetMobile", 2 + 3 * 4 + 2 + 1, 4 + 1),
+        pytest.param("NASNetMobile", 2 + 3 * 4 + 2 + 1, 4 + 1, marks=pytest.mark.slow),
         # By image size; the first two convolutions are the stem, called block1.
         ("Xception", 14, 5),
     ],

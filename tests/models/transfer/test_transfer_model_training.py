@@ -37,6 +37,8 @@ VARIANTS = {
         },
     ),
 }
+# One whose step is scaled, one whose decay is apart, one with a rule of its own.
+QUICK = ("momentum", "decayed", "Adadelta", "clipped")
 
 PENALTY = 0.5
 
@@ -109,7 +111,13 @@ def assert_scaled(plain, slowed):
         )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in VARIANTS
+    ],
+)
 def test_decay_scales_the_update_of_every_optimizer(name):
     class_name, arguments = VARIANTS[name]
     arguments = {"learning_rate": 0.05, "name": "given", **arguments}
@@ -312,7 +320,13 @@ def compiled(**arguments):
     return model
 
 
-@pytest.mark.parametrize(("kind", "cache"), [("arrays", False), ("data set", True)])
+@pytest.mark.parametrize(
+    ("kind", "cache"),
+    [
+        ("arrays", False),
+        pytest.param("data set", True, marks=pytest.mark.slow),
+    ],
+)
 def test_two_phases_are_two_fits(kind, cache):
     data = tiny_data() if kind == "arrays" else (Batches(),)
     validation = data if kind == "arrays" else data[0]
@@ -396,8 +410,12 @@ class Events(keras.callbacks.Callback):
 
 @pytest.mark.parametrize(
     ("head_epochs", "stop", "kill"),
-    [(2, None, 1), (2, None, 2), (2, None, 4), (9, 1, 4)],
-    ids=["head", "before the tail", "tail", "tail of a head that stopped early"],
+    [
+        pytest.param(2, None, 1, marks=pytest.mark.slow, id="head"),
+        pytest.param(2, None, 2, marks=pytest.mark.slow, id="before the tail"),
+        pytest.param(2, None, 4, id="tail"),
+        pytest.param(9, 1, 4, marks=pytest.mark.slow, id="tail of a stopped head"),
+    ],
 )
 def test_two_phases_go_on_where_they_were_killed(head_epochs, stop, kill, tmp_path):
     def train(kill=None):
@@ -556,6 +574,7 @@ def test_finder_measures_the_loss_at_each_rate():
     np.testing.assert_allclose(found.losses, losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_finder_stops_where_training_diverges():
     """In closed form: each step multiplies the weights by 1 - 2 * rate * PENALTY."""
     model = make_tiny()

@@ -33,7 +33,14 @@ def lines_of(model, **arguments):
 @pytest.mark.parametrize(
     ("depth", "giga"),
     # torchvision's documentation of its models prints two digits, its metadata three.
-    [(18, 1.814), (34, 3.664), (50, 4.089), (101, 7.801), (152, 11.514)],
+    [
+        (18, 1.814),
+        (50, 4.089),
+        *(
+            pytest.param(depth, giga, marks=pytest.mark.slow)
+            for depth, giga in [(34, 3.664), (101, 7.801), (152, 11.514)]
+        ),
+    ],
 )
 def test_multiply_adds_are_those_of_torchvision(depth, giga):
     lines = lines_of(ResNet(depth))

@@ -48,9 +48,14 @@ SMALL = {"input_shape": (40, 32, 3)}
             ResNet, 50, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
         ),
         pytest.param(ResNet, 50, {"variant": "keras", **SMALL}, marks=pytest.mark.slow),
-        (ResNet, 18, {"variant": "paper", **SMALL}),
+        pytest.param(ResNet, 18, {"variant": "paper", **SMALL}, marks=pytest.mark.slow),
         (ResNet, 8, {"variant": "cifar", "include_top": False}),
-        (PlainNet, 18, {"variant": "torchvision", "input_shape": (None, None, 3)}),
+        pytest.param(
+            PlainNet,
+            18,
+            {"variant": "torchvision", "input_shape": (None, None, 3)},
+            marks=pytest.mark.slow,
+        ),
         (PlainNet, 14, {"variant": "cifar"}),
     ],
 )

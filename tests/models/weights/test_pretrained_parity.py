@@ -20,7 +20,7 @@ def outputs(model, batch):
     ("depth", "sizes"),
     [
         (18, [(65, 97), (224, 224)]),
-        (34, [(64, 97)]),
+        pytest.param(34, [(64, 97)], marks=pytest.mark.slow),
         pytest.param(50, [(64, 64), (65, 97)], marks=pytest.mark.slow),
         pytest.param(101, [(65, 65)], marks=[pytest.mark.once, pytest.mark.slow]),
     ],
