@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from keras_residual.callbacks.gradient_norm import (
     GradientNormCallback as GradientNormCallback,
 )
+from keras_residual.callbacks.gradient_norms import gradient_norms as gradient_norms
 from keras_residual.datasets.imagenet import ImageNetFolder as ImageNetFolder
 from keras_residual.datasets.tiny_imagenet import (
     make_tiny_imagenet_tree as make_tiny_imagenet_tree,
@@ -67,6 +68,7 @@ __all__ = [
     "describe",
     "export_torch",
     "fold_batch_norm",
+    "gradient_norms",
     "load_pretrained",
     "make_tiny_imagenet_tree",
     "preprocessing_for",

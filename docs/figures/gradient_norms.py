@@ -12,7 +12,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from keras_residual import GradientNormCallback, PlainNet, ResNet
+from keras_residual import GradientNormCallback, PlainNet, ResNet, gradient_norms
 from keras_residual.datasets import sinusoid_images
 
 ASSETS = pathlib.Path(__file__).parents[1] / "assets"
@@ -78,6 +78,29 @@ def draw_depth():
     save(figure, "depth", bottom=0.08)
 
 
+def draw_initial():
+    """New networks of 27 blocks, before the first step."""
+    images, labels = sinusoid_images(BATCH, seed=SEED)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    for label, (network, batch_norm, colour, line) in NETS.items():
+        runs = []
+        for seed in range(3):
+            keras.utils.set_random_seed(seed)
+            model = network(56, 10, variant="cifar", use_batch_norm=batch_norm)
+            norms = gradient_norms(model, images, labels, by="block", loss=loss)
+            runs.append([v for name, v in norms.items() if name.startswith("stage")])
+        mean = np.exp(np.log(runs).mean(axis=0))
+        ax.semilogy(range(1, 28), mean, line, color=colour, marker=".", label=label)
+        print(
+            f"{label}: first block {mean[0]:.2g}, first / last {mean[0] / mean[-1]:.2g}"
+        )
+    ax.set(xlabel="block (1 = nearest the input)", ylabel="gradient norm (L2)")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+    save(figure, "initial")
+
+
 def draw_ratios():
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
     for rate, colour in LEARNING_RATES.items():
@@ -112,4 +135,5 @@ def save(figure, name, bottom=0.0):
 
 if __name__ == "__main__":
     draw_depth()
+    draw_initial()
     draw_ratios()
