@@ -133,7 +133,11 @@ def table(rows):
             )
         ),
     )
-    for (network, *_), group in groups:
+    for (network, precision, jit_compile, *_), group in groups:
+        if precision != "float32":
+            network += f", {precision}"
+        if jit_compile != "auto":
+            network += f", XLA {jit_compile}"
         seconds: dict[str, list[float]] = {}
         for row in group:
             seconds.setdefault(row["contestant"], []).append(float(row["seconds"]))
