@@ -1,15 +1,28 @@
-"""The code in the guides runs, and the site leaves no public object out."""
+"""The code in the guides runs, the site is whole, and its numbers are the data's."""
 
+import inspect
+import re
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from code_blocks import python_blocks, run_blocks
+from html_site import read_site
 
 import keras_residual
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
 WITH_CODE = [name for name, path in PAGES.items() if python_blocks(path.read_text())]
+CLASSES = [
+    name
+    for name in keras_residual.__all__
+    if inspect.isclass(getattr(keras_residual, name))
+]
 
 
 @pytest.mark.once
@@ -28,7 +41,103 @@ def test_every_export_has_a_reference_page(name):
 
 
 @pytest.mark.once
-def test_every_page_is_in_the_navigation(root):
-    lines = (root / "mkdocs.yml").read_text().splitlines()
+def test_every_page_is_in_the_navigation():
+    lines = (ROOT / "mkdocs.yml").read_text().splitlines()
     navigation = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     assert [name for name in PAGES if name not in navigation] == []
+
+
+@pytest.mark.once
+def test_guides_are_short():
+    lines = {name: len(path.read_text().splitlines()) for name, path in PAGES.items()}
+    assert {name: count for name, count in lines.items() if count > 180} == {}
+
+
+@pytest.mark.once
+def test_images_fit_a_page():
+    image_files = pytest.importorskip("PIL.Image")
+    too_large = []
+    for path in sorted(DOCS.rglob("*.png")):
+        with image_files.open(path) as image:
+            # A page is 770 pixels wide. Twice the dots per inch are twice the pixels.
+            width = image.width / image.info["dpi"][0] * 110
+        if path.stat().st_size >= 300_000 or width > 771:
+            too_large.append(str(path.relative_to(DOCS)))
+    assert too_large == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_tables_hold_the_recorded_results(page):
+    path = DOCS / "figures/tables.py"
+    spec = spec_from_file_location("tables", path)
+    tables = module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    text = (ROOT / page).read_text()
+    for name in ("claims", "benchmarks"):
+        assert f"<!-- {name} -->" in text
+    assert tables.fill(text, tables.PAGES[ROOT / page]) == text, f"run {path}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages of the site by their path in it."""
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir"]
+    build = subprocess.run(
+        [*command, folder], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert build.returncode == 0, build.stderr
+    return {
+        str(path.relative_to(folder)): page for path, page in read_site(folder).items()
+    }
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_links_images_and_anchors_resolve(site):
+    by_path = {page.path.resolve(): page for page in site.values()}
+    broken = []
+    for name, page in site.items():
+        if name == "404.html":  # its links begin with the address of the site
+            continue
+        for reference in page.references:
+            parts = urlsplit(reference)
+            if parts.scheme or parts.netloc:
+                continue
+            target = page.path
+            if parts.path:
+                target = (page.path.parent / unquote(parts.path)).resolve()
+            anchor = unquote(parts.fragment)
+            if not target.exists() or (
+                anchor
+                and target.suffix == ".html"
+                and anchor not in by_path[target.resolve()].ids
+            ):
+                broken.append((name, reference))
+    assert len(site) > 40
+    assert broken == []
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSES)
+def test_page_of_a_class_shows_its_arguments_and_defaults(site, name):
+    signature = re.sub(r"\s+", "", site[f"api/{name}.html"].signatures[0])
+    for parameter in inspect.signature(
+        getattr(keras_residual, name)
+    ).parameters.values():
+        assert parameter.name in signature
+        if isinstance(parameter.default, (bool, int, float)):
+            assert f"={parameter.default}" in signature
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_reference_shows_no_private_name(site):
+    for name, page in site.items():
+        if name.startswith("api/"):
+            private = re.compile(r"(?<![\w\"'])_[a-z]\w*")
+            assert [text for text in page.signatures if private.search(text)] == []
+            assert [i for i in page.ids if re.search(r"\._[a-z]", i)] == []

@@ -26,7 +26,7 @@ def borders():
         'border="clip"': erase(Cutout(16, seed=4), images),
         'border="inside"': erase(Cutout(16, border="inside", seed=4), images),
     }
-    figure, axes = plt.subplots(3, 8, figsize=(9, 3.6), layout="constrained")
+    figure, axes = plt.subplots(3, 8, figsize=(7, 3), layout="constrained")
     for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(name)
         for axis, picture in zip(row, pictures, strict=True):
@@ -43,10 +43,10 @@ def coverage():
         'size 20, "clip"': Cutout(20),
         'size 16, "inside"': Cutout(16, border="inside"),
     }
-    figure, axes = plt.subplots(1, 4, figsize=(9, 2.7), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(7, 2.4), layout="constrained")
     for axis, (name, layer) in zip(axes, layers.items(), strict=True):
         picture = axis.imshow(layer.coverage(32, 32), vmin=0, vmax=1, cmap="viridis")
-        axis.set_title(f"{name}\nmean {layer.expected_area(32, 32):.2%}", fontsize=10)
+        axis.set_title(f"{name}\nmean {layer.expected_area(32, 32):.2%}", fontsize=8)
         axis.set(xticks=[0, 31], yticks=[0, 31])
     figure.colorbar(picture, ax=axes, label="probability to be erased", shrink=0.85)
     return figure
@@ -61,7 +61,7 @@ def order():
     cutout = Cutout(16, border="inside", seed=1)
     before = (erase(cutout, images) - mean) / deviation
     after = erase(Cutout(16, border="inside", seed=1), (images - mean) / deviation)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
     for axis, picture, name in zip(
         axes,
         (before, after),
@@ -108,7 +108,7 @@ def main():
     ASSETS.mkdir(exist_ok=True)
     for draw in (borders, coverage, order, annotations):
         path = ASSETS / f"cutout_{draw.__name__}.png"
-        draw().savefig(path, dpi=110)
+        draw().savefig(path, dpi=200)
         print(path)
 
 

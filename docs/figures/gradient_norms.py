@@ -55,7 +55,7 @@ def columns(norms, *endings):
 
 
 def draw_depth():
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(7, 4), sharex=True, sharey=True)
     for label, (network, batch_norm, colour, line) in NETS.items():
         norms, _ = train(network, batch_norm, 1e-3, steps=10)
         shift = "/beta" if batch_norm else "/bias"
@@ -69,13 +69,13 @@ def draw_depth():
                 f"first / last {mean[0] / mean[-1]:.2g}"
             )
     axes[0].set(title="kernels", ylabel="gradient norm (L2)")
-    axes[1].set(title="biases, or betas of the batch normalization")
+    axes[1].set(title="biases, or betas of BN")
     for ax in axes:
         ax.set_xlabel("depth (1 = convolution nearest the input)")
         ax.xaxis.set_major_locator(plt.MultipleLocator(3))
         ax.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4)
-    save(figure, "depth", bottom=0.08)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=2)
+    save(figure, "depth", bottom=0.15)
 
 
 def draw_initial():
@@ -102,7 +102,7 @@ def draw_initial():
 
 
 def draw_ratios():
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
+    figure, axes = plt.subplots(1, 3, figsize=(7, 3))
     for rate, colour in LEARNING_RATES.items():
         norms, losses = train(ResNet, True, rate, steps=60)
         values, ratios = columns(norms, "/kernel")
@@ -119,8 +119,8 @@ def draw_ratios():
             f"{label}: norm {np.median(values[late]):.2g}, "
             f"ratio {np.median(ratios[late]):.2g}, loss {losses[-10:].mean():.2f}"
         )
-    axes[0].set(title="gradient norm of the kernels", xlabel="step")
-    axes[1].set(title="update-to-weight ratio of the kernels", xlabel="step")
+    axes[0].set(title="gradient norm, kernels", xlabel="step")
+    axes[1].set(title="update-to-weight ratio", xlabel="step")
     axes[2].set(title="loss (mean of 10 steps)", xlabel="step", yscale="log")
     axes[1].legend(fontsize="small")
     for ax in axes:
@@ -130,10 +130,11 @@ def draw_ratios():
 
 def save(figure, name, bottom=0.0):
     figure.tight_layout(rect=(0, bottom, 1, 1))
-    figure.savefig(ASSETS / f"gradient_norms_{name}.png", dpi=100)
+    figure.savefig(ASSETS / f"gradient_norms_{name}.png", dpi=200)
 
 
 if __name__ == "__main__":
+    plt.rcParams.update({"font.size": 9, "axes.titlesize": 10})
     draw_depth()
     draw_initial()
     draw_ratios()

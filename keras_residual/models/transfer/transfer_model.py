@@ -29,6 +29,7 @@ from keras_residual.models.transfer._learning_rate_decay import (
     block_multipliers,
     slow_down,
 )
+from keras_residual.models.transfer._learning_rate_range import LearningRateRange
 from keras_residual.models.transfer._moved_statistics import moved_statistics
 from keras_residual.models.transfer._preprocessing import preprocess
 
@@ -381,7 +382,7 @@ class TransferModel(keras.Model):
         high: float = 1.0,
         steps: int = 100,
         batch_size: int = 32,
-    ) -> _learning_rate_range.LearningRateRange:
+    ) -> LearningRateRange:
         """Trains for some steps at a growing learning rate, and takes them all back.
 
         The rate grows from `low` to `high` by the same factor at each step, until the
