@@ -82,7 +82,7 @@ def draw_initial():
     """New networks of 27 blocks, before the first step."""
     images, labels = sinusoid_images(BATCH, seed=SEED)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    figure, ax = plt.subplots(figsize=(8, 4.2))
+    figure, ax = plt.subplots(figsize=(7, 4.2))
     for label, (network, batch_norm, colour, line) in NETS.items():
         runs = []
         for seed in range(3):
