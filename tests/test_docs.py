@@ -50,7 +50,17 @@ def test_every_page_is_in_the_navigation():
 @pytest.mark.once
 def test_guides_are_short():
     lines = {name: len(path.read_text().splitlines()) for name, path in PAGES.items()}
+    del lines["gallery.md"]  # a list, written by a script
     assert {name: count for name, count in lines.items() if count > 180} == {}
+
+
+@pytest.mark.once
+def test_gallery_shows_every_plot_function():
+    from keras_residual.analysis import plots
+
+    shown = re.findall(r"^## (\w+)$", PAGES["gallery.md"].read_text(), re.M)
+    functions = [name for name in plots.__all__ if callable(getattr(plots, name))]
+    assert shown == functions, "run docs/figures/gallery.py"
 
 
 @pytest.mark.once
