@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "_atomic_file.py": set(),
     "_calls.py": set(),
     "_functions.py": set(),
+    "_image_file.py": set(),
     "_model_loss.py": set(),
     "layers": set(),
     "models": {"layers"},

@@ -1,16 +1,14 @@
 """Image files on disk: found in a fixed order, read whole, or refused by name."""
 
 import math
-import struct
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from keras_residual._image_file import first_line as first_line
+from keras_residual._image_file import read_file, read_part
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -74,14 +72,7 @@ def read_image(file: Path, image_size: int) -> np.ndarray:
 
 def read_photo(file: Path | BinaryIO, name: str, image_size: int) -> np.ndarray:
     """The largest centred square of a photo of any size, upright, scaled."""
-
-    def upright_square(photo: "Image") -> "Image":
-        from PIL import ImageOps
-
-        upright = ImageOps.exif_transpose(photo).convert("RGB")
-        return ImageOps.fit(upright, (image_size, image_size))
-
-    return _read(file, name, upright_square)
+    return read_part(file, name, (image_size, image_size))
 
 
 def is_cifar10_folder(folder: Path) -> bool:
@@ -113,11 +104,6 @@ def read_strips(
     return images, labels
 
 
-def first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _read_strip(file: Path, tile: int) -> np.ndarray:
     strip = _decode(file)
     rows, columns = (math.ceil(size / tile) for size in strip.shape[:2])
@@ -132,28 +118,4 @@ def _read_strip(file: Path, tile: int) -> np.ndarray:
 
 
 def _decode(file: Path) -> np.ndarray:
-    return _read(file, str(file), lambda image: image.convert("RGB"))
-
-
-def _read(
-    file: Path | BinaryIO, name: str, convert: Callable[["Image"], "Image"]
-) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "Image files need Pillow: pip install 'keras-residual[datasets]'"
-        ) from error
-    try:
-        with Image.open(file) as image:
-            return np.asarray(convert(image))
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        struct.error,  # of broken EXIF data
-    ) as error:
-        raise ValueError(
-            f"The image {name} cannot be read: {first_line(error)}"
-        ) from error
+    return read_file(file, str(file), lambda image: image.convert("RGB"))

@@ -85,17 +85,61 @@ def check_read_again(name, data) -> None:
         )
 
 
-def check_head(num_classes, hidden_units, dropout, pooling) -> None:
-    """Raises unless a head can be made of these."""
-    if check_positive_integer("num_classes", num_classes) == 1:
+def check_classes(num_classes, class_names, activation, head) -> tuple:
+    """Returns the number of outputs, None if the head decides, and the names."""
+    if class_names is not None:
+        names = () if isinstance(class_names, str) else tuple(class_names)
+        if not all(isinstance(name, str) for name in names) or (
+            not names or len(set(names)) < len(names)
+        ):
+            raise ValueError(
+                "`class_names` must be a list of different strings. "
+                f"Received: class_names={class_names!r}"
+            )
+        class_names = list(names)
+        if num_classes is None:
+            num_classes = len(class_names)
+        elif num_classes != len(class_names):
+            raise ValueError(
+                f"`class_names` must have num_classes={num_classes} names. "
+                f"Received: {len(class_names)} names"
+            )
+    if num_classes is None:
+        if head is None:
+            raise ValueError(
+                "`num_classes` or `class_names` must be given, or a `head`. "
+                "Received: num_classes=None"
+            )
+    elif check_positive_integer("num_classes", num_classes) == 1 and (
+        head is None and activation == "softmax"
+    ):
         raise ValueError(
-            "`num_classes` must be at least 2: two classes have two probabilities. "
-            "Received: num_classes=1"
+            "`num_classes` must be at least 2 with activation='softmax': two classes "
+            "have two probabilities. Received: num_classes=1"
         )
+    return num_classes, class_names
+
+
+def check_head(head, hidden_units, dropout, activation, pooling) -> None:
+    """Raises unless a head can be made of these."""
+    check_choice("pooling", pooling, ("avg", "max", None))
+    if head is not None:
+        if not isinstance(head, keras.layers.Layer):
+            raise ValueError(
+                "`head` must be a keras layer or model, or None. "
+                f"Received: head={head!r}"
+            )
+        if (hidden_units, dropout, activation) != (128, 0.0, "softmax"):
+            raise ValueError(
+                "`hidden_units`, `dropout` and `activation` must be left out with a "
+                f"`head`, which has its own. Received: hidden_units={hidden_units!r}, "
+                f"dropout={dropout!r}, activation={activation!r}"
+            )
+        return
     if hidden_units is not None:
         check_positive_integer("hidden_units", hidden_units)
     check_fraction("dropout", dropout)
-    check_choice("pooling", pooling, ("avg", "max", None))
+    check_choice("activation", activation, ("softmax", "sigmoid", "linear"))
 
 
 def check_backbone(backbone) -> None:

@@ -9,7 +9,9 @@ import warnings
 
 import keras
 
+from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models.networks.resnet import ResNet
+from keras_residual.models.transfer import _hub
 from keras_residual.models.transfer._preprocessing import MODES, application_mode
 from keras_residual.models.weights._known_weights import find_source
 
@@ -20,6 +22,8 @@ _OWN = re.compile(f"resnet({'|'.join(map(str, _OWN_DEPTHS))})")
 
 def check_name(backbone: str) -> None:
     """Raises if no network has this name; nothing is built or read."""
+    if _hub.is_preset(backbone):
+        return
     names = [*_application_names(), *_own_names()]
     if backbone in names:
         return
@@ -38,8 +42,8 @@ def check_name(backbone: str) -> None:
         )
     raise ValueError(
         "`backbone` must be the name of a keras.applications network, one of "
-        f"{', '.join(_own_names())}, a keras.Model, or the path of a .keras file that "
-        f"exists. {advice}. Received: backbone={backbone!r}"
+        f"{', '.join(_own_names())}, {_hub.PREFIX}<preset>, a keras.Model, or the path "
+        f"of a .keras file that exists. {advice}. Received: backbone={backbone!r}"
     )
 
 
@@ -54,6 +58,8 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
     """Returns what is to be loaded: "imagenet", a path or None."""
     named = isinstance(backbone, str) and not is_file(backbone)
     scratch = mode == "scratch"
+    if _hub.is_preset(backbone) and weights in ("auto", None):
+        return None  # the preset has its own
     if weights == "auto":
         weights = "imagenet" if named and not scratch else None
     if scratch and weights is not None:
@@ -88,13 +94,14 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
     return weights
 
 
-def resolve_preprocessing(backbone, preprocessing) -> str | None:
+def resolve_preprocessing(backbone, preprocessing) -> str | ImagePreprocessing | None:
     """The mode of the preprocessing, which "auto" takes from the network's name."""
     if preprocessing != "auto":
-        if preprocessing is not None and preprocessing not in MODES:
+        is_layer = isinstance(preprocessing, ImagePreprocessing)
+        if preprocessing is not None and not is_layer and preprocessing not in MODES:
             raise ValueError(
-                "`preprocessing` must be 'auto', None or one of "
-                f"{', '.join(map(repr, MODES))}. "
+                "`preprocessing` must be 'auto', None, an ImagePreprocessing layer or "
+                f"one of {', '.join(map(repr, MODES))}. "
                 f"Received: preprocessing={preprocessing!r}"
             )
         return preprocessing
@@ -104,12 +111,19 @@ def resolve_preprocessing(backbone, preprocessing) -> str | None:
             f"whose weights do not say it: one of {', '.join(map(repr, MODES))}, or "
             "None for images as they are. Received: preprocessing='auto'"
         )
+    if _hub.is_preset(backbone):
+        return _hub.load_preprocessing(backbone)
     # This library's weights come from torchvision's world.
     return "torch" if _OWN.fullmatch(backbone) else application_mode(backbone)
 
 
 def make_backbone(backbone, weights, input_shape, scratch) -> keras.Model:
     """Builds or reads the network and loads its weights."""
+    if _hub.is_preset(backbone):
+        network = _hub.load_backbone(backbone, load_weights=not scratch)
+        if weights is not None:
+            _load(network, weights, None)
+        return network
     if isinstance(backbone, str) and not is_file(backbone):
         own = _OWN.fullmatch(backbone)
         if own:

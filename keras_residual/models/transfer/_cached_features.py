@@ -1,9 +1,8 @@
 """A backbone's features of a data set, which belong to the weights that made them."""
 
 import dataclasses
-import hashlib
-import json
 import logging
+import os
 from pathlib import Path
 
 import keras
@@ -15,9 +14,12 @@ from keras_residual.models.transfer._feature_file import (
     FeatureFile,
     GrowingFeatures,
     check_path,
+    joined_weights,
     read_features,
 )
+from keras_residual.models.transfer._fingerprint import fingerprint
 from keras_residual.models.transfer._first_batch import check_images, check_labels
+from keras_residual.models.transfer._head import output_kind
 
 _LOGGER = logging.getLogger("keras_residual")
 
@@ -30,58 +32,134 @@ class CachedFeatures:
         features: Array `(n, width)`, the pooled output of the backbone.
         labels: Array of the labels, `n` of them.
         made_by: What the features depend on: backbone, preprocessing and pooling.
+        sample_weights: Array of the weights of the images in the loss, or None.
     """
 
     features: np.ndarray
     labels: np.ndarray
     made_by: str
+    sample_weights: np.ndarray | None = None
 
     def __len__(self):
         return len(self.features)
 
+    def part(self, places) -> "CachedFeatures":
+        """The rows at these places, such as a slice or an array of indices."""
+        weights = self.sample_weights
+        return dataclasses.replace(
+            self,
+            features=self.features[places],
+            labels=self.labels[places],
+            sample_weights=None if weights is None else weights[places],
+        )
 
-def compute(
-    model, dataset, labels, copies, batch_size, filepath=None, verbose=0
+
+def cache_features(
+    self,
+    dataset,
+    labels=None,
+    *,
+    sample_weight=None,
+    copies: int = 1,
+    batch_size: int = 32,
+    filepath: str | os.PathLike | None = None,
+    verbose: int = 1,
 ) -> CachedFeatures:
-    """Runs the data through the backbone of a TransferModel, or reads what it gave."""
+    """Runs images through the frozen backbone once, for any number of epochs.
+
+    What comes back takes the place of images and labels in `fit` (also as
+    `validation_data`) and `evaluate`: the head trains alone, at the price of this
+    one pass. `predict` takes images as before.
+
+    The features take four bytes a number, in memory or in a file. A file that is
+    there is used again if backbone, preprocessing, pooling, `copies` and data are
+    what they were, for which the data are read and not run through the backbone.
+    Otherwise it is computed anew, logged as a warning, and replaced once the new
+    one is whole. The order of the images counts in an array, and not in a data
+    set, which may shuffle. A data set that augments at random counts as new data each
+    time. The model's own `augmentation` has no part in features.
+
+    Args:
+        dataset: Images in an array, or a data set of batches of images and labels.
+            None takes the features in `filepath` without a look at the data; the
+            model is checked.
+        labels: The labels of an array of images.
+        sample_weight: The weights of an array of images in the loss, or None. A data
+            set gives weights as the third of its batches. They are kept with the
+            features; `class_weight` is an argument of `fit`, as for images.
+        copies: Positive integer. How often the data set is read: each time a data
+            set that augments at random gives other images.
+        batch_size: Positive integer. Images at a time, if they are an array.
+        filepath: Path of a file, ending in `.h5`, to keep the features in and to
+            read them from as training needs them. None keeps them in memory.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        The features and the labels, `copies` times as many as there are images.
+        They are refused once the backbone's weights are others.
+
+    Raises:
+        ValueError: If a part of the backbone trains, the data are none that
+            `fit` takes, or `filepath` is damaged or a file of something else.
+    """
     copies = check_positive_integer("copies", copies)
     batch_size = check_positive_integer("batch_size", batch_size)
     check_choice("verbose", verbose, (0, 1))
     path = check_path(filepath)
-    _check_frozen(model)
+    _check_frozen(self)
     if dataset is None:
-        return _as_it_is(model, path)
-    data = Data(dataset, labels, copies, batch_size)
+        return _as_it_is(self, path)
+    data = Data(dataset, labels, sample_weight, copies, batch_size)
     data.check(in_file=path is not None)
-    made_by = _fingerprint(model)
+    made_by = fingerprint(self)
     if path is None:
         parts: list[tuple] = []
-        _run(model, data, lambda *part: parts.append(part), verbose)
-        features, classes = zip(*parts, strict=True)
+        _run(self, data, lambda *part: parts.append(part), verbose)
+        features, classes, weights = zip(*parts, strict=True)
         return CachedFeatures(
-            np.concatenate(features), np.concatenate(classes), made_by
+            np.concatenate(features),
+            np.concatenate(classes),
+            made_by,
+            joined_weights(weights),
         )
     file = read_features(path) if path.exists() else None
     if file is None or not _fits(file, path, made_by, data):
-        file = _written(model, data, path, made_by, verbose)
-    return CachedFeatures(file.features, file.labels, made_by)
+        file = _written(self, data, path, made_by, verbose)
+    return CachedFeatures(file.features, file.labels, made_by, file.sample_weights)
 
 
-def opened(model, cache, y) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels, if they are those of the model as it is now."""
+def opened(model, cache, y=None, sample_weight=None) -> dict:
+    """Arguments of `fit`, if the features are those of the model as it is now."""
     if y is not None:
         raise ValueError(
             "`y` must be left out with cached features, which hold the labels. "
             f"Received: y of type {type(y).__name__}"
         )
+    if cache.sample_weights is not None:
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` must be left out with cached features that hold the "
+                "weights. Received: sample_weight of type "
+                f"{type(sample_weight).__name__}"
+            )
+        sample_weight = cache.sample_weights
     _check_frozen(model)
-    if cache.made_by != _fingerprint(model):
+    if cache.made_by != fingerprint(model):
         raise ValueError(
             "`x` must be features of this model's backbone as it is now: its weights, "
             "its preprocessing or its pooling are others than when they were cached. "
             "Call `cache_features` again."
         )
-    return cache.features, cache.labels
+    found = {"x": cache.features, "y": cache.labels, "sample_weight": sample_weight}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def forget_other_inputs(model, kind: str, cached: bool) -> None:
+    """Compiles anew where images follow features, or features images."""
+    # TensorFlow would relax a function that it traced for images to any rank.
+    if model._read_cache.get(kind, False) != cached:
+        setattr(model, f"{kind}_function", None)
+    model._read_cache[kind] = cached
 
 
 def _check_frozen(model):
@@ -102,15 +180,15 @@ def _run(model, data: Data, add, verbose, hashed=False) -> list[str]:
     readings = []
     for _ in range(data.copies):
         content, empty = ContentHash(data), True
-        for images, classes in data.batches():
+        for images, classes, weights in data.batches():
             check_images(images, model.input_shape[1:], model.value_range)
-            check_labels(classes, model.num_classes)
+            check_labels(classes, model.num_classes, output_kind(model))
             # MirroredStrategy gives the outputs once for each replica.
             outputs = network.predict_on_batch(images)[: len(images)]
             # A copy: on the CPU a backend may hand out its own memory.
-            add(np.array(outputs, "float32"), classes)
+            add(np.array(outputs, "float32"), classes, weights)
             if hashed:
-                content.add(images, classes)
+                content.add(images, classes, weights)
             progress.add(1)
             empty = False
         if empty:
@@ -141,8 +219,8 @@ def _fits(file: FeatureFile, path: Path, made_by, data: Data) -> bool:
 
 def _hash(data: Data) -> str:
     content = ContentHash(data)
-    for images, classes in data.batches():
-        content.add(images, classes)
+    for batch in data.batches():
+        content.add(*batch)
     return content.hexdigest()
 
 
@@ -153,41 +231,8 @@ def _as_it_is(model, path: Path | None) -> CachedFeatures:
             f"exists. Received: dataset=None, filepath={path and str(path)!r}"
         )
     file = read_features(path)
-    cache = CachedFeatures(file.features, file.labels, file.made_by)
-    opened(model, cache, None)
+    cache = CachedFeatures(
+        file.features, file.labels, file.made_by, file.sample_weights
+    )
+    opened(model, cache)
     return cache
-
-
-def _fingerprint(model):
-    parts = [layer for layer in model.layers if layer.name not in ("backbone", "head")]
-    configs = [part.get_config() for part in parts]
-    network = keras.saving.serialize_keras_object(model.backbone)
-    configs.append(_without_names(network))
-    digest = hashlib.sha256(json.dumps(configs, default=str, sort_keys=True).encode())
-    for weight in model.backbone.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{value.shape} {value.dtype}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-# Where a network's config has the names of its layers.
-_NAMES = ("name", "keras_history", "input_layers", "output_layers")
-
-
-def _without_names(config):
-    """The config with layers numbered: Keras names those of a second network anew."""
-    return _numbered(config, {}, named=False)
-
-
-def _numbered(config, numbers, named):
-    if isinstance(config, dict):
-        return {
-            key: _numbered(value, numbers, key in _NAMES)
-            for key, value in config.items()
-        }
-    if isinstance(config, (list, tuple)):
-        return [_numbered(value, numbers, named) for value in config]
-    if named and isinstance(config, str):
-        return numbers.setdefault(config, f"#{len(numbers)}")
-    return config

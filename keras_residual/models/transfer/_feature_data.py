@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_residual.models.transfer._first_batch import as_array
 
-Batch = tuple[np.ndarray, np.ndarray]
+# Images, labels, and the weights of the images where there are any.
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Data:
 
     images: Any
     labels: Any
+    sample_weight: Any
     copies: int
     batch_size: int
 
@@ -33,6 +35,14 @@ class Data:
                 "`dataset` must be one that can be read again if `copies` is greater "
                 "than 1 or `filepath` is given. "
                 f"Received: a generator, copies={self.copies}"
+            )
+        if self.sample_weight is not None and (
+            self.labels is None or len(self.sample_weight) != len(self.images)
+        ):
+            raise ValueError(
+                "`sample_weight` must have one weight for each image of an array; a "
+                "data set gives weights as the third of its batches. "
+                f"Received: {len(self.sample_weight)} weights"
             )
         infinite = isinstance(self.images, keras.utils.PyDataset) and (
             self.images.num_batches is None
@@ -63,18 +73,29 @@ class Data:
         if self.labels is not None:
             for start in range(0, len(self.images), self.batch_size):
                 part = slice(start, start + self.batch_size)
-                yield as_array(self.images[part]), as_array(self.labels[part])
+                weights = self.sample_weight
+                yield (
+                    as_array(self.images[part]),
+                    as_array(self.labels[part]),
+                    None if weights is None else as_array(weights[part]),
+                )
             return
         batches = data = self.images
         if isinstance(data, keras.utils.PyDataset):
             batches = (data[index] for index in range(data.num_batches))
         for batch in batches:
-            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise ValueError(
-                    "`dataset` must give pairs of images and labels, batch by batch. "
+                    "`dataset` must give pairs of images and labels, batch by batch, "
+                    "or these and the weights of the images. "
                     f"Received: an element of type {type(batch).__name__}"
                 )
-            yield as_array(batch[0]), as_array(batch[1])
+            weights = batch[2] if len(batch) == 3 else None
+            yield (
+                as_array(batch[0]),
+                as_array(batch[1]),
+                None if weights is None else as_array(weights),
+            )
 
 
 class ContentHash:
@@ -89,12 +110,15 @@ class ContentHash:
         self._sequence = hashlib.sha256()
         self._sum = 0
 
-    def add(self, images: np.ndarray, labels: np.ndarray) -> None:
-        for image, label in zip(images, labels, strict=True):
-            kind = f"{image.dtype} {image.shape} {label.dtype} {label.shape} "
+    def add(
+        self, images: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
+    ) -> None:
+        columns = [images, labels] if weights is None else [images, labels, weights]
+        for values in zip(*columns, strict=True):
+            kind = "".join(f"{value.dtype} {value.shape} " for value in values)
             pair = hashlib.sha256(kind.encode())
-            pair.update(image.tobytes())
-            pair.update(label.tobytes())
+            for value in values:
+                pair.update(value.tobytes())
             if self._ordered:
                 self._sequence.update(pair.digest())
             else:

@@ -5,8 +5,20 @@ import types
 import keras
 import numpy as np
 
+from keras_residual.models.transfer._head import output_kind
+
 # Images of 0 to 1, with what resizing and augmentation may add.
 _UNIT = 1.01
+
+
+def checked(model, x, y=None):
+    """Raises if these cannot be the model's data, and returns `x` to go on with."""
+    images, labels, x = first_batch(x, y)
+    if images is not None:
+        check_images(images, model.input_shape[1:], model.value_range)
+    if labels is not None:
+        check_labels(labels, model.num_classes, output_kind(model))
+    return x
 
 
 def first_batch(x, y):
@@ -77,23 +89,36 @@ def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
     )
 
 
-def check_labels(labels: np.ndarray, num_classes: int) -> None:
-    """Raises if a label is none of the classes."""
-    if labels.ndim == 2 and labels.shape[1] == num_classes:
+def check_labels(labels: np.ndarray, num_classes: int, kind: str | None) -> None:
+    """Raises if these cannot be labels of the outputs: a None kind takes any."""
+    if kind is None:
         return
-    if labels.ndim == 1 or labels.shape[1:] == (1,):
-        if not labels.size:
+    one_each = labels.ndim == 2 and labels.shape[1] == num_classes
+    single = labels.ndim == 1 or labels.shape[1:] == (1,)
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if kind == "classes":
+        if one_each or (single and low >= 0 and high < num_classes):
             return
-        low, high = labels.min(), labels.max()
-        if low >= 0 and high < num_classes:
-            return
-        received = f"labels from {low} to {high}"
+        expected = (
+            f"class numbers from 0 to {num_classes - 1}, or one-hot rows of "
+            f"{num_classes}, for num_classes={num_classes}"
+        )
     else:
-        received = f"labels of shape {labels.shape}"
-    raise ValueError(
-        f"`y` must hold class numbers from 0 to {num_classes - 1}, or one-hot rows of "
-        f"{num_classes}, for num_classes={num_classes}. Received: {received}"
-    )
+        # Several outputs and one label would be compared all with all.
+        fits = one_each or (single and num_classes == 1)
+        if fits and (kind == "numbers" or (low >= 0 and high <= 1)):
+            return
+        range_ = "" if kind == "numbers" else " from 0 to 1"
+        expected = (
+            f"numbers{range_}, {num_classes} for each image, for "
+            f"num_classes={num_classes}"
+        )
+    received = f"labels of shape {labels.shape}"
+    if single or one_each:
+        received = f"labels from {low} to {high}"
+        if not single or kind != "classes":
+            received += f" of shape {labels.shape}"
+    raise ValueError(f"`y` must hold {expected}. Received: {received}")
 
 
 def as_array(values) -> np.ndarray:

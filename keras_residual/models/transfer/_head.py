@@ -1,6 +1,13 @@
-"""From a backbone's output to class probabilities."""
+"""From a backbone's output to the model's, and what these numbers mean."""
+
+import inspect
+from typing import Literal
 
 import keras
+
+from keras_residual.models._leaves import leaves
+
+Kind = Literal["classes", "labels", "numbers"]
 
 
 def make_pooling(pooling, shape, data_format) -> keras.layers.Layer:
@@ -27,18 +34,109 @@ def make_pooling(pooling, shape, data_format) -> keras.layers.Layer:
     return layer(data_format=data_format, name="pooling")
 
 
-def make_head(features, hidden_units, dropout, num_classes) -> keras.Model:
-    """Dense and ReLU, dropout, Dense and softmax."""
+def make_head(features, hidden_units, dropout, activation, num_classes) -> keras.Model:
+    """Dense and ReLU, dropout, Dense and the activation."""
     inputs = x = keras.Input((features,), name="features")
     if hidden_units is not None:
         x = keras.layers.Dense(hidden_units, activation="relu", name="hidden")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
-    # Under mixed precision the probabilities stay in float32.
+    # Under mixed precision the outputs stay in float32.
     x = keras.layers.Dense(
         num_classes,
-        activation="softmax",
+        activation=activation,
         dtype=keras.config.dtype_policy().variable_dtype,
         name="classifier",
     )(x)
     return keras.Model(inputs, x, name="head")
+
+
+def wrap_head(features, head, num_classes) -> keras.Model:
+    """The user's own head as a model of the features."""
+    inputs = keras.Input((features,), name="features")
+    outputs = head(inputs)
+    shape = getattr(outputs, "shape", None)
+    if shape is None or len(shape) != 2 or num_classes not in (None, shape[1]):
+        expected = "any width" if num_classes is None else num_classes
+        raise ValueError(
+            f"`head` must make one row of {expected} numbers of the {features} features"
+            f" of an image. Received: a head of output shape {shape}, "
+            f"num_classes={num_classes}"
+        )
+    return keras.Model(inputs, outputs, name="head")
+
+
+def is_probability(model) -> bool:
+    """Whether the head itself ends in probabilities."""
+    return _last_activation(model) is not None
+
+
+def output_kind(model) -> Kind | None:
+    """What one row of outputs is, by the last activation and by the loss.
+
+    One class of several, several labels, or numbers; None where a loss of the user's
+    own decides.
+    """
+    kind = _last_activation(model)
+    if kind is not None:
+        return kind
+    loss = (model._compiled_with.arguments or {}).get("loss")
+    name = _name(loss)
+    if "crossentropy" in name:
+        return "labels" if "binary" in name else "classes"
+    return "numbers" if name else None
+
+
+def check_loss(model, loss) -> None:
+    """Raises if loss and head disagree on whether the outputs are probabilities."""
+    if _from_logits(loss):
+        if is_probability(model):
+            raise ValueError(
+                "`loss` must not have from_logits=True: the model puts out "
+                f"probabilities. Received: loss={loss!r}"
+            )
+    elif "crossentropy" in _name(loss) and not is_probability(model):
+        raise ValueError(
+            "`loss` must have from_logits=True, as in "
+            "keras.losses.SparseCategoricalCrossentropy(from_logits=True): the model "
+            f"puts out logits. Received: loss={loss!r}"
+        )
+
+
+def probabilities(model, outputs):
+    """Outputs as probabilities; raises if the outputs are numbers of another kind."""
+    kind = output_kind(model)
+    if kind not in ("classes", "labels"):
+        raise ValueError(
+            "`classify` needs probabilities: an activation of 'softmax' or 'sigmoid', "
+            "or a crossentropy of logits as the compiled loss. Received: a head that "
+            "puts out plain numbers"
+        )
+    if is_probability(model):
+        return outputs
+    function = keras.ops.softmax if kind == "classes" else keras.ops.sigmoid
+    return keras.ops.convert_to_numpy(function(outputs))
+
+
+def _last_activation(model) -> Kind | None:
+    last = leaves(model.head)[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "classes"
+    activation = getattr(last, "activation", None)
+    if activation is keras.activations.softmax:
+        return "classes"
+    return "labels" if activation is keras.activations.sigmoid else None
+
+
+def _name(loss) -> str:
+    """The name of a loss of Keras in small letters; "" for any other."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    subject = loss if inspect.isfunction(loss) else type(loss)
+    if loss is None or not subject.__module__.startswith("keras."):
+        return ""
+    return subject.__name__.lower().replace("_", "")
+
+
+def _from_logits(loss) -> bool:
+    return bool(getattr(loss, "from_logits", False))

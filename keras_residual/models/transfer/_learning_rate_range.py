@@ -43,8 +43,50 @@ class LearningRateRange:
     suggestion: float | None
 
 
-def find_learning_rate(model, x, y, low, high, steps, batch_size) -> LearningRateRange:
-    """Trains a compiled model at growing rates, and leaves it as it was."""
+def find_learning_rate(
+    self,
+    x,
+    y=None,
+    *,
+    low: float = 1e-7,
+    high: float = 1.0,
+    steps: int = 100,
+    batch_size: int = 32,
+) -> LearningRateRange:
+    """Trains for some steps at a growing learning rate, and takes them all back.
+
+    The rate grows from `low` to `high` by the same factor at each step, until the
+    loss is over four times its minimum (both smoothed) or not finite. Weights,
+    the state of the optimizer, its learning rate and the seeds within the model are
+    then what they were; the random state of a data set that has one is not.
+
+    `keras_residual.analysis.plots.learning_rate_range` draws the result.
+
+    Args:
+        x: Images in an array, a data set, or what `cache_features` gave. Data for
+            fewer steps are read again; arrays are shuffled.
+        y: Labels, if the images are an array.
+        low: Positive number, the first learning rate.
+        high: Number greater than `low`, the last learning rate.
+        steps: Integer of at least 10. Number of steps.
+        batch_size: Positive integer. Images at a time, if they are an array.
+
+    Returns:
+        An object with the arrays `rates`, `losses` and `smoothed_losses`, each as
+        long as there were steps, and the number `suggestion`: the rate at which the
+        smoothed loss falls fastest against the logarithm of the rate, after the
+        first tenth of the steps and before it rises again by half of its whole
+        fall (None if it falls nowhere).
+
+    Raises:
+        ValueError: If the model is not compiled or has a learning rate that cannot
+            be set, or an argument is outside its range.
+
+    Reference:
+        Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
+        section 3.3, where the rate grows linearly.
+        <https://arxiv.org/abs/1506.01186>
+    """
     check_positive_number("low", low)
     check_positive_number("high", high)
     if low >= high:
@@ -56,19 +98,19 @@ def find_learning_rate(model, x, y, low, high, steps, batch_size) -> LearningRat
             f"`steps` must be at least {_MINIMUM_STEPS}. Received: steps={steps!r}"
         )
     check_positive_integer("batch_size", batch_size)
-    arguments.check_rate_is_a_number(model, "find_learning_rate")
+    arguments.check_rate_is_a_number(self, "find_learning_rate")
     arguments.check_read_again("x", x)
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    if not self.optimizer.built:
+        self.optimizer.build(self.trainable_variables)
     state = [
         (variable, keras.ops.copy(variable.value))
-        for variable in [*model.variables, *model.optimizer.variables]
+        for variable in [*self.variables, *self.optimizer.variables]
     ]
-    history = getattr(model, "history", None)
+    history = getattr(self, "history", None)
     growing = _GrowingRate(np.geomspace(low, high, steps))
     try:
         with _same_random_numbers():
-            model.fit(
+            self.fit(
                 **_shuffled(x, y, steps * batch_size, batch_size),
                 epochs=steps,  # an epoch has at least one batch
                 shuffle=False,
@@ -78,8 +120,8 @@ def find_learning_rate(model, x, y, low, high, steps, batch_size) -> LearningRat
     finally:
         for variable, value in state:
             variable.assign(value)
-        model.reset_metrics()
-        model.history = history
+        self.reset_metrics()
+        self.history = history
     return _found(growing.rates[: len(growing.losses)], np.array(growing.losses))
 
 
@@ -127,10 +169,7 @@ def _shuffled(x, y, enough, batch_size):
     """Arguments of `fit`. Arrays are often in the order of their classes."""
     if isinstance(x, CachedFeatures):
         order = _order(len(x), enough)
-        cache = dataclasses.replace(
-            x, features=x.features[order], labels=x.labels[order]
-        )
-        return {"x": cache, "y": y, "batch_size": batch_size}
+        return {"x": x.part(order), "y": y, "batch_size": batch_size}
     if y is None:
         return {"x": x}
     if len(x) != len(y):

@@ -1,4 +1,4 @@
-"""Whether a pass in training mode moves the statistics of a network."""
+"""Whether a pass in training mode moves the statistics of the backbone."""
 
 import keras
 import numpy as np
@@ -6,16 +6,24 @@ import numpy as np
 from keras_residual.models._leaves import batch_norms
 
 
-def moved_statistics(model, network, images) -> list[str]:
-    """Names of a network's batch normalizations that a pass in training mode changes.
+def check_batch_norm(self) -> list[str]:
+    """The backbone's batch normalizations whose statistics move in training.
 
-    The model is left as it was.
+    Random images go through the model in training mode, and the statistics are
+    compared bit by bit. Everything is then put back as it was.
+
+    Returns:
+        The names of the layers: none, unless the model trains from scratch or with
+        `train_batch_norm=True`.
     """
-    norms = batch_norms(network)
+    sizes = [size or 64 for size in self.input_shape[1:]]
+    high = 1 if self.value_range == (0, 1) else 255
+    images = np.random.default_rng(0).uniform(0, high, (4, *sizes)).astype("float32")
+    norms = batch_norms(self.backbone)
     # Seeds of dropout advance as well.
-    state = [(v, _value(v)) for v in model.non_trainable_variables]
+    state = [(v, _value(v)) for v in self.non_trainable_variables]
     before = [[_value(w) for w in norm.weights] for norm in norms]
-    model(images, training=True)
+    self(images, training=True)
     moved = [
         norm.name
         for norm, values in zip(norms, before, strict=True)

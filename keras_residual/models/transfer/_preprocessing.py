@@ -37,14 +37,19 @@ def application_mode(name: str) -> str:
 
 
 def preprocess(images, mode, value_range, data_format):
-    """Brings images of `value_range` into what a network of this mode expects."""
+    """Brings images of `value_range` into what a network of this mode expects.
+
+    The mode may be a layer that does this for images of 0 to 255.
+    """
     if mode is None:
         return images
     if value_range == (0, 1):
         images = keras.layers.Rescaling(255.0, name="to_255")(images)
-    return ImagePreprocessing(
-        **_MODES[mode], data_format=data_format, name="preprocessing"
-    )(images)
+    if isinstance(mode, ImagePreprocessing):
+        config = mode.get_config()
+    else:
+        config = {**_MODES[mode], "data_format": data_format}
+    return ImagePreprocessing.from_config({**config, "name": "preprocessing"})(images)
 
 
 def _preprocess_input(name):

@@ -1,7 +1,8 @@
-"""Training in two phases: the head alone, then also the tail of the backbone."""
+"""Training in phases: the head alone, then also the tail of the backbone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -22,46 +23,110 @@ _TAIL_FILE = "tail_epoch.txt"
 
 
 def fit_two_phase(
-    model, x, y, epochs, unfreeze, unfreeze_unit, learning_rate, decay, cache, fit
+    self,
+    x,
+    y=None,
+    *,
+    epochs: tuple[int, ...] = (5, 5),
+    unfreeze: int | str | Sequence = 20,
+    unfreeze_unit: str = "layer",
+    learning_rate: float | None = None,
+    learning_rate_decay: float = 1.0,
+    cache: bool = False,
+    **fit_arguments,
 ) -> keras.callbacks.History:
-    """Trains a TransferModel in two calls of `fit`, with the arguments in `fit`."""
-    head_epochs, tail_epochs = _check_epochs(epochs)
-    arguments.check_rate_is_a_number(model, "fit_two_phase")
-    arguments.check_unfreeze(unfreeze, unfreeze_unit, ("unfreeze", "unfreeze_unit"))
-    parts.tail(model.backbone, unfreeze, unfreeze_unit)
-    arguments.check_decay(decay)
+    """Trains the head alone, then the head and the tail of the backbone.
+
+    The same as `freeze`, `fit`, `unfreeze`, a lower `optimizer.learning_rate` and
+    `fit`. A head that is still random would spoil trained weights under it. With a list
+    of `unfreeze` the backbone is unfrozen gradually, by one more phase for each number.
+
+    Args:
+        x: Images in an array, or a data set; not a generator, as it is read twice.
+        y: Labels, if the images are an array.
+        epochs: Two positive integers: epochs of the head, and then of the tail; with a
+            list of `unfreeze`, one more integer for each further phase.
+        unfreeze: Positive integer or `"all"`. How many units train in the second
+            phase, as in `unfreeze`. A list such as `(1, 2, "all")`: how many train in
+            the second phase, the third and so on.
+        unfreeze_unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
+        learning_rate: Positive number, for all phases but the first. None is a tenth of
+            what the optimizer has when this is called.
+        learning_rate_decay: Number in `(0, 1]`, as in `unfreeze`.
+        cache: Whether the head trains on features that are computed once, as by
+            `cache_features`: the same images in each epoch, without the random
+            augmentation that a data set may make.
+        **fit_arguments: Arguments of `fit` for all phases, such as `batch_size`,
+            `validation_data`, `callbacks` and `verbose`. With
+            `keras.callbacks.BackupAndRestore` of a local folder among the callbacks
+            a training that was killed goes on in its phase when it is run again.
+
+    Returns:
+        One history of all phases, whose epochs count on. Its attribute
+        `tail_epoch` is the number of the first epoch of the second phase, and
+        `phase_epochs` has that of each phase but the first.
+
+    Raises:
+        ValueError: If the model is not compiled, has a learning rate that cannot
+            be set or trains from scratch, or an argument is outside its range;
+            before any training.
+
+    Reference:
+        Howard and Ruder, "Universal Language Model Fine-tuning for Text
+        Classification", ACL 2018, section 3.3 (gradual unfreezing).
+        <https://arxiv.org/abs/1801.06146>
+    """
+    head_epochs, *tail_epochs = _check_epochs(epochs, unfreeze)
+    counts: Any = unfreeze if isinstance(unfreeze, (list, tuple)) else [unfreeze]
+    arguments.check_rate_is_a_number(self, "fit_two_phase")
+    for count in counts:
+        arguments.check_unfreeze(count, unfreeze_unit, ("unfreeze", "unfreeze_unit"))
+        parts.tail(self.backbone, count, unfreeze_unit)
+    arguments.check_decay(learning_rate_decay)
     if learning_rate is not None:
         check_positive_number("learning_rate", learning_rate)
-    _check_fit(model, x, fit, cache)
+    _check_fit(self, x, fit_arguments, cache)
     if learning_rate is None:
-        rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+        rate = keras.ops.convert_to_numpy(self.optimizer.learning_rate)
         learning_rate = _TAIL_RATE * float(rate)
 
-    tail_files = list(_tail_files(fit.get("callbacks")))
-    met = _interrupted_tail(tail_files)
-    if met is not None:
-        head = keras.callbacks.History()
-        head.on_train_begin()  # without an epoch
-    else:
-        if model.backbone.trainable_variables:
-            model.freeze()
+    files = list(_tail_files(fit_arguments.get("callbacks")))
+    met = _interrupted_tail(files)
+    histories = []
+    if not met:
+        if self.backbone.trainable_variables:
+            self.freeze()
         if cache:
-            head = model.fit(epochs=head_epochs, **_cached(model, x, y, fit))
+            data = _cached(self, x, y, fit_arguments)
+            histories.append(self.fit(epochs=head_epochs, **data))
         else:
-            head = model.fit(x, y, epochs=head_epochs, **fit)
-        # A callback may have stopped it earlier.
-        met = head.epoch[-1] + 1 if head.epoch else head_epochs
-        # Where BackupAndRestore began, and every later `fit` would begin too.
-        model._initial_epoch = None
-        for file in tail_files:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(file) as temporary:
-                temporary.write_text(str(met))
-    model.unfreeze(unfreeze, unfreeze_unit, learning_rate_decay=decay)
-    model.optimizer.learning_rate = learning_rate
-    tail = model.fit(x, y, epochs=met + tail_epochs, initial_epoch=met, **fit)
-    model.history = _joined(head, tail, met)
-    return model.history
+            histories.append(self.fit(x, y, epochs=head_epochs, **fit_arguments))
+        met = [_end_of_phase(self, histories[-1], head_epochs, files, [])]
+    for phase in range(len(met) - 1, len(counts)):
+        self.unfreeze(
+            counts[phase], unfreeze_unit, learning_rate_decay=learning_rate_decay
+        )
+        self.optimizer.learning_rate = learning_rate
+        end = met[phase] + tail_epochs[phase]
+        options = {**fit_arguments, "initial_epoch": met[phase]}
+        histories.append(self.fit(x, y, epochs=end, **options))
+        if phase + 1 < len(counts):
+            met.append(_end_of_phase(self, histories[-1], end, files, met))
+    self.history = _joined(histories, met)
+    return self.history
+
+
+def _end_of_phase(model, history, planned, files, met) -> int:
+    """The epoch that the next phase begins with, which is noted beside the backups."""
+    # A callback may have stopped it earlier.
+    end = history.epoch[-1] + 1 if history.epoch else planned
+    # Where BackupAndRestore began, and every later `fit` would begin too.
+    model._initial_epoch = None
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as temporary:
+            temporary.write_text(" ".join(map(str, [*met, end])))
+    return end
 
 
 def _tail_files(callbacks) -> Iterator[Path]:
@@ -73,8 +138,8 @@ def _tail_files(callbacks) -> Iterator[Path]:
                 yield Path(folder, _TAIL_FILE)
 
 
-def _interrupted_tail(tail_files) -> int | None:
-    """The epoch that the tail began with, if there is a backup of its training.
+def _interrupted_tail(tail_files) -> list[int]:
+    """The epochs that phases began with, if there is a backup of the last of them.
 
     BackupAndRestore would restore that to the head: without the optimizer's state,
     which is of other variables.
@@ -82,16 +147,18 @@ def _interrupted_tail(tail_files) -> int | None:
     for file in tail_files:
         if file.exists():
             if len(list(file.parent.iterdir())) > 1:
-                return int(file.read_text())
-            file.unlink()  # the tail came to no backup: all begins again
-    return None
+                return [int(number) for number in file.read_text().split()]
+            file.unlink()  # the phase came to no backup: all begins again
+    return []
 
 
-def _check_epochs(epochs):
-    if not isinstance(epochs, (tuple, list)) or len(epochs) != 2:
+def _check_epochs(epochs, unfreeze):
+    phases = 1 + (len(unfreeze) if isinstance(unfreeze, (list, tuple)) else 1)
+    if not isinstance(epochs, (tuple, list)) or len(epochs) != phases or phases < 2:
+        number = "two" if phases <= 2 else str(phases)
         raise ValueError(
-            "`epochs` must be two positive integers, for the head and for the tail. "
-            f"Received: epochs={epochs!r}"
+            f"`epochs` must be {number} positive integers, for the head and for the "
+            f"tail. Received: epochs={epochs!r}, unfreeze={unfreeze!r}"
         )
     return [check_positive_integer("epochs", number) for number in epochs]
 
@@ -115,11 +182,15 @@ def _check_fit(model, x, fit, cache):
                 f"their features for the head). Received: {name} of cached features"
             )
     validation = fit.get("validation_data")
-    if cache and isinstance(validation, (tuple, list)) and len(validation) != 2:
+    if (
+        cache
+        and isinstance(validation, (tuple, list))
+        and len(validation) not in (2, 3)
+    ):
         raise ValueError(
-            "`validation_data` must be a pair of images and labels, or a data set, "
-            f"with cache=True. Received: a {type(validation).__name__} of "
-            f"{len(validation)}"
+            "`validation_data` must be a pair of images and labels, these and weights, "
+            f"or a data set, with cache=True. Received: a {type(validation).__name__} "
+            f"of {len(validation)}"
         )
     for name in ("steps_per_epoch", "validation_steps", "validation_split"):
         if cache and fit.get(name):
@@ -139,18 +210,23 @@ def _cached(model, x, y, fit):
     validation = fit.get("validation_data")
     if validation is not None:
         data = validation if isinstance(validation, (tuple, list)) else (validation,)
-        fit["validation_data"] = model.cache_features(*data, batch_size=batch_size)
+        weights = data[2] if len(data) == 3 else None
+        fit["validation_data"] = model.cache_features(
+            *data[:2], sample_weight=weights, batch_size=batch_size
+        )
     return {**fit, "batch_size": batch_size}
 
 
-def _joined(head, tail, met):
+def _joined(histories, met):
     history = keras.callbacks.History()
-    history.set_params(tail.params)
-    history.set_model(tail.model)
-    history.epoch = [*head.epoch, *tail.epoch]
+    history.set_params(histories[-1].params)
+    history.set_model(histories[-1].model)
+    history.epoch = [epoch for part in histories for epoch in part.epoch]
+    names = {name: None for part in histories for name in part.history}
     history.history = {
-        name: [*head.history.get(name, []), *tail.history.get(name, [])]
-        for name in {**head.history, **tail.history}
+        name: [value for part in histories for value in part.history.get(name, [])]
+        for name in names
     }
-    history.tail_epoch = met
+    history.tail_epoch = met[0]
+    history.phase_epochs = met
     return history

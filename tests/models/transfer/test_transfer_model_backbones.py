@@ -235,7 +235,7 @@ def test_real_photos_with_real_weights(shared_data, tmp_path):
         ({"hidden_units": 0}, "`hidden_units` must be a positive integer"),
         ({"dropout": 1}, "`dropout` must be a number in"),
         ({"pooling": "mean"}, "`pooling` must be one of 'avg', 'max', None"),
-        ({"preprocessing": "caffee"}, "`preprocessing` must be 'auto', None or one of"),
+        ({"preprocessing": "caffee"}, "`preprocessing` must be 'auto', None, an Im"),
         ({"value_range": (-1, 1)}, "`value_range` must be one of"),
         ({"value_range": None}, "`value_range` must be .* for a model that prep"),
         ({"input_shape": (32, 32, 1)}, "must have 3 channels for the ImageNet weights"),

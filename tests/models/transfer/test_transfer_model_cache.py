@@ -118,3 +118,77 @@ def test_bad_data(make_model, tiny, images, labels):
         model.cache_features((pair for pair in [(images, labels)]), copies=2)
     with pytest.raises(ValueError, match="`y` must be left out"):
         model.fit(model.cache_features(images, labels), labels)
+
+
+# --- weights of images and of classes
+
+
+def head_after(model, *data, **arguments):
+    model.fit(*data, batch_size=8, shuffle=False, verbose=0, **arguments)
+    return model.head.get_weights()
+
+
+def test_weights_count_as_on_images(make_model, tiny, images, labels):
+    weights = np.linspace(0, 3, 16)
+    model = make_model(tiny)
+    start = model.get_weights()
+    expected = head_after(model, images, labels, sample_weight=weights)
+    loss, _ = model.evaluate(images, labels, sample_weight=weights, verbose=0)
+    cache = model.cache_features(images, labels, sample_weight=weights, verbose=0)
+    assert model.evaluate(cache, verbose=0)[0] == pytest.approx(loss, rel=1e-3)
+    model.set_weights(start)
+    for variable in model.optimizer.variables[2:]:  # past step count and rate
+        variable.assign(keras.ops.zeros_like(variable.value))
+    history = model.fit(
+        cache, validation_data=cache, batch_size=8, shuffle=False, verbose=0
+    )
+    for a, b in zip(model.head.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert history.history["val_loss"][0] == pytest.approx(loss, rel=1e-3)
+    with pytest.raises(ValueError, match="`sample_weight` must be left out"):
+        model.fit(cache, sample_weight=weights)
+
+
+@pytest.mark.once
+def test_weights_are_in_the_file(make_model, tiny, images, labels, tmp_path):
+    weights = np.linspace(0, 3, 16)
+    path = tmp_path / "features.h5"
+    model = make_model(tiny)
+    for given in (weights, weights + 1, None):  # computed anew each time
+        cache = model.cache_features(
+            images, labels, sample_weight=given, filepath=path, verbose=0
+        )
+        read = model.cache_features(None, filepath=path)
+        for found in (cache, read):
+            np.testing.assert_array_equal(found.sample_weights, given)
+
+
+def test_data_sets_give_weights_as_the_third(make_model, tiny, images, labels):
+    weights = np.linspace(0, 1, 16)
+    batches = [
+        (images[part], labels[part], weights[part]) for part in (slice(8), slice(8, 16))
+    ]
+    model = make_model(tiny)
+    cache = model.cache_features(iter(batches), verbose=0)
+    np.testing.assert_array_equal(cache.sample_weights, weights)
+    part = cache.part(slice(3, 5))
+    np.testing.assert_array_equal(part.sample_weights, weights[3:5])
+    np.testing.assert_array_equal(part.labels, labels[3:5])
+    with pytest.raises(ValueError, match="weights with each batch or with none"):
+        model.cache_features(iter([batches[0], batches[1][:2]]), verbose=0)
+    with pytest.raises(ValueError, match="one weight for each image"):
+        model.cache_features(images, labels, sample_weight=weights[:3])
+
+
+@pytest.mark.once
+def test_classes_have_weights_as_on_images(make_model, tiny, images, labels):
+    model = make_model(tiny)
+    cache = model.cache_features(images, labels, verbose=0)
+    before = model.head.get_weights()[-1]
+    # With SGD the bias moves by the mean of p - y of the images of class 1.
+    p = model.predict(images, batch_size=16, verbose=0)[labels == 1]
+    model.fit(cache, class_weight={0: 0.0, 1: 2.0}, batch_size=16, verbose=0)
+    expected = before - 0.01 * 2 * (p - [0, 1]).sum(0) / 16
+    np.testing.assert_allclose(
+        model.head.get_weights()[-1], expected, rtol=1e-3, atol=1e-6
+    )

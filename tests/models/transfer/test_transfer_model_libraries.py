@@ -148,3 +148,27 @@ def test_feature_maps_of_many_sizes():
     name = backbone.pyramid_level_inputs["P2"]
     part = keras.Model(backbone.input, backbone.get_layer(name).output)
     TransferModel(part, 2, preprocessing="tf")
+
+
+@pytest.mark.once
+def test_presets_by_name(images, tmp_path):
+    """A folder is a preset as well: the reference is KerasHub's own way."""
+    hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
+    backbone = hub_resnet()
+    backbone.save_to_preset(tmp_path)
+    converter = hub.layers.ResNetImageConverter(
+        scale=[1 / 58.0, 1 / 57.0, 1 / 56.0], offset=[-2.0, -1.9, -1.8]
+    )
+    converter.save_to_preset(tmp_path)
+    model = TransferModel(f"keras_hub:{tmp_path}", 2)
+    expected = backbone.predict(converter(images), verbose=0).mean((1, 2))
+    np.testing.assert_allclose(model.features(images), expected, rtol=1e-3, atol=1e-4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.features(images), model.features(images))
+    scratch = TransferModel(f"keras_hub:{tmp_path}", 2, mode="scratch")
+    assert not all(equal(values(backbone.weights), values(scratch.backbone.weights)))
+    with pytest.raises(ValueError, match="the preset says nothing of its images"):
+        TransferModel("keras_hub:no_such_preset", 2)
+    with pytest.raises(ValueError, match="`backbone` must be keras_hub: and a preset"):
+        TransferModel("keras_hub:no_such_preset", 2, preprocessing="tf")

@@ -453,6 +453,36 @@ def test_two_phases_go_on_where_they_were_killed(head_epochs, stop, kill, tmp_pa
     assert not (tmp_path / "backup").exists()
 
 
+def test_unfreezing_gradually_goes_on_where_it_was_killed(tmp_path):
+    def train(kill=None):
+        model, observer = compiled(), Observer()
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        history = model.fit_two_phase(
+            *tiny_data(),
+            epochs=(1, 1, 2),
+            unfreeze=(1, "all"),
+            unfreeze_unit="block",
+            callbacks=[backup, observer, Events(kill=kill)],
+            batch_size=4,
+            shuffle=False,
+            verbose=0,
+        )
+        return model, history, observer.seen
+
+    expected, history, seen = train()
+    # Kernel and bias of the head, of one block, and of both.
+    assert seen == [(0, 2, 0.05), (1, 4, 0.005), (2, 6, 0.005), (3, 6, 0.005)]
+    assert history.epoch == [0, 1, 2, 3]
+    assert (history.tail_epoch, history.phase_epochs) == (1, [1, 2])
+    with pytest.raises(Killed):
+        train(kill=3)
+    model, history, seen = train()
+    assert seen == [(3, 6, 0.005)]
+    assert (history.tail_epoch, history.phase_epochs) == (1, [1, 2])
+    for a, b in zip(values(model.variables), values(expected.variables), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -489,6 +519,9 @@ def test_two_phases_of_a_model_that_is_not_compiled():
         ({"epochs": 3}, "`epochs` must be two positive integers"),
         ({"epochs": (1, 2, 3)}, "`epochs` must be two positive integers"),
         ({"epochs": (1, 0)}, "`epochs` must be a positive integer"),
+        ({"unfreeze": (1, 2)}, "`epochs` must be 3 positive integers"),
+        ({"unfreeze": []}, "`epochs` must be two positive integers"),
+        ({"unfreeze": [1, 99], "epochs": (1, 1, 1)}, "`unfreeze` must be at most 2"),
         ({"unfreeze": 99}, "`unfreeze` must be at most 2"),
         ({"unfreeze_unit": "row"}, "`unfreeze_unit` must be one of"),
         ({"learning_rate": 0}, "`learning_rate` must be a number greater than 0"),
@@ -496,7 +529,7 @@ def test_two_phases_of_a_model_that_is_not_compiled():
         ({"initial_epoch": 1}, "`initial_epoch` must be left out"),
         ({"cache": True, "validation_split": 0.5}, "`validation_split` must be left"),
         (
-            {"cache": True, "validation_data": (*tiny_data(), np.ones(8))},
+            {"cache": True, "validation_data": (*tiny_data(), np.ones(8), 0)},
             "`validation_data` must be a pair",
         ),
         ({"validation_data": (pair for pair in [tiny_data()])}, "more than once"),

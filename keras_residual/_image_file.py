@@ -1,0 +1,59 @@
+"""One image file through Pillow: decoded, turned upright, cut and scaled."""
+
+import os
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    File = str | os.PathLike[str] | BinaryIO
+
+
+def read_file(
+    file: "File", name: str, convert: Callable[["Image"], "Image"]
+) -> np.ndarray:
+    """The converted image; raises a ValueError with the file's name for bad files."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "Image files need Pillow: pip install 'keras-residual[datasets]'"
+        ) from error
+    try:
+        with Image.open(file) as image:
+            return np.asarray(convert(image))
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        struct.error,  # of broken EXIF data
+    ) as error:
+        raise ValueError(
+            f"The image {name} cannot be read: {first_line(error)}"
+        ) from error
+
+
+def read_part(file: "File", name: str, size: tuple[int, int]) -> np.ndarray:
+    """The largest centred part of a photo that has the shape of `size`, scaled.
+
+    The photo is turned upright first, as its EXIF data say. `size` is height, width.
+    """
+
+    def upright_part(photo: "Image") -> "Image":
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(photo).convert("RGB")
+        return ImageOps.fit(upright, (size[1], size[0]))
+
+    return read_file(file, name, upright_part)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows in further lines."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

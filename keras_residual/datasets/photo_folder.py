@@ -1,0 +1,126 @@
+"""A reader of a folder of one's own photos, which tells what it leaves out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_residual.datasets import _files
+from keras_residual.layers._checks import check_positive_integer
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos of class folders, as `read_photos` returns them.
+
+    Attributes:
+        images: Array `(n, height, width, 3)`, uint8.
+        labels: Array `(n,)`, int64: the number of each photo's class.
+        names: The names of the classes, in the order of their numbers.
+        files: The path of each photo, relative to the root, with forward slashes.
+        left_out: Pairs (path, reason) of the files that are not among the photos.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    files: list[str]
+    left_out: list[tuple[str, str]]
+
+    def __len__(self):
+        """The number of photos."""
+        return len(self.files)
+
+
+def read_photos(
+    root: str | Path, *, image_size: int = 160, min_per_class: int = 1
+) -> Photos:
+    """All photos of a folder that has one folder per class.
+
+    Each photo is turned upright as its EXIF data say, converted to RGB, cut to its
+    largest centred square and scaled with antialiasing. A file that is no photo or
+    cannot be read is left out and named in the result; hidden files and folders are
+    ignored. A class folder may hold folders of its own.
+
+    Args:
+        root: The folder. The classes are its folders in alphabetical order. Photos are
+            the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
+        image_size: Positive integer. Height and width of the result.
+        min_per_class: Positive integer. How many readable photos each class must have.
+
+    Returns:
+        A [`Photos`][keras_residual.datasets.Photos]. Photos are in the order of the
+        classes, and of their paths within a class.
+
+    Raises:
+        FileNotFoundError: If the root is missing or no folder.
+        ValueError: If there are fewer than two classes, a class has fewer than
+            `min_per_class` readable photos, or an argument is outside its range.
+        ImportError: If Pillow is not installed.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from PIL import Image
+        from keras_residual.datasets import read_photos
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg"):
+            (root / name).parent.mkdir(exist_ok=True)
+            Image.new("RGB", (300, 200)).save(root / name)
+        (root / "dog/notes.txt").write_text("no photo")
+        photos = read_photos(root, image_size=96)
+        print(photos.files)  # ['cat/1.jpg', 'cat/2.jpg', 'dog/1.jpg']
+        print(photos.left_out)  # [('dog/notes.txt', 'no photo: its name ends in .txt')]
+        ```
+    """
+    check_positive_integer("image_size", image_size)
+    check_positive_integer("min_per_class", min_per_class)
+    root = _files.existing_folder(Path(root))
+    classes = _files.sorted_entries(root, folders=True)
+    if len(classes) < 2:
+        raise ValueError(
+            "`root` must hold at least two folders of photos, one per class. "
+            f"Received: root={str(root)!r} with {len(classes)}"
+        )
+    images, labels, files, left_out = [], [], [], []
+    for label, folder in enumerate(classes):
+        for file in _all_files(folder):
+            path = file.relative_to(root).as_posix()
+            if file.suffix.lower() not in _files.SUFFIXES:
+                reason = f"no photo: its name ends in {file.suffix or 'no suffix'}"
+                left_out.append((path, reason))
+                continue
+            try:
+                image = _files.read_photo(file, path, image_size)
+            except ValueError as error:
+                left_out.append((path, str(error)))
+                continue
+            images.append(image)
+            labels.append(label)
+            files.append(path)
+    names = [folder.name for folder in classes]
+    _check_counts(np.bincount(labels, minlength=len(names)), names, min_per_class)
+    return Photos(
+        np.stack(images), np.asarray(labels, np.int64), names, files, left_out
+    )
+
+
+def _all_files(folder: Path) -> list[Path]:
+    found = _files.sorted_entries(folder, folders=False)
+    for inside in _files.sorted_entries(folder, folders=True):
+        found += _all_files(inside)
+    return found
+
+
+def _check_counts(counts, names, min_per_class) -> None:
+    few = [
+        f"{name} has {count}"
+        for name, count in zip(names, counts, strict=True)
+        if count < min_per_class
+    ]
+    if few:
+        raise ValueError(
+            f"Each class must have at least {min_per_class} readable photos, but "
+            f"{', '.join(few)}."
+        )

@@ -1,0 +1,45 @@
+"""A hash of all that the features of an image depend on."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+
+
+def fingerprint(model) -> str:
+    """Of the backbone with its weights, the preprocessing and the pooling."""
+    # In inference an augmentation does nothing.
+    others = ("backbone", "head", "augmentation")
+    parts = [layer for layer in model.layers if layer.name not in others]
+    configs = [part.get_config() for part in parts]
+    network = keras.saving.serialize_keras_object(model.backbone)
+    configs.append(_without_names(network))
+    digest = hashlib.sha256(json.dumps(configs, default=str, sort_keys=True).encode())
+    for weight in model.backbone.weights:
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{value.shape} {value.dtype}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+# Where a network's config has the names of its layers.
+_NAMES = ("name", "keras_history", "input_layers", "output_layers")
+
+
+def _without_names(config):
+    """The config with layers numbered: Keras names those of a second network anew."""
+    return _numbered(config, {}, named=False)
+
+
+def _numbered(config, numbers, named):
+    if isinstance(config, dict):
+        return {
+            key: _numbered(value, numbers, key in _NAMES)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return [_numbered(value, numbers, named) for value in config]
+    if named and isinstance(config, str):
+        return numbers.setdefault(config, f"#{len(numbers)}")
+    return config
