@@ -11,7 +11,7 @@ from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models._backbone import Backbone
 from keras_residual.models._leaves import leaves
 from keras_residual.models.transfer import _arguments as arguments
-from keras_residual.models.transfer import _backbones, _classify, _freezing
+from keras_residual.models.transfer import _backbones
 from keras_residual.models.transfer import _blocks as parts
 from keras_residual.models.transfer._augmentation import (
     augment,
@@ -23,8 +23,15 @@ from keras_residual.models.transfer._cached_features import (
     forget_other_inputs,
     opened,
 )
+from keras_residual.models.transfer._classify import classify, features
 from keras_residual.models.transfer._config import config_of, model_of
 from keras_residual.models.transfer._first_batch import checked
+from keras_residual.models.transfer._freezing import (
+    freeze,
+    train_only,
+    trainable_table,
+    unfreeze,
+)
 from keras_residual.models.transfer._head import (
     check_loss,
     make_head,
@@ -32,6 +39,9 @@ from keras_residual.models.transfer._head import (
     wrap_head,
 )
 from keras_residual.models.transfer._learning_rate_decay import slow_down
+from keras_residual.models.transfer._learning_rate_range import (
+    LearningRateRange as LearningRateRange,
+)
 from keras_residual.models.transfer._learning_rate_range import find_learning_rate
 from keras_residual.models.transfer._moved_statistics import check_batch_norm
 from keras_residual.models.transfer._preprocessing import preprocess
@@ -215,25 +225,25 @@ class TransferModel(keras.Model):
         self._read_cache: dict = {}
         # In namespaces, where Keras does not look for metrics and layers to track.
         self._compiled_with = types.SimpleNamespace(arguments=None)
-        features = keras.Model(images, x, name="features")
-        self._features = types.SimpleNamespace(network=features)
+        network_of_features = keras.Model(images, x, name="features")
+        self._features = types.SimpleNamespace(network=network_of_features)
         trains: list = []
         if mode == "scratch":
             trains = leaves(network)
         elif mode == "fine_tuning":
             trains = parts.tail(network, unfreeze, unfreeze_unit)
-        _freezing.train_only(self, trains)
+        train_only(self, trains)
 
     # Plain functions, each in the module of its subject.
-    unfreeze = _freezing.unfreeze
-    freeze = _freezing.freeze
-    trainable_table = _freezing.trainable_table
+    unfreeze = unfreeze
+    freeze = freeze
+    trainable_table = trainable_table
     check_batch_norm = check_batch_norm
     cache_features = cache_features
     fit_two_phase = fit_two_phase
     find_learning_rate = find_learning_rate
-    classify = _classify.classify
-    features = _classify.features
+    classify = classify
+    features = features
 
     @property
     def backbone(self):
