@@ -96,6 +96,10 @@ def draw_initial():
             f"{label}: first block {mean[0]:.2g}, first / last {mean[0] / mean[-1]:.2g}"
         )
     ax.set(xlabel="block (1 = nearest the input)", ylabel="gradient norm (L2)")
+    ax.set_title(
+        "New networks: with batch normalization the gradient of the plain one explodes",
+        fontsize="medium",
+    )
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
     save(figure, "initial")

@@ -105,7 +105,7 @@ def paired_difference(
             without a finite value in both groups are left out, and the figure says so.
         metric: Column to compare.
         treatment: Group whose values count positive.
-        control: Group whose values are taken away.
+        control: Group whose values are subtracted.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
 

@@ -128,7 +128,7 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
     """Draw the feature maps of one image as grey tiles, each scaled by itself.
 
     Args:
-        maps: What a layer puts out for one image, `(channels, height, width)`.
+        maps: What a layer outputs for one image, `(channels, height, width)`.
         ax: Axes to draw on; a new figure by default.
 
     Returns:

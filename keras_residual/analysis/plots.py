@@ -2,7 +2,7 @@
 
 Every function takes data and an axes, draws, and returns the axes; `ax=None` makes a
 new figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. Nothing
-is ever shown or saved here. What a band or a bar means is written above each figure.
+is shown or saved. The subtitle of each figure says what a band or a bar means.
 """
 
 from keras_residual.analysis._axes import COLOURS as COLOURS

@@ -1,6 +1,6 @@
 """Reports: report.md for GitHub and one self-contained report.html.
 
-The report shows what it is given. It trains nothing and computes nothing; the
+The report shows its input. It trains nothing and computes nothing; the
 verdicts come from `keras_residual.analysis.statistics`.
 """
 

@@ -213,7 +213,7 @@ def sign_flip_test(
             '`alternative` must be "two-sided", "greater" or "less". '
             f"Received: alternative={alternative!r}"
         )
-    if array.size == 1:  # SciPy refuses a single pair.
+    if array.size == 1:  # SciPy rejects a single pair.
         if alternative == "two-sided":
             return 1.0
         in_favour = array[0] > 0 if alternative == "greater" else array[0] < 0
@@ -366,7 +366,7 @@ def verdict(
     Returns:
         "supported" (significant, treatment larger), "contradicted" (significant,
         treatment smaller), "undecided" (not significant) or "not enough seeds": with
-        so few seeds the smallest of so many corrected p-values could not have been
+        that few seeds the smallest of that many corrected p-values cannot be
         significant, whatever the data.
 
     Raises:

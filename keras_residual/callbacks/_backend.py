@@ -55,7 +55,7 @@ def untraced_train_step(model: keras.Model) -> Iterator[None]:
 
 
 def steps_are_python() -> bool:
-    """Whether the code of a train step runs anew at each step, and is not traced."""
+    """Whether the code of a train step runs at each step instead of being traced."""
     return keras.backend.backend() == "torch"
 
 

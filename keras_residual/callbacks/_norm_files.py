@@ -79,7 +79,7 @@ def start_file(path: Path, names: Sequence[str], rows: Rows) -> None:
     # A file of something else may hold anything, bytes that are no text included.
     with contextlib.suppress(OSError, ValueError):
         there, old = read_file(path)
-        # Not the names: Keras numbers models anew when one is built again.
+        # Not the names: Keras numbers models again when one is rebuilt.
         if len(there) == len(names) and (old.ratios is None) == (rows.ratios is None):
             earlier = old.steps < rows.steps[0]
             ratios = None if old.ratios is None else old.ratios[earlier]

@@ -140,7 +140,7 @@ class NormRecorder:
         variables: list[Any] | None,
         apply: Callable[[], Any],
     ) -> Any:
-        """Calls `apply`, and measures what it is given and what it changes."""
+        """Calls `apply`, and measures its gradients and what it changes."""
         self._is_reached = True
         if not self.buffers:
             self.create_buffers()

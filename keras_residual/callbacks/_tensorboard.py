@@ -67,7 +67,7 @@ class ScalarWriter:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        # Opened anew each time, so that nothing is left open by an exception in `fit`.
+        # Opened each time, so that nothing is left open by an exception in `fit`.
         with open(self._path, "ab") as file:
             writer = RecordWriter(file)
             for event in events:

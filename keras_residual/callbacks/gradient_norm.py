@@ -46,7 +46,7 @@ class GradientNormCallback(keras.callbacks.Callback):
     - with several replicas, of the gradient of the whole batch.
 
     Training is unchanged, and nothing stays behind on the model, in its optimizer or in
-    a checkpoint written meanwhile. Recording goes on over several calls of `fit` with
+    a checkpoint written meanwhile. Recording continues over several calls of `fit` with
     the same trainable variables; for others use a new callback. What trains outside
     `fit` (`train_on_batch`) is not recorded.
 
@@ -64,7 +64,7 @@ class GradientNormCallback(keras.callbacks.Callback):
             attributes read the file. A killed process loses at most what the last call
             of the train step recorded. Of a file with as many columns the rows before
             the first new step stay, so that training which is resumed (with
-            `BackupAndRestore`, say) goes on in it; any other file is replaced.
+            `BackupAndRestore`, say) appends to it; any other file is replaced.
         layers: Shell patterns (`"stage1*"`), or one, of the names or paths of the
             layers to measure, or None for all. A layer that holds others, a block or a
             nested model, stands for all of them. The others cost nothing.
@@ -72,7 +72,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         alert: True, or a pair of norms `(vanishing, exploding)`: one `UserWarning` of
             each kind in each `fit` when the gradient of a whole layer is below the
             first in two records in a row, above the second, or not finite. True stands
-            for `(1e-7, 1e3)`. It comes when records are read: every 64 steps, with
+            for `(1e-7, 1e3)`. It is issued when records are read: every 64 steps, with
             `filepath` after each record, and at the end.
         tensorboard_dir: A folder for scalar summaries, `gradient_norm/<name>` and
             `update_ratio/<name>`. Needs the extra `tensorboard`.
@@ -192,7 +192,7 @@ class GradientNormCallback(keras.callbacks.Callback):
     def load(cls, path: str | os.PathLike[str]) -> "GradientNormCallback":
         """Returns a callback that holds the record of a file, to be read.
 
-        The file does not say how it was made: to go on recording use a new callback.
+        The file does not say how it was made: use a new callback to record more.
 
         Args:
             path: A `.csv` or `.npz` file that `save` or `filepath` wrote.

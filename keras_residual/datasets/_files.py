@@ -1,4 +1,4 @@
-"""Image files on disk: found in a fixed order, read whole, or refused by name."""
+"""Image files on disk: found in a fixed order, read whole, or rejected by name."""
 
 import math
 import warnings

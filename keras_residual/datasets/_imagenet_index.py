@@ -42,7 +42,7 @@ class Listing:
 
 
 def load_listing(tree: trees.Tree, file: Path) -> Listing:
-    """From the file if the tree is as it was when that was written, or anew."""
+    """From the file if the tree is unchanged since it was written; else a new one."""
     state, newest = _state(tree)
     listing = _read(file, state)
     if listing is None:
@@ -74,7 +74,7 @@ def write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
     except OSError as error:
         warnings.warn(
             f"The index {file} could not be written ({error.strerror}), so that the "
-            "images are searched anew each time: `index_dir` can name another folder.",
+            "images are searched each time: `index_dir` can name another folder.",
             stacklevel=2,
         )
 
@@ -86,7 +86,7 @@ def read_cache(file: Path) -> dict[str, np.ndarray]:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception:
-        # A damaged archive raises whatever its bytes lead to; it is written anew.
+        # A damaged archive raises whatever its bytes lead to; it is written again.
         return {}
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: builders found and prepared, or refused with what to do."""
+"""TensorFlow Datasets: builders found and prepared, or rejected with what to do."""
 
 from collections.abc import Iterator
 from pathlib import Path

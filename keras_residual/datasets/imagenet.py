@@ -21,7 +21,7 @@ from keras_residual.layers._checks import (
 class ImageNetFolder:
     """ImageNet, or any images in folders by class, from the folder where they lie.
 
-    Understood are
+    Supported layouts:
 
     - Kaggle's tree, from its root or a folder inside of it: `ILSVRC/Data/CLS-LOC` with
       `train/<class>/` and a flat `val/`. The labels of `val/` come from
@@ -42,9 +42,9 @@ class ImageNetFolder:
     Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files: for training in
     the order of classes and file names, for validation in the order of file names.
 
-    What was found is kept in a file and found again by the times of all folders and the
-    times and sizes of the label files. Added, removed and renamed files are noticed,
-    files that are rewritten in place are not (but `check` does).
+    The index goes to a file, which is valid while the times of all folders and the
+    times and sizes of the label files stay the same. It detects added, removed and
+    renamed files. Only `check` detects files that are rewritten in place.
 
     Args:
         root: The folder, or `"tfds:<name>"`.
@@ -162,15 +162,15 @@ class ImageNetFolder:
     def check(
         self, splits: str | Iterable[str] | None = None, *, verbose: int = 1
     ) -> ImageNetReport:
-        """Decodes every image once, before a training stumbles over one.
+        """Decodes every image once, so that bad files surface before training.
 
-        What was found is kept: a second check reads only files whose size or time of
-        change is another. (Those of TensorFlow Datasets it reads again.) A check that
-        is stopped goes on about where it was.
+        The findings are stored: a second check reads only files whose size or time of
+        change differs. (It reads TensorFlow Datasets again.) An interrupted check
+        resumes about where it stopped.
 
         Args:
             splits: One or more of `splits`; None for all.
-            verbose: 1 to show progress and the time left, 0 for silence.
+            verbose: 1 shows progress and the time left, 0 nothing.
 
         Returns:
             A report. `print(report)` shows it; `report.files` has the names of the
@@ -201,7 +201,7 @@ class ImageNetFolder:
                 more are named, such as "CMYK".
 
         Returns:
-            A new `ImageNetFolder`. With `per_class`, a class has so many images fewer.
+            A new `ImageNetFolder`. With `per_class`, left-out images are not replaced.
 
         Raises:
             ValueError: If a kind is unknown.
@@ -245,9 +245,9 @@ class ImageNetFolder:
             seed: Non-negative integer. Of the order, the crops and the mirroring.
             first_step: None for one pass through the images, the last batch smaller.
                 An integer: endless full batches of a training from that step on. What
-                batch `k` holds depends on the seed and `k` alone, so that a training
-                that was stopped goes on with what it would have seen.
-            shard: `(index, count)`: which of so many equal parts of each batch, for
+                batch `k` holds depends on the seed and `k` alone, so training
+                that is resumed sees the batches that it would have seen.
+            shard: `(index, count)`: which of `count` equal parts of each batch, for
                 training on several hosts. All parts of a training have the same number
                 of steps: a pass leaves out fewer than `count` images, others each
                 time. Without `training` every image is in one of the parts, and the

@@ -1,4 +1,4 @@
-"""A reader of photos of any size: so many of each class, cut square and scaled."""
+"""A reader of photos of any size: some of each class, cut square and scaled."""
 
 import io
 import re
@@ -36,7 +36,7 @@ def load_photos(
         image_size: Positive integer. Height and width of the result.
         per_class: Positive integer. How many photos to take of each class; None for
             all. A smaller number gives a part of what a larger one gives.
-        seed: Non-negative integer. Decides which photos are taken.
+        seed: Non-negative integer. Decides which photos are used.
         data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
             Only for `"tfds:<name>"`.
 

@@ -156,8 +156,8 @@ def shape_texture_images(
 
     Args:
         num_images: Positive integer.
-        num_classes: Integer from 1 to 50: the first so many classes. They have equally
-            many images, or one more or less where `num_images` does not divide.
+        num_classes: Integer from 1 to 50. The first classes; they have equally many
+            images, or one more or less where `num_images` does not divide.
         image_size: Positive integer. Height and width in pixels. A person can tell the
             classes from 64 pixels on.
         seed: Non-negative integer.

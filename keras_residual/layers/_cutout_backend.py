@@ -56,7 +56,7 @@ class TensorFlowState:
 
     @staticmethod
     def is_for(x: Any) -> bool:
-        """Whether this is a tensor that a `tf.data` pipeline hands over."""
+        """Whether this is a tensor that comes from a `tf.data` pipeline."""
         if not _is_symbolic(x):
             return False
         graph = x.graph
@@ -97,7 +97,7 @@ class NumpyState:
 
     @staticmethod
     def is_for(x: Any) -> bool:
-        """Whether this is an array that a Grain pipeline hands over."""
+        """Whether this is an array that comes from a Grain pipeline."""
         if not isinstance(x, np.ndarray) or "grain" not in sys.modules:
             return False
         frame: FrameType | None = sys._getframe()
@@ -118,7 +118,7 @@ class NumpyState:
 
 
 def pipeline_of(x: Any) -> type[TensorFlowState] | type[NumpyState] | None:
-    """The state to use for an array that a data pipeline hands over."""
+    """The state to use for an array of a data pipeline."""
     for kind in (TensorFlowState, NumpyState):
         if kind.is_for(x):
             return kind

@@ -23,7 +23,7 @@ def xla_can_resize():
 
 
 def resize_images(images, size, interpolation, data_format):
-    """As `keras.ops.image.resize`, which refuses sizes that are tensors.
+    """As `keras.ops.image.resize`, but for sizes that are tensors too.
 
     Only TensorFlow's graphs have those.
     """

@@ -35,21 +35,20 @@ class Cutout(keras.layers.Layer):
     """Erases square patches of training images, each image its own.
 
     For each image and hole a patch of `size` pixels is centred on a pixel drawn
-    uniformly from the whole image, and what lies beyond the border is clipped away
-    (`border="clip"`, the authors' rule): a patch at a corner erases a quarter of its
-    size. With `border="inside"` every patch lies inside the image and has its full
-    size. In inference the layer is the identity.
+    uniformly from the whole image, and clipped at the border (`border="clip"`, the
+    authors' rule): a patch at a corner erases a quarter of its size. With
+    `border="inside"` every patch lies inside the image and has its full size. In
+    inference the layer is the identity.
 
     It works inside a model, and on the single images or batches of `tf.data`, Grain or
-    a loop of one's own, whatever the backend. With the same `seed`, the n-th call of a
-    layer erases the same patches on every backend and in each of these places. To a
-    network erased should mean "average": put Cutout after the normalization, or give
-    the mean colour as `fill`.
+    your own loop, whatever the backend. With the same `seed`, the n-th call of a
+    layer erases the same patches on every backend and in each of these places. Put
+    Cutout after the normalization, where zero is the mean colour, or pass the mean
+    colour as `fill`.
 
-    Of a dict the entry `"images"` is erased and everything else is returned as it is:
+    In a dict the entry `"images"` is erased, and everything else is returned unchanged:
     labels, since the image still shows its class; segmentation masks, bounding boxes
-    and key points, since the object is still there and is to be found from what is left
-    of it.
+    and key points, since the object is still there.
 
     Args:
         size: Height and width of a patch: an integer in pixels, a float in `(0, 1]` as
@@ -68,7 +67,7 @@ class Cutout(keras.layers.Layer):
             Needed by `fill="noise"`, where it is `(0, 255)` by default for uint8.
         seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
             number of draws made inside a model is saved with it, and a model that is
-            loaded draws on from there, unless the layer has another `seed` than the
+            loaded continues from there, unless the layer has another `seed` than the
             file. A data pipeline starts again from the layer's state in each process.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
@@ -76,9 +75,8 @@ class Cutout(keras.layers.Layer):
 
     Call arguments:
         - inputs: Images of any integer or floating-point type, or a dict of them.
-        - training: Boolean, whether to erase. By default what the model around the
-          layer says, True in a `tf.data` or Grain pipeline, and False anywhere else, as
-          in all Keras layers that drop something.
+        - training: Boolean, whether to erase. Default: the training flag of the model
+          around the layer, True in a `tf.data` or Grain pipeline, and False elsewhere.
 
     Input shape:
         `(batch, height, width, channels)` or `(height, width, channels)`; with
@@ -190,12 +188,12 @@ class Cutout(keras.layers.Layer):
 
         Grain's own random numbers give the same patches for the same element however
         many threads and processes read the data. `map(cutout)` instead takes the
-        elements in the order in which they come, and each process begins anew.
+        elements in reading order, and each process starts again.
 
         Args:
             element: Images as a NumPy array, or a dict of them; a single image or a
                 batch.
-            rng: The generator that Grain hands over.
+            rng: The generator that Grain passes.
         """
         state = rng.integers(2**31, size=2)
         if isinstance(element, dict):

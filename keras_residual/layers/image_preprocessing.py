@@ -11,18 +11,18 @@ from keras_residual.layers._resize import check_sides, resize_images, xla_can_re
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class ImagePreprocessing(keras.layers.Layer):
-    """Turns images as they are decoded into what a network was trained on.
+    """Prepares decoded images as a network was trained on them.
 
     RGB values from 0 to 255, of any size, go in. In this order the layer
 
     1. resizes, with antialiasing, as PIL does;
-    2. cuts the middle out;
+    2. crops the centre;
     3. brings the channels into `channel_order`;
     4. maps 0 to 255 linearly onto `value_range`, subtracts `mean` and divides by `std`.
 
-    It stands inside a model and is saved with it.
-    [`preprocessing_for`][keras_residual.preprocessing_for] makes the one that belongs
-    to a network. It has no weights and does the same in training. Under JAX and PyTorch
+    Place it inside a model; it is saved with the model.
+    [`preprocessing_for`][keras_residual.preprocessing_for] returns the one of a
+    network. It has no weights and does the same in training. Under JAX and PyTorch
     it cannot run inside `tf.data`.
 
     Args:
@@ -32,9 +32,8 @@ class ImagePreprocessing(keras.layers.Layer):
         value_range: Pair of numbers that 0 and 255 are mapped to.
         channel_order: `"rgb"`, or `"bgr"` to reverse the channels.
         resize: Integer: the length of the shorter side, the other one in proportion,
-            rounded down. `(height, width)`: this size. None: images stay as large as
-            they are.
-        crop: Integer for a square or `(height, width)`, cut out of the middle, or None.
+            rounded down. `(height, width)`: this size. None: images keep their size.
+        crop: Integer for a square or `(height, width)`, taken from the centre, or None.
         interpolation: `"bilinear"` or `"bicubic"`.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.

@@ -20,7 +20,7 @@ _BRANCHES = {
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class PlainBlock(keras.layers.Layer):
-    """The branch of a residual block as a network without shortcuts has it.
+    """A convolutional block without a shortcut: the residual branch alone.
 
     `y = activation(F(x))`, where `F` is
 
@@ -37,7 +37,7 @@ class PlainBlock(keras.layers.Layer):
     `padding="same"` would pad even sizes on one side only.
 
     Args:
-        filters: Positive integer. Inner width; a bottleneck puts out `4 * filters`.
+        filters: Positive integer. Inner width; a bottleneck outputs `4 * filters`.
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.

@@ -28,7 +28,7 @@ class ResidualBlock(PlainBlock):
     plain block, and with the same random seed the same initial weights.
 
     Args:
-        filters: Positive integer. Inner width; a bottleneck puts out `4 * filters`.
+        filters: Positive integer. Inner width; a bottleneck outputs `4 * filters`.
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.

@@ -52,5 +52,5 @@ def _by_path(optimizer):
     found: dict = {}
     for variable in optimizer.variables:
         found[variable.path] = None if variable.path in found else variable
-    # Two variables of one path cannot be told apart: their state starts anew.
+    # Two variables of one path cannot be told apart: their state is new.
     return {path: variable for path, variable in found.items() if variable is not None}

@@ -43,7 +43,7 @@ def PlainNet(
         weights: Path of a `.weights.h5` or `.keras` file of such a network, or None for
             new weights.
         include_top: Whether the network ends in global average pooling and the
-            classifier. False: it puts out the last stage's feature map.
+            classifier. False: it outputs the last stage's feature map.
         classifier_activation: Activation of the classifier, `"linear"` for logits;
             `"auto"` is the variant's.
         use_batch_norm: Whether convolutions are followed by batch normalization. False:

@@ -31,7 +31,7 @@ def ResNet(
     `stage1_block1`, `stage1_block2` and so on. The variants are four published
     implementations:
 
-    | variant | stride on | shortcut | BN momentum, epsilon | biases | puts out |
+    | variant | stride on | shortcut | BN momentum, epsilon | biases | outputs |
     |---|---|---|---|---|---|
     | `"torchvision"` | 3x3 ("v1.5") | projection | 0.9, 1e-5 | no | logits |
     | `"keras"` | 1x1 | projection | 0.99, 1.001e-5 | yes | probabilities |
@@ -55,7 +55,7 @@ def ResNet(
             file of torchvision, timm, keras.applications or this library, or a name
             such as `"torchvision"`, `"timm:resnet18.a1_in1k"` or `"imagenet"`.
         include_top: Whether the network ends in global average pooling and the
-            classifier. False: it puts out the last stage's feature map.
+            classifier. False: it outputs the last stage's feature map.
         classifier_activation: Activation of the classifier, `"linear"` for logits;
             `"auto"` is the variant's.
         shortcut: `"auto"` (projection where the shape changes), `"projection"`

@@ -155,15 +155,15 @@ def _check_network(network):
     if isinstance(outputs, (dict, list, tuple)):
         keys = list(outputs if isinstance(outputs, dict) else range(len(outputs)))
         raise ValueError(
-            "`backbone` must put out one feature map: pass "
+            "`backbone` must output one feature map: pass "
             f"keras.Model(backbone.input, backbone.output[{keys[-1]!r}]), say. "
-            f"Received: a model that puts out {', '.join(map(repr, keys))}"
+            f"Received: a model that outputs {', '.join(map(repr, keys))}"
         )
     activation = getattr(network.layers[-1], "activation", None)
     if activation is keras.activations.softmax:
         raise ValueError(
             "`backbone` must be a network without top: its last layer, "
-            f"{network.layers[-1].name}, puts out probabilities, not features. "
+            f"{network.layers[-1].name}, outputs probabilities, not features. "
             f"Received: backbone={network.name}"
         )
 

@@ -67,16 +67,16 @@ def cache_features(
 ) -> CachedFeatures:
     """Runs images through the frozen backbone once, for any number of epochs.
 
-    What comes back takes the place of images and labels in `fit` (also as
-    `validation_data`) and `evaluate`: the head trains alone, at the price of this
-    one pass. `predict` takes images as before.
+    `fit` (also as `validation_data`) and `evaluate` take the result in place of
+    images and labels: the head trains alone, at the price of this one pass.
+    `predict` takes images as before.
 
     The features take four bytes a number, in memory or in a file. A file that is
     there is used again if backbone, preprocessing, pooling, `copies` and data are
     what they were, for which the data are read and not run through the backbone.
-    Otherwise it is computed anew, logged as a warning, and replaced once the new
-    one is whole. The order of the images counts in an array, and not in a data
-    set, which may shuffle. A data set that augments at random counts as new data each
+    Otherwise the features are computed again, which is logged as a warning, and the
+    file is replaced once the new one is complete. The order of the images counts in an
+    array, not in a data set. A data set that augments at random counts as new data each
     time. The model's own `augmentation` has no part in features.
 
     Args:
@@ -96,7 +96,7 @@ def cache_features(
 
     Returns:
         The features and the labels, `copies` times as many as there are images.
-        They are refused once the backbone's weights are others.
+        They are rejected once the backbone's weights change.
 
     Raises:
         ValueError: If a part of the backbone trains, the data are none that
@@ -155,7 +155,7 @@ def opened(model, cache, y=None, sample_weight=None) -> dict:
 
 
 def forget_other_inputs(model, kind: str, cached: bool) -> None:
-    """Compiles anew where images follow features, or features images."""
+    """Compiles again where images follow features, or features images."""
     # TensorFlow would relax a function that it traced for images to any rank.
     if model._read_cache.get(kind, False) != cached:
         setattr(model, f"{kind}_function", None)
@@ -213,7 +213,7 @@ def _fits(file: FeatureFile, path: Path, made_by, data: Data) -> bool:
     elif not all(_hash(data) == reading for reading in file.readings):
         reason = "other images or labels (or of ones that are random at each reading)"
     if reason is not None:
-        _LOGGER.warning("%s holds features of %s: computing them anew", path, reason)
+        _LOGGER.warning("%s holds features of %s: computing them again", path, reason)
     return reason is None
 
 

@@ -28,7 +28,7 @@ _NAMES = ("name", "keras_history", "input_layers", "output_layers")
 
 
 def _without_names(config):
-    """The config with layers numbered: Keras names those of a second network anew."""
+    """The config with numbered layers: a second network of Keras has other names."""
     return _numbered(config, {}, named=False)
 
 

@@ -17,7 +17,7 @@ def unfreeze(
     """Trains the last units of the backbone, and freezes the rest of it.
 
     A compiled model is compiled again, with the same loss, metrics and settings.
-    The optimizer keeps its step count and its state for what goes on training.
+    The optimizer keeps its step count, and its state for what keeps training.
 
     Args:
         count: Positive integer or `"all"`. How many units train.

@@ -14,7 +14,7 @@ def make_pooling(pooling, shape, data_format) -> keras.layers.Layer:
     """The layer from the backbone's output to one vector an image."""
     if len(shape) not in (2, 4):
         raise ValueError(
-            "`backbone` must put out one feature map, (batch, height, width, channels),"
+            "`backbone` must output one feature map, (batch, height, width, channels),"
             f" or one vector an image. Received: a model of output shape {shape}"
         )
     if len(shape) == 2:
@@ -92,14 +92,14 @@ def check_loss(model, loss) -> None:
     if _from_logits(loss):
         if is_probability(model):
             raise ValueError(
-                "`loss` must not have from_logits=True: the model puts out "
+                "`loss` must not have from_logits=True: the model outputs "
                 f"probabilities. Received: loss={loss!r}"
             )
     elif "crossentropy" in _name(loss) and not is_probability(model):
         raise ValueError(
             "`loss` must have from_logits=True, as in "
             "keras.losses.SparseCategoricalCrossentropy(from_logits=True): the model "
-            f"puts out logits. Received: loss={loss!r}"
+            f"outputs logits. Received: loss={loss!r}"
         )
 
 
@@ -110,7 +110,7 @@ def probabilities(model, outputs):
         raise ValueError(
             "`classify` needs probabilities: an activation of 'softmax' or 'sigmoid', "
             "or a crossentropy of logits as the compiled loss. Received: a head that "
-            "puts out plain numbers"
+            "outputs plain numbers"
         )
     if is_probability(model):
         return outputs

@@ -59,7 +59,7 @@ def fit_two_phase(
         **fit_arguments: Arguments of `fit` for all phases, such as `batch_size`,
             `validation_data`, `callbacks` and `verbose`. With
             `keras.callbacks.BackupAndRestore` of a local folder among the callbacks
-            a training that was killed goes on in its phase when it is run again.
+            a killed training continues in its phase when it is run again.
 
     Returns:
         One history of all phases, whose epochs count on. Its attribute

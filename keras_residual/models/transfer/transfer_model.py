@@ -69,8 +69,8 @@ class TransferModel(keras.Model):
     the unfrozen layers do train. `check_batch_norm` shows it.
 
     `fit`, `evaluate` and `predict` look at the first batch (reading it once more) and
-    refuse images that are in another range than `value_range`, have another shape, or
-    labels outside the classes.
+    reject images in another range than `value_range` or of another shape, and labels
+    outside the classes.
 
     Args:
         backbone: Name of a keras.applications network, `"resnet18"`, `"resnet34"` or

@@ -119,7 +119,7 @@ def _check_start(suffix: str, start: bytes) -> None:
         if start[257:262] == b"ustar":
             raise _NotWeights(
                 "it is in PyTorch's format of before 2018: load it in PyTorch where "
-                "you trust it, and save it anew"
+                "you trust it, and save it again"
             )
         kind, signatures = "a PyTorch file", (b"PK\x03\x04", b"\x80")
     elif suffix == ".safetensors":
@@ -296,7 +296,7 @@ def _name(nodes: dict, path: str) -> str:
     if marker != "vars" or not names or not all(names):
         raise _NotWeights(
             f"its entry {path!r} belongs to no named layer. Files of older versions of "
-            "Keras are like that: load it into the model that wrote it, and save anew"
+            "Keras are like that: load it into the model that wrote it, and save again"
         )
     count = len(nodes["/".join([*groups, marker])])
     variables = _NORM if count == len(_NORM) else _CONVOLUTION

@@ -38,7 +38,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     In inference batch normalization multiplies each channel by a constant and adds
     one, and so does a convolution with other weights and a bias:
     `W' = W * s`, `b' = (b - mean) * s + beta` with
-    `s = gamma / sqrt(variance + epsilon)`. The copy puts out what the model puts out
+    `s = gamma / sqrt(variance + epsilon)`. The copy outputs what the model outputs
     in inference, up to rounding, in less time.
 
     Folded is each normalization that directly follows a convolution (also depthwise,

@@ -100,7 +100,7 @@ def test_never_stale(change, passes, images, labels, tmp_path, caplog):
         images, labels, filepath=path, copies=copies, verbose=0
     )
     assert passes == [16] * copies
-    assert "computing them anew" in caplog.text
+    assert "computing them again" in caplog.text
     fresh = model.cache_features(images, labels, copies=copies, verbose=0)
     np.testing.assert_array_equal(cache.features, fresh.features)
     np.testing.assert_array_equal(cache.labels, fresh.labels)

@@ -133,12 +133,12 @@ def test_feature_maps_of_many_sizes():
     features["P3"] = keras.layers.Conv2D(4, 3, strides=2)(features["P2"])
     pyramid = keras.Model(inputs, features)
     message = (
-        r"must put out one feature map: pass keras\.Model\(backbone\.input, "
-        r"backbone\.output\['P3'\]\), say\. Received: a model that puts out 'P2', 'P3'"
+        r"must output one feature map: pass keras\.Model\(backbone\.input, "
+        r"backbone\.output\['P3'\]\), say\. Received: a model that outputs 'P2', 'P3'"
     )
     with pytest.raises(ValueError, match=message):
         TransferModel(pyramid, 2, preprocessing="tf")
-    with pytest.raises(ValueError, match=r"output\[1\]\), say\. .* puts out 0, 1"):
+    with pytest.raises(ValueError, match=r"output\[1\]\), say\. .* outputs 0, 1"):
         TransferModel(
             keras.Model(inputs, list(features.values())), 2, preprocessing="tf"
         )
