@@ -15,6 +15,17 @@ from keras_residual.analysis import plots
 Figures = list[tuple[str, str]]
 
 PICTURES = 12
+NETWORKS: dict[str, Any] = {
+    "by": "network",
+    "styles": dict(
+        zip(("plain", "resnet", "resnet-cutout"), plots.STYLES, strict=False)
+    ),
+}
+LABELS = {
+    "val_top5": "validation top-5 accuracy (share of images)",
+    "gap": "gap between training and validation accuracy",
+    "ece": "expected calibration error",
+}
 # Not on the way from the input to the output that all networks share.
 _SIDE_LAYERS = ("projection", "classifier", "logits")
 
@@ -32,11 +43,13 @@ def accuracy_figures(
             "Validation accuracy (top-1, top-5) and training loss over the epochs."
         )
     curves = [
-        functools.partial(plots.training_curves, history, metric, by="network")
+        functools.partial(
+            plots.training_curves, history, metric, label=LABELS.get(metric), **NETWORKS
+        )
         for metric in metrics
     ]
     named = results.rename(columns={"top1": "accuracy"})
-    by_seed = functools.partial(plots.accuracy_by_seed, named, by="network")
+    by_seed = functools.partial(plots.accuracy_by_seed, named, **NETWORKS)
     return [
         (save_figure(folder, "curves.png", *curves), caption),
         (
@@ -52,7 +65,7 @@ def gap_figures(folder: Path, results: pd.DataFrame, compared: pd.DataFrame) -> 
     if results["train_top1"].isna().all():
         return []
     named = results.rename(columns={"top1": "accuracy", "train_top1": "train_accuracy"})
-    gap = functools.partial(plots.generalization_gap, named, by="network")
+    gap = functools.partial(plots.generalization_gap, named, **NETWORKS)
     differences = _differences(compared, "gap", only_cutout=True)
     return [
         (
@@ -65,7 +78,7 @@ def gap_figures(folder: Path, results: pd.DataFrame, compared: pd.DataFrame) -> 
 
 def occlusion_figures(folder: Path, occlusion: pd.DataFrame) -> Figures:
     named = with_mean_shares(occlusion).rename(columns={"top1": "accuracy"})
-    draw = functools.partial(plots.accuracy_by_occlusion, named, by="network")
+    draw = functools.partial(plots.accuracy_by_occlusion, named, **NETWORKS)
     return [
         (
             save_figure(folder, "occlusion.png", draw, size=(8.0, 5.0)),
@@ -80,7 +93,7 @@ def calibration_figures(
     judged = predictions.assign(
         correct=predictions["label"] == predictions["predicted_1"]
     )
-    draw = functools.partial(plots.reliability_diagram, judged, by="network")
+    draw = functools.partial(plots.reliability_diagram, judged, **NETWORKS)
     differences = _differences(compared, "ece", only_cutout=True)
     return [
         (
@@ -99,7 +112,7 @@ def gradient_figures(folder: Path, norms: pd.DataFrame) -> Figures:
     kernels = _kernels(norms)
     if kernels.empty:
         return []
-    draw = functools.partial(plots.gradient_norm_by_depth, kernels)
+    draw = functools.partial(plots.gradient_norm_by_depth, kernels, **NETWORKS)
     return [
         (
             save_figure(folder, "gradient_norms.png", draw, size=(8.0, 5.0)),
@@ -162,6 +175,7 @@ def _differences(
             treatment=treatment,
             control=control,
             by="network",
+            label=LABELS.get(metric),
         )
         for treatment, control in pairs[only_cutout:]
         if {treatment, control} <= trained
@@ -169,7 +183,7 @@ def _differences(
 
 
 def _kernels(norms: pd.DataFrame) -> pd.DataFrame:
-    """Rows net, seed, step, depth, norm of the kernels, counted from the input."""
+    """Rows network, seed, step, depth, norm of the kernels, counted from the input."""
     paths = [
         path
         for path in norms.columns
@@ -181,10 +195,10 @@ def _kernels(norms: pd.DataFrame) -> pd.DataFrame:
     long = norms.melt(["network", "seed", "step"], paths, "path", "norm")
     return pd.DataFrame(
         {
-            "net": long["network"].replace("resnet", "residual"),
+            "network": long["network"],
             "seed": long["seed"],
             "step": long["step"],
             "depth": long["path"].map(depths),
             "norm": long["norm"],
         }
-    ).drop_duplicates(["net", "seed", "step", "depth"], keep="last")
+    ).drop_duplicates(["network", "seed", "step", "depth"], keep="last")

@@ -22,6 +22,8 @@ from _workers import Task
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 
+NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
+
 LIMITS = """\
 - What holds here holds for these data, this size, one learning rate and one
 optimizer; a plain network may need another learning rate than a residual one.
@@ -172,26 +174,35 @@ def _condition(
         (
             save(
                 "curves",
-                functools.partial(plots.training_curves, history),
-                functools.partial(plots.training_curves, history, "loss"),
+                functools.partial(plots.training_curves, history, styles=NETS),
+                functools.partial(plots.training_curves, history, "loss", styles=NETS),
             ),
             "Validation accuracy and training loss over the epochs.",
         ),
         (
             save(
                 "accuracy",
-                functools.partial(plots.accuracy_by_seed, results),
-                functools.partial(plots.paired_difference, results),
+                functools.partial(plots.accuracy_by_seed, results, styles=NETS),
+                functools.partial(
+                    plots.paired_difference,
+                    results,
+                    treatment="residual",
+                    control="plain",
+                ),
             ),
             "Final validation accuracy by seed, and the difference by seed.",
         ),
         (
-            save("depth", functools.partial(plots.gradient_norm_by_depth, kernels)),
+            save(
+                "depth",
+                functools.partial(plots.gradient_norm_by_depth, kernels, styles=NETS),
+            ),
             "Gradient norm of each convolution's kernel against its depth.",
         ),
         (
             save(
-                "shift_depth", functools.partial(plots.gradient_norm_by_depth, shifts)
+                "shift_depth",
+                functools.partial(plots.gradient_norm_by_depth, shifts, styles=NETS),
             ),
             "The same for the biases or, with batch normalization, its betas, which "
             "follow the gradient of the activations; a kernel's gradient also contains "
@@ -206,7 +217,7 @@ def _condition(
                         kernels[kernels["net"] == net],
                         limits=limits,
                     )
-                    for net in plots.COLOURS
+                    for net in NETS
                 ),
             ),
             "Gradient norm of the kernels over depth and step, one colour scale.",
@@ -214,7 +225,9 @@ def _condition(
         (
             save(
                 "epochs",
-                functools.partial(plots.epochs_to_threshold, results, threshold),
+                functools.partial(
+                    plots.epochs_to_threshold, results, threshold, styles=NETS
+                ),
             ),
             f"Epochs until the validation accuracy first reached {threshold:g}.",
         ),
@@ -244,7 +257,7 @@ def _depth_section(folder: Path, results: pd.DataFrame) -> Section:
         name = save_figure(
             folder,
             f"degradation-bn_{batch_norm}.png",
-            functools.partial(plots.degradation, rows),
+            functools.partial(plots.degradation, rows, styles=NETS),
         )
         caption = f"Final accuracy against the depth, {words} batch normalization."
         figures.append((name, caption))

@@ -18,7 +18,11 @@ from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 from keras_residual.analysis.statistics import mean_interval
 
-APPROACHES = ("scratch", "frozen", "fine-tuned")
+APPROACHES = {
+    "scratch": plots.STYLES[0],
+    "frozen": plots.STYLES[2],
+    "fine-tuned": plots.STYLES[1],
+}
 PHOTOS = 12
 
 LIMITS = """\
@@ -191,7 +195,9 @@ def _all_images(
             save_figure(
                 folder,
                 "accuracy.png",
-                functools.partial(plots.accuracy_by_seed, results, by="approach"),
+                functools.partial(
+                    plots.accuracy_by_seed, results, by="approach", styles=APPROACHES
+                ),
             ),
             "Test accuracy by seed.",
         ),
@@ -203,7 +209,9 @@ def _all_images(
             save_figure(
                 folder,
                 "parameters.png",
-                functools.partial(plots.trainable_parameters, results),
+                functools.partial(
+                    plots.trainable_parameters, results, styles=APPROACHES
+                ),
             ),
             "What trains.",
         ),
@@ -211,9 +219,15 @@ def _all_images(
             save_figure(
                 folder,
                 "curves.png",
-                functools.partial(plots.training_curves, history, by="approach"),
                 functools.partial(
-                    plots.training_curves, history, "loss", by="approach"
+                    plots.training_curves, history, by="approach", styles=APPROACHES
+                ),
+                functools.partial(
+                    plots.training_curves,
+                    history,
+                    "loss",
+                    by="approach",
+                    styles=APPROACHES,
                 ),
             ),
             "Validation accuracy and training loss over the epochs.",
@@ -260,12 +274,19 @@ def _amounts(folder: Path, results: pd.DataFrame) -> Section:
         name = save_figure(
             folder,
             "images.png",
-            functools.partial(plots.accuracy_by_images, results),
+            functools.partial(
+                plots.accuracy_by_images,
+                results,
+                styles=APPROACHES,
+                reference="scratch",
+            ),
         )
         caption = "Test accuracy against the number of training images."
         figures.append((name, caption))
     name = save_figure(
-        folder, "time.png", functools.partial(plots.accuracy_by_time, results)
+        folder,
+        "time.png",
+        functools.partial(plots.accuracy_by_time, results, styles=APPROACHES),
     )
     figures.append((name, "Test accuracy against the seconds of one training."))
     means = _means(results.sort_values("images", kind="stable"))

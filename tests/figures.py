@@ -8,6 +8,13 @@ from matplotlib.colors import to_hex
 
 # t(0.975) with one degree of freedom, for intervals of two seeds (tables).
 T1 = 12.706205
+# Colours of Okabe and Ito (2008): vermillion and blue.
+COLOURS = {"plain": "#D55E00", "residual": "#0072B2"}
+APPROACHES = {
+    "scratch": ("#D55E00", "o"),
+    "frozen": ("#009E73", "D"),
+    "fine-tuned": ("#0072B2", "^"),
+}
 
 
 def history(seeds=(0, 1), epochs=(1, 2, 3)):

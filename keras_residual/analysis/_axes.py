@@ -1,61 +1,53 @@
 """What all figures share: colours, labels, and everything around the data."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from keras_residual.analysis._frames import NETS, in_order
-from keras_residual.analysis.statistics import mean_interval
+from keras_residual.analysis._frames import intervals
+from keras_residual.analysis._intervals import mean_interval
 
-# Colours of Okabe and Ito that colour-blind readers can tell apart; the markers do the
-# same in black and white.
-COLOURS = {"plain": "#D55E00", "residual": "#0072B2"}
-MARKERS = {"plain": "o", "residual": "^"}
-_KNOWN = {
-    **{net: (COLOURS[net], MARKERS[net]) for net in NETS},
-    "scratch": ("#D55E00", "o"),
-    "frozen": ("#009E73", "D"),
-    "fine-tuned": ("#0072B2", "^"),
-    "resnet": ("#0072B2", "^"),
-    "resnet-cutout": ("#009E73", "D"),
-}
-_OTHERS = (
+Style = tuple[str, str]
+Styles = Mapping[str, Style] | None
+
+VERMILLION, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
+# Colours of Okabe and Ito (2008) that colour-blind readers can tell apart; the markers
+# do the same in black and white.
+STYLES: tuple[Style, ...] = (
+    (VERMILLION, "o"),
+    (BLUE, "^"),
+    (GREEN, "D"),
     ("#CC79A7", "v"),
     ("#E69F00", "P"),
     ("#000000", "X"),
     ("#56B4E9", "s"),
-    ("#009E73", "D"),
-    ("#D55E00", "o"),
-    ("#0072B2", "^"),
 )
+# What Keras calls its metrics.
 _LABELS = {
     "accuracy": "final accuracy (share of images)",
-    "best_accuracy": "best accuracy (share of images)",
     "val_accuracy": "validation accuracy (share of images)",
     "loss": "training loss (mean per image)",
     "val_loss": "validation loss (mean per image)",
-    "val_top5": "validation top-5 accuracy (share of images)",
-    "gap": "gap between training and validation accuracy",
-    "ece": "expected calibration error",
-    "seconds": "time (s)",
-    "epochs_to_threshold": "epochs to the threshold",
 }
 
 
-def styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each name, in the order in which they are drawn."""
-    names = in_order(names)
-    unknown = [name for name in names if name not in _KNOWN]
-    taken = {_KNOWN[name] for name in names if name in _KNOWN}
-    free = [style for style in _OTHERS if style not in taken]
-    return {
-        name: _KNOWN.get(name) or free[unknown.index(name) % len(free)]
-        for name in names
-    }
+def styled(names: Iterable[str], styles: Styles) -> dict[str, Style]:
+    """Colour and marker of each name that occurs, in the order of drawing.
+
+    Names without a style come last, by alphabet, so that the order of the rows of a
+    table does not matter.
+    """
+    chosen = dict(styles or {})
+    occurring = set(names)
+    free = [style for style in STYLES if style not in chosen.values()] or STYLES
+    for place, name in enumerate(sorted(occurring - set(chosen))):
+        chosen[name] = free[place % len(free)]
+    return {name: style for name, style in chosen.items() if name in occurring}
 
 
 def axes(ax: Axes | None) -> Axes:
@@ -113,13 +105,39 @@ def interval_bar(
     )
 
 
-def count(net: str, seeds: int) -> str:
-    return f"{net} (n = {seeds_in_words(seeds)})"
+def means_over_seeds(
+    ax: Axes,
+    x: NDArray[np.float64],
+    by_seed: pd.DataFrame,
+    name: str,
+    style: Style,
+    *,
+    skip_missing: bool = True,
+) -> None:
+    """Draw a line of means with their intervals, and the seeds as dots."""
+    colour, marker = style
+    ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
+    mean, low, high = intervals(by_seed.to_numpy(float), skip_missing=skip_missing)
+    ax.errorbar(
+        x,
+        mean,
+        yerr=np.array([mean - low, high - mean]),
+        color=colour,
+        marker=marker,
+        linewidth=2,
+        elinewidth=1.2,
+        capsize=3,
+        label=count(name, by_seed.shape[1]),
+    )
+
+
+def count(name: str, seeds: int) -> str:
+    return f"{name} (n = {seeds_in_words(seeds)})"
 
 
 def seeds_in_words(number: int) -> str:
     return f"{number} seed{'' if number == 1 else 's'}"
 
 
-def label(metric: str) -> str:
+def label_of(metric: str) -> str:
     return _LABELS.get(metric, metric.replace("_", " "))

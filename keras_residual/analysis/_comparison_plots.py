@@ -5,28 +5,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from keras_residual.analysis._axes import (
-    COLOURS,
-    MARKERS,
+    Styles,
     axes,
-    count,
     finish,
     interval_bar,
-    label,
+    label_of,
+    means_over_seeds,
     seeds_in_words,
-    styles,
+    styled,
 )
-from keras_residual.analysis._frames import (
-    NETS,
-    groups,
-    in_order,
-    intervals,
-    one_condition,
-)
-from keras_residual.analysis.statistics import compare_paired
+from keras_residual.analysis._frames import one_condition
+from keras_residual.analysis._paired import compare_paired
 
 
 def accuracy_by_seed(
-    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
 ) -> Axes:
     """Draw the final accuracy of each seed, joined across the groups.
 
@@ -34,6 +31,8 @@ def accuracy_by_seed(
         results: Columns `by`, seed and accuracy; one row per group and seed.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
@@ -57,7 +56,7 @@ def accuracy_by_seed(
     frame = one_condition(results, "results", [by, "seed"], "accuracy")
     ax = axes(ax)
     by_seed = frame.pivot(index="seed", columns=by, values="accuracy")
-    names = styles(frame[by])
+    names = styled(frame[by], styles)
     ax.plot(
         range(len(names)), by_seed[list(names)].T, color="0.75", linewidth=1, zorder=1
     )
@@ -83,7 +82,7 @@ def accuracy_by_seed(
     return finish(
         ax,
         xlabel=by,
-        ylabel=label("accuracy"),
+        ylabel=label_of("accuracy"),
         title="Final accuracy by seed",
         note="a grey line joins one seed; square and bar: mean and its 95 % t interval",
     )
@@ -92,11 +91,12 @@ def accuracy_by_seed(
 def paired_difference(
     results: pd.DataFrame,
     metric: str = "accuracy",
-    treatment: str = "residual",
-    control: str = "plain",
     ax: Axes | None = None,
     *,
+    treatment: str,
+    control: str,
     by: str = "net",
+    label: str | None = None,
 ) -> Axes:
     """Draw the difference of each seed, and their mean with its interval.
 
@@ -104,10 +104,11 @@ def paired_difference(
         results: Columns `by`, seed and `metric`; one row per group and seed. Seeds
             without a finite value in both groups are left out, and the figure says so.
         metric: Column to compare.
+        ax: Axes to draw on; a new figure by default.
         treatment: Group whose values count positive.
         control: Group whose values are subtracted.
-        ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        label: What to call the metric in the figure.
 
     Returns:
         The axes.
@@ -125,7 +126,7 @@ def paired_difference(
             "seed": [0, 1, 0, 1],
             "accuracy": [0.75, 0.77, 0.80, 0.83],
         })
-        ax = plots.paired_difference(results)
+        ax = plots.paired_difference(results, treatment="residual", control="plain")
         ```
     """
     frame = one_condition(results, "results", [by, "seed"], metric)
@@ -134,7 +135,7 @@ def paired_difference(
         if name not in by_seed:
             raise ValueError(
                 f"`{argument}` must be in the column {by} of `results`. "
-                f"Received: {argument}={name!r}, {by} {in_order(frame[by])}"
+                f"Received: {argument}={name!r}, {by} {sorted(frame[by].unique())}"
             )
     ax = axes(ax)
     finite = np.isfinite(by_seed[[treatment, control]].to_numpy(float)).all(axis=1)
@@ -170,20 +171,29 @@ def paired_difference(
     ax.set_ylim(-0.7, len(pairs) + 0.7)
     return finish(
         ax,
-        xlabel=f"{label(metric)}: {treatment} minus {control}",
+        xlabel=f"{label or label_of(metric)}: {treatment} minus {control}",
         ylabel="",
         title="Difference by seed",
         note=note,
     )
 
 
-def degradation(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def degradation(
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
+) -> Axes:
     """Draw the final accuracy against the number of blocks.
 
     Args:
-        results: Columns net, blocks, seed and accuracy; one row per net, number of
+        results: Columns `by`, blocks, seed and accuracy; one row per group, number of
             blocks and seed.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
@@ -205,39 +215,22 @@ def degradation(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = plots.degradation(results)
         ```
     """
-    key = ["net", "blocks", "seed"]
-    frame = one_condition(results, "results", key, "accuracy")
+    frame = one_condition(results, "results", [by, "blocks", "seed"], "accuracy")
     ax = axes(ax)
     blocks = np.unique(frame["blocks"])
-    # The nets stand side by side at each depth, so that their bars do not cover.
-    step = np.diff(blocks).min() if blocks.size > 1 else 1.0
-    for net, rows in groups(frame, "net"):
+    names = styled(frame[by], styles)
+    # Side by side at each depth, so that their bars do not cover each other.
+    step = 0.12 * np.diff(blocks).min() if blocks.size > 1 else 0.12
+    for place, (name, style) in enumerate(names.items()):
+        rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="blocks", columns="seed", values="accuracy")
-        x = by_seed.index.to_numpy(float) + step * (NETS.index(net) - 0.5) * 0.12
-        ax.plot(
-            x,
-            by_seed,
-            color=COLOURS[net],
-            alpha=0.3,
-            linestyle="none",
-            marker=".",
-        )
-        mean, low, high = intervals(by_seed.to_numpy(float), skip_missing=True)
-        ax.errorbar(
-            x,
-            mean,
-            yerr=np.array([mean - low, high - mean]),
-            color=COLOURS[net],
-            marker=MARKERS[net],
-            linewidth=2,
-            capsize=4,
-            label=count(net, by_seed.shape[1]),
-        )
+        x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
+        means_over_seeds(ax, x, by_seed, name, style)
     ax.set_xticks(blocks)
     return finish(
         ax,
         xlabel="number of blocks",
-        ylabel=label("accuracy"),
+        ylabel=label_of("accuracy"),
         title="Accuracy against depth",
         note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )

@@ -5,23 +5,40 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from keras_residual.analysis._axes import axes, count, finish, label, styles
-from keras_residual.analysis._frames import check_columns, intervals, one_condition
+from keras_residual.analysis._axes import (
+    Styles,
+    axes,
+    count,
+    finish,
+    label_of,
+    means_over_seeds,
+    styled,
+)
+from keras_residual.analysis._frames import check_columns, one_condition
 
 
-def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw how many parameters each approach trains, on a logarithmic axis.
+def trainable_parameters(
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "approach",
+    styles: Styles = None,
+) -> Axes:
+    """Draw how many parameters each group trains, on a logarithmic axis.
 
     Args:
-        results: Columns approach and trainable_parameters; any number of rows that
-            agree on each approach.
+        results: Columns `by` and trainable_parameters; any number of rows that agree on
+            each group.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If a column is missing, or an approach has several numbers or one
+        ValueError: If a column is missing, or a group has several numbers or one
             that is not positive.
 
     Example:
@@ -36,19 +53,19 @@ def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = plots.trainable_parameters(results)
         ```
     """
-    columns = ["approach", "trainable_parameters"]
+    columns = [by, "trainable_parameters"]
     check_columns(results, "results", columns)
     pairs = results[columns].drop_duplicates()
-    if pairs["approach"].duplicated().any():
+    if pairs[by].duplicated().any():
         raise ValueError(
-            "`results` must have one number of trainable_parameters for each approach. "
+            f"`results` must have one number of trainable_parameters for each {by}. "
             f"Received: {sorted(map(tuple, pairs.to_numpy().tolist()))}"
         )
-    numbers = pairs.set_index("approach")["trainable_parameters"]
+    numbers = pairs.set_index(by)["trainable_parameters"]
     _check_positive(numbers)
     ax = axes(ax)
     ax.set_yscale("log")
-    names = styles(numbers.index)
+    names = styled(numbers.index, styles)
     for position, (name, (colour, marker)) in enumerate(names.items()):
         ax.scatter(position, numbers[name], color=colour, marker=marker, s=90)
         ax.annotate(
@@ -64,7 +81,7 @@ def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(numbers.min() / 4, numbers.max() * 4)
     return finish(
         ax,
-        xlabel="approach",
+        xlabel=by,
         ylabel="trainable parameters",
         title="Trainable parameters",
         note="logarithmic axis: equal distances are equal ratios",
@@ -72,17 +89,25 @@ def trainable_parameters(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def accuracy_by_images(
-    results: pd.DataFrame, ax: Axes | None = None, *, reference: str = "scratch"
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "approach",
+    styles: Styles = None,
+    reference: str | None = None,
 ) -> Axes:
     """Draw the accuracy against the number of training images, on a logarithmic axis.
 
     Args:
-        results: Columns approach, images, seed and accuracy; one row per approach,
-            number of training images and seed.
+        results: Columns `by`, images, seed and accuracy; one row per group, number of
+            training images and seed.
         ax: Axes to draw on; a new figure by default.
-        reference: The approach whose mean accuracy with all images is drawn as a
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
+        reference: The group whose mean accuracy with all images is drawn as a
             horizontal line, if it is in `results`: where another line lies above it,
-            that approach does better with fewer images.
+            that group does better with fewer images.
 
     Returns:
         The axes.
@@ -102,37 +127,23 @@ def accuracy_by_images(
             "seed": 0,
             "accuracy": [0.55, 0.70, 0.93, 0.97],
         })
-        ax = plots.accuracy_by_images(results)
+        ax = plots.accuracy_by_images(results, reference="scratch")
         ```
     """
-    key = ["approach", "images", "seed"]
-    # The share of the images says the same as their number.
-    single = results.drop(columns="share", errors="ignore")
-    frame = one_condition(single, "results", key, "accuracy")
+    frame = one_condition(results, "results", [by, "images", "seed"], "accuracy")
     _check_positive(frame["images"])
     ax = axes(ax)
     ax.set_xscale("log")
     numbers = np.unique(frame["images"])
-    names = styles(frame["approach"])
-    for place, (name, (colour, marker)) in enumerate(names.items()):
-        rows = frame[frame["approach"] == name]
+    names = styled(frame[by], styles)
+    for place, (name, style) in enumerate(names.items()):
+        rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="images", columns="seed", values="accuracy")
         # Side by side, so that their bars do not cover each other.
         x = by_seed.index.to_numpy(float) * 1.05 ** (place - (len(names) - 1) / 2)
-        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
-        mean, low, high = intervals(by_seed.to_numpy(float), skip_missing=True)
-        ax.errorbar(
-            x,
-            mean,
-            yerr=np.array([mean - low, high - mean]),
-            color=colour,
-            marker=marker,
-            linewidth=2,
-            capsize=4,
-            label=count(name, by_seed.shape[1]),
-        )
+        means_over_seeds(ax, x, by_seed, name, style)
     note = "line and bar: mean over seeds and its 95 % t interval; dots: seeds"
-    full = frame[(frame["approach"] == reference) & (frame["images"] == numbers[-1])]
+    full = frame[(frame[by] == reference) & (frame["images"] == numbers[-1])]
     values = full["accuracy"].to_numpy(float)
     values = values[np.isfinite(values)]
     if values.size:
@@ -145,20 +156,29 @@ def accuracy_by_images(
     return finish(
         ax,
         xlabel="training images",
-        ylabel=label("accuracy"),
+        ylabel=label_of("accuracy"),
         title="Accuracy against the number of training images",
         note=note,
     )
 
 
-def accuracy_by_time(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def accuracy_by_time(
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "approach",
+    styles: Styles = None,
+) -> Axes:
     """Draw the accuracy against the training time, on a logarithmic axis.
 
     Args:
-        results: Columns approach, share (of the training images), seed, accuracy and
-            seconds; one row per approach, share and seed. Rows without a finite
-            accuracy and time are left out, and the figure says so.
+        results: Columns `by`, share (of the training images), seed, accuracy and
+            seconds; one row per group, share and seed. Rows without a finite accuracy
+            and time are left out, and the figure says so.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
@@ -182,7 +202,7 @@ def accuracy_by_time(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = plots.accuracy_by_time(results)
         ```
     """
-    key = ["approach", "share", "seed"]
+    key = [by, "share", "seed"]
     frame = one_condition(results, "results", key, "accuracy", "seconds")
     finite = np.isfinite(frame[["accuracy", "seconds"]].to_numpy(float)).all(axis=1)
     usable = frame[finite]
@@ -190,8 +210,8 @@ def accuracy_by_time(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
     _check_positive(frame["share"])
     ax = axes(ax)
     ax.set_xscale("log")
-    for name, (colour, marker) in styles(frame["approach"]).items():
-        rows = usable[usable["approach"] == name].sort_values(["share", "seed"])
+    for name, (colour, marker) in styled(frame[by], styles).items():
+        rows = usable[usable[by] == name].sort_values(["share", "seed"])
         ax.scatter(rows["seconds"], rows["accuracy"], color=colour, s=9, alpha=0.45)
         # The mean on a logarithmic axis is the geometric one.
         logs = rows.assign(seconds=np.log(rows["seconds"]))
@@ -229,7 +249,7 @@ def accuracy_by_time(results: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return finish(
         ax,
         xlabel="training time (s)",
-        ylabel=label("accuracy"),
+        ylabel=label_of("accuracy"),
         title="Accuracy against training time",
         note=note,
     )

@@ -1,17 +1,10 @@
 """What the figures need from a tidy frame: checks, intervals and logarithms."""
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_residual.analysis.statistics import mean_interval
-
-NETS = ("plain", "residual")
-APPROACHES = ("scratch", "frozen", "fine-tuned")
-# Columns that name a condition: a figure shows one value of each.
-_CONDITIONS = ("blocks", "batch_norm", "kind", "share")
+from keras_residual.analysis._intervals import mean_interval
 
 
 def one_condition(
@@ -19,28 +12,20 @@ def one_condition(
 ) -> pd.DataFrame:
     """Return the columns `key` and `values`, with exactly one row for each `key`.
 
-    Rows of several conditions would otherwise be averaged without a word. The first
-    column of `key` names what is compared.
+    Rows of several conditions would otherwise be averaged without a word.
     """
     check_columns(frame, name, [*key, *values])
-    by = key[0]
-    unknown = sorted(set(frame[by].astype(str)) - set(NETS))
-    if by == "net" and unknown:
+    repeated = frame[frame.duplicated(key, keep=False)]
+    if len(repeated):
+        others = frame.columns.difference([*key, *values], sort=False)
+        differing = repeated.groupby(key, dropna=False)[list(others)].nunique().max()
+        # A condition has few values, a measurement has many.
+        values_of = repeated[differing[differing > 1].index].nunique()
+        mixed = values_of.sort_values(kind="stable").index[:3]
+        advice = f"; select one value of {', '.join(mixed)}" if len(mixed) else ""
         raise ValueError(
-            f"`{name}` must name the nets {list(NETS)} in its column net. "
-            f"Received: {unknown}"
-        )
-    for column in _CONDITIONS:
-        if column in frame and column not in key and frame[column].nunique() > 1:
-            raise ValueError(
-                f"`{name}` must hold one condition: select one value of {column}. "
-                f"Received: {column} {sorted(frame[column].unique().tolist())}"
-            )
-    repeated = int(frame.duplicated(key).sum())
-    if repeated:
-        raise ValueError(
-            f"`{name}` must have one row for each {', '.join(key)}. "
-            f"Received: {repeated} repeated rows"
+            f"`{name}` must have one row for each {', '.join(key)}{advice}. "
+            f"Received: {len(repeated)} rows that share their place with others"
         )
     return frame[[*key, *values]]
 
@@ -54,21 +39,6 @@ def check_columns(frame: pd.DataFrame, name: str, columns: list[str]) -> None:
         )
     if frame.empty:
         raise ValueError(f"`{name}` must have rows. Received: an empty frame")
-
-
-def groups(frame: pd.DataFrame, by: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the rows of each group that occurs, always in the same order."""
-    for name in in_order(frame[by]):
-        yield name, frame[frame[by] == name]
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Each name once: nets and approaches as they are told, the others by alphabet."""
-    known = [*NETS, *APPROACHES]
-    occurring = set(names)
-    return [name for name in known if name in occurring] + sorted(
-        occurring - set(known)
-    )
 
 
 def intervals(

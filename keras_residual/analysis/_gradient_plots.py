@@ -6,10 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from keras_residual.analysis._axes import COLOURS, MARKERS, axes, count, finish
+from keras_residual.analysis._axes import Styles, axes, count, finish, styled
 from keras_residual.analysis._frames import (
     edges,
-    groups,
     intervals,
     one_condition,
     power_of_ten,
@@ -19,17 +18,26 @@ from keras_residual.analysis._frames import (
 _PERIODS = {"early (dotted)": ":", "middle (dashed)": "--", "late (solid)": "-"}
 
 
-def gradient_norm_by_depth(norms: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def gradient_norm_by_depth(
+    norms: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
+) -> Axes:
     """Draw the gradient norm against depth, early, in the middle and late in training.
 
-    Each third of the recorded steps gives one line by net: the geometric mean over
+    Each third of the recorded steps gives one line by group: the geometric mean over
     its steps, then over seeds, with the t interval of the logarithms. Norms that are
     zero or not finite have no logarithm; they are left out, and the figure says so.
 
     Args:
-        norms: Columns net, seed, step, depth and norm, of one kind of variable; one
-            row per net, seed, step and depth.
+        norms: Columns `by`, seed, step, depth and norm, of one kind of variable; one
+            row per group, seed, step and depth.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
@@ -52,16 +60,17 @@ def gradient_norm_by_depth(norms: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax = plots.gradient_norm_by_depth(norms)
         ```
     """
-    key = ["net", "seed", "step", "depth"]
+    key = [by, "seed", "step", "depth"]
     frame = with_logarithm(one_condition(norms, "norms", key, "norm"))
     ax = axes(ax)
     ax.set_yscale("log")
     steps = np.unique(frame["step"])
     periods = np.array_split(steps, 3) if steps.size >= 3 else [steps]
-    styles = tuple(_PERIODS.values())[-len(periods) :]
+    lines = tuple(_PERIODS.values())[-len(periods) :]
     drawn = []
-    for net, rows in groups(frame, "net"):
-        for period, style in zip(periods, styles, strict=True):
+    for name, (colour, marker) in styled(frame[by], styles).items():
+        rows = frame[frame[by] == name]
+        for period, line in zip(periods, lines, strict=True):
             inside = rows[rows["step"].isin(period)]
             logs = inside.groupby(["depth", "seed"])["log"].mean().unstack("seed")
             mean, low, high = intervals(logs.to_numpy(float), skip_missing=True)
@@ -69,18 +78,18 @@ def gradient_norm_by_depth(norms: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 logs.index,
                 power_of_ten(low),
                 power_of_ten(high),
-                color=COLOURS[net],
+                color=colour,
                 alpha=0.12,
                 lw=0,
             )
             ax.plot(
                 logs.index,
                 power_of_ten(mean),
-                color=COLOURS[net],
-                linestyle=style,
-                marker=MARKERS[net],
+                color=colour,
+                linestyle=line,
+                marker=marker,
                 markersize=4,
-                label=count(net, rows["seed"].nunique()) if style == "-" else None,
+                label=count(name, rows["seed"].nunique()) if line == "-" else None,
             )
             drawn.append(mean)
     # The interval of two seeds can span hundreds of decades: the lines set the scale.
@@ -110,23 +119,25 @@ def gradient_norm_heatmap(
     norms: pd.DataFrame,
     ax: Axes | None = None,
     *,
+    by: str = "net",
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """Draw the gradient norm of one net over depth and step, as colours.
+    """Draw the gradient norm of one network over depth and step, as colours.
 
     Args:
-        norms: Columns net, seed, step, depth and norm, of one net and one kind of
+        norms: Columns `by`, seed, step, depth and norm, of one group and one kind of
             variable; one row per seed, step and depth. Norms that are zero or not
             finite are left out; a cell without any other is grey.
         ax: Axes to draw on; a new figure by default.
-        limits: Lowest and highest norm of the colours. Two nets can be compared by
+        by: Column that names the group.
+        limits: Lowest and highest norm of the colours. Two networks can be compared by
             colour only with the same limits.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If a column is missing or several nets, conditions or kinds are
+        ValueError: If a column is missing or several groups, conditions or kinds are
             mixed.
 
     Example:
@@ -144,13 +155,13 @@ def gradient_norm_heatmap(
         ax = plots.gradient_norm_heatmap(norms, limits=(0.01, 1.0))
         ```
     """
-    key = ["net", "seed", "step", "depth"]
+    key = [by, "seed", "step", "depth"]
     frame = with_logarithm(one_condition(norms, "norms", key, "norm"))
-    nets = frame["net"].unique()
-    if len(nets) != 1:
+    names = frame[by].unique()
+    if len(names) != 1:
         raise ValueError(
-            "`norms` must hold one net; draw one heat map for each. "
-            f"Received: nets {sorted(nets)}"
+            f"`norms` must hold one {by}; draw one heat map for each. "
+            f"Received: {by} {sorted(names)}"
         )
     if limits is not None and not 0 < limits[0] < limits[1]:
         raise ValueError(
@@ -180,7 +191,7 @@ def gradient_norm_heatmap(
         ax,
         xlabel="training step",
         ylabel="depth (1 = convolution nearest the input)",
-        title=f"Gradient norm of the {nets[0]} net",
+        title=f"Gradient norm: {names[0]}",
         note=("one seed" if seeds == 1 else f"geometric mean over {seeds} seeds")
         + _left_out(frame),
         grid=False,

@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from keras_residual.analysis._axes import axes, finish
+from keras_residual.analysis._axes import VERMILLION, axes, finish
 
 _MOST_PHOTOS = 32
 _MOST_LETTERS = 11  # of a class name, so that it fits under its photo
-_WRONG = "#D55E00"
 
 
 def photo_grid(
@@ -106,7 +105,9 @@ def photo_grid(
         if best != label:
             text += f"\n✗ {names[label]}"
             ax.add_patch(
-                Rectangle((x, y), width, height, fill=False, color=_WRONG, linewidth=4)
+                Rectangle(
+                    (x, y), width, height, fill=False, color=VERMILLION, linewidth=4
+                )
             )
         ax.text(
             x + width / 2, y + 1.04 * height, text, fontsize=9, va="top", ha="center"

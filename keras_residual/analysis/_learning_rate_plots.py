@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from keras_residual.analysis._axes import COLOURS, axes, finish
+from keras_residual.analysis._axes import BLUE, VERMILLION, axes, finish
 
 
 def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
@@ -47,15 +47,14 @@ def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
         )
     ax = axes(ax)
     ax.set_xscale("log")
-    grey, blue = "0.6", COLOURS["residual"]
-    ax.plot(found.rates, found.losses, color=grey, linewidth=0.8, label="of a batch")
+    ax.plot(found.rates, found.losses, color="0.6", linewidth=0.8, label="of a batch")
     ax.plot(
-        found.rates, found.smoothed_losses, color=blue, linewidth=2, label="smoothed"
+        found.rates, found.smoothed_losses, color=BLUE, linewidth=2, label="smoothed"
     )
     if found.suggestion is not None:
         ax.axvline(
             found.suggestion,
-            color=COLOURS["plain"],
+            color=VERMILLION,
             linestyle="--",
             label=f"suggestion: {found.suggestion:.2g}",
         )

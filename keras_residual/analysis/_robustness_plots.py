@@ -5,25 +5,30 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from keras_residual.analysis._axes import (
+    Styles,
     axes,
-    count,
     finish,
+    means_over_seeds,
     seeds_in_words,
-    styles,
+    styled,
 )
 from keras_residual.analysis._calibration import (
     by_confidence,
     expected_calibration_error,
 )
-from keras_residual.analysis._frames import intervals, one_condition
-from keras_residual.analysis.statistics import mean_interval
+from keras_residual.analysis._frames import one_condition
+from keras_residual.analysis._intervals import mean_interval
 
 _LARGEST_DOT = 260.0  # points squared, for the bin with most images
 _SMALLEST_DOT = 9.0
 
 
 def generalization_gap(
-    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
 ) -> Axes:
     """Draw the accuracy on training and on validation images, and the gap between.
 
@@ -33,6 +38,8 @@ def generalization_gap(
             so.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes. Under each group stand its mean gap and the 95 % t interval.
@@ -59,7 +66,7 @@ def generalization_gap(
     )
     finite = np.isfinite(frame[["train_accuracy", "accuracy"]].to_numpy(float)).all(1)
     ax = axes(ax)
-    names = styles(frame[by])
+    names = styled(frame[by], styles)
     ticks = []
     for position, (name, (colour, marker)) in enumerate(names.items()):
         rows = frame[finite & (frame[by] == name)].sort_values("seed")
@@ -74,7 +81,7 @@ def generalization_gap(
             ax.scatter(
                 x, heights, s=42, marker=marker, facecolor=face, edgecolor=colour
             )
-        ticks.append("\n".join([name, *_gap_in_words(train - validation)]))
+        ticks.append("\n".join([str(name), *_gap_in_words(train - validation)]))
     ax.set_xticks(range(len(names)), ticks)
     ax.set_xlim(-0.5, len(names) - 0.5)
     note = (
@@ -93,7 +100,11 @@ def generalization_gap(
 
 
 def accuracy_by_occlusion(
-    results: pd.DataFrame, ax: Axes | None = None, *, by: str = "net"
+    results: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
 ) -> Axes:
     """Draw the accuracy against the share of each image that was erased.
 
@@ -105,6 +116,8 @@ def accuracy_by_occlusion(
             per group, seed and share.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes.
@@ -136,26 +149,14 @@ def accuracy_by_occlusion(
             f"Received: {np.unique(shares).tolist()}"
         )
     ax = axes(ax)
-    names = styles(frame[by])
+    names = styled(frame[by], styles)
     # Side by side, so that their bars do not cover each other.
     step = 0.01 * np.ptp(shares)
-    for place, (name, (colour, marker)) in enumerate(names.items()):
+    for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="erased_share", columns="seed", values="accuracy")
         x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
-        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
-        mean, low, high = intervals(by_seed.to_numpy(float))
-        ax.errorbar(
-            x,
-            mean,
-            yerr=np.array([mean - low, high - mean]),
-            color=colour,
-            marker=marker,
-            linewidth=2,
-            elinewidth=1.2,
-            capsize=3,
-            label=count(name, by_seed.shape[1]),
-        )
+        means_over_seeds(ax, x, by_seed, name, style, skip_missing=False)
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     return finish(
         ax,
@@ -171,6 +172,7 @@ def reliability_diagram(
     ax: Axes | None = None,
     *,
     by: str = "net",
+    styles: Styles = None,
     bins: int = 15,
 ) -> Axes:
     """Draw the accuracy against the confidence: on the diagonal, confidence is earned.
@@ -182,6 +184,8 @@ def reliability_diagram(
             so.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
         bins: Number of bins of equal width over the confidence.
 
     Returns:
@@ -215,7 +219,7 @@ def reliability_diagram(
     frame = one_condition(predictions, "predictions", key, "confidence", "correct")
     finite = np.isfinite(frame["confidence"].to_numpy(float))
     drawn = []
-    for name, style in styles(frame[by]).items():
+    for name, look in styled(frame[by], styles).items():
         rows = frame[finite & (frame[by] == name)]
         if len(rows):
             found = by_confidence(rows["confidence"], rows["correct"], bins)
@@ -223,7 +227,7 @@ def reliability_diagram(
                 expected_calibration_error(seed["confidence"], seed["correct"], bins)
                 for _, seed in rows.groupby("seed")
             ]
-            drawn.append((name, style, found, errors))
+            drawn.append((name, look, found, errors))
     ax = axes(ax)
     ax.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--", zorder=1)
     most = max((found.number.max() for _, _, found, _ in drawn), default=1)

@@ -6,16 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from keras_residual.analysis._axes import (
-    COLOURS,
-    MARKERS,
+    Styles,
     axes,
     count,
     finish,
-    label,
+    label_of,
     seeds_in_words,
-    styles,
+    styled,
 )
-from keras_residual.analysis._frames import groups, intervals, one_condition
+from keras_residual.analysis._frames import intervals, one_condition
 
 
 def training_curves(
@@ -24,6 +23,8 @@ def training_curves(
     ax: Axes | None = None,
     *,
     by: str = "net",
+    styles: Styles = None,
+    label: str | None = None,
 ) -> Axes:
     """Draw a metric over the epochs: mean and interval by group, seeds faint.
 
@@ -36,6 +37,9 @@ def training_curves(
         metric: Column to draw.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
+        label: What to call the metric in the figure.
 
     Returns:
         The axes.
@@ -59,7 +63,7 @@ def training_curves(
     """
     frame = one_condition(history, "history", [by, "seed", "epoch"], metric)
     ax = axes(ax)
-    for name, (colour, marker) in styles(frame[by]).items():
+    for name, (colour, marker) in styled(frame[by], styles).items():
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="epoch", columns="seed", values=metric)
         ax.plot(by_seed.index, by_seed, color=colour, alpha=0.25, linewidth=0.8)
@@ -78,22 +82,30 @@ def training_curves(
     return finish(
         ax,
         xlabel="epoch",
-        ylabel=label(metric),
+        ylabel=label or label_of(metric),
         title="Training curves",
         note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
     )
 
 
 def epochs_to_threshold(
-    results: pd.DataFrame, threshold: float, ax: Axes | None = None
+    results: pd.DataFrame,
+    threshold: float,
+    ax: Axes | None = None,
+    *,
+    by: str = "net",
+    styles: Styles = None,
 ) -> Axes:
     """Draw how many epochs each seed took to reach a stated accuracy.
 
     Args:
-        results: Columns net, seed and epochs_to_threshold (NaN: never reached); one
-            row per net and seed.
+        results: Columns `by`, seed and epochs_to_threshold (NaN: never reached); one
+            row per group and seed.
         threshold: The accuracy, for the labels.
         ax: Axes to draw on; a new figure by default.
+        by: Column that names the groups, such as "net" or "approach".
+        styles: Colour and marker of each group, in the order of drawing. Groups without
+            one follow by name with free ones of `STYLES`.
 
     Returns:
         The axes. Seeds that never reached the threshold stand in a row of their own
@@ -116,30 +128,33 @@ def epochs_to_threshold(
         ```
     """
     metric = "epochs_to_threshold"
-    frame = one_condition(results, "results", ["net", "seed"], metric)
+    frame = one_condition(results, "results", [by, "seed"], metric)
     ax = axes(ax)
     reached = frame[metric].notna()
     latest = float(frame[metric].max()) if reached.any() else 1.0
     never = latest + max(1.0, 0.15 * latest)
-    nets = []
-    for position, (net, rows) in enumerate(groups(frame, "net")):
+    names = []
+    for position, (name, (colour, marker)) in enumerate(
+        styled(frame[by], styles).items()
+    ):
+        rows = frame[frame[by] == name]
         epochs = rows.sort_values("seed")[metric].fillna(never).to_numpy(float)
         spread = np.linspace(-0.2, 0.2, epochs.size) if epochs.size > 1 else 0.0
         count = rows[metric].notna().sum()
-        nets.append(f"{net}\n{count} of {seeds_in_words(epochs.size)} reached it")
+        names.append(f"{name}\n{count} of {seeds_in_words(epochs.size)} reached it")
         ax.scatter(
             position + spread,
             epochs,
-            color=COLOURS[net],
-            marker=MARKERS[net],
+            color=colour,
+            marker=marker,
             s=40,
             alpha=0.8,
         )
         # Infinity for never, so that no median lies between a late epoch and never.
         median = min(np.median(rows[metric].fillna(np.inf)), never)
-        ax.hlines(median, position - 0.3, position + 0.3, color=COLOURS[net], lw=2)
-    ax.set_xticks(range(len(nets)), nets)
-    ax.set_xlim(-0.5, len(nets) - 0.5)
+        ax.hlines(median, position - 0.3, position + 0.3, color=colour, lw=2)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(0, never + 0.1 * never)
     ticks = list(MaxNLocator(8, integer=True).tick_values(0, latest))
     ticks = [tick for tick in ticks if 0 <= tick <= latest]
@@ -150,7 +165,7 @@ def epochs_to_threshold(
     ax.set_yticks(ticks, labels)
     return finish(
         ax,
-        xlabel="net",
+        xlabel=by,
         ylabel=f"epochs to accuracy {threshold:g}",
         title=f"Epochs to an accuracy of {threshold:g}",
         note="one mark per seed; bar: median, where never is later than any epoch",

@@ -1,11 +1,13 @@
 """Figures of experiments that compare networks over seeds.
 
 Every function takes data and an axes, draws, and returns the axes; `ax=None` makes a
-new figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. Nothing
-is shown or saved. The subtitle of each figure says what a band or a bar means.
+new figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. The
+column `by` names the groups that a figure compares, in any words; `styles` gives them
+colours and markers, so that a group looks the same in several figures. Nothing is shown
+or saved. The subtitle of each figure says what a band or a bar means.
 """
 
-from keras_residual.analysis._axes import COLOURS as COLOURS
+from keras_residual.analysis._axes import STYLES as STYLES
 from keras_residual.analysis._comparison_plots import (
     accuracy_by_seed as accuracy_by_seed,
 )
@@ -44,7 +46,7 @@ from keras_residual.analysis._training_plots import (
 from keras_residual.analysis._training_plots import training_curves as training_curves
 
 __all__ = [
-    "COLOURS",
+    "STYLES",
     "training_curves",
     "accuracy_by_seed",
     "paired_difference",

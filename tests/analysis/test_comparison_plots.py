@@ -3,11 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import T1, bars_of, dots_of, note_of, only, results, transfer
+from figures import APPROACHES, T1, bars_of, dots_of, note_of, only, results, transfer
 
 from keras_residual.analysis import plots
 
 pytestmark = pytest.mark.once
+
+
+def difference(frame, *arguments, **names):
+    names = {"treatment": "residual", "control": "plain", **names}
+    return plots.paired_difference(frame, *arguments, **names)
 
 
 def test_accuracy_by_seed_draws_dots_lines_and_intervals():
@@ -25,7 +30,7 @@ def test_accuracy_by_seed_draws_dots_lines_and_intervals():
 
 
 def test_paired_difference_is_by_seed():
-    ax = plots.paired_difference(results().sample(frac=1, random_state=1))
+    ax = difference(results().sample(frac=1, random_state=1))
     (dots,) = dots_of(ax)
     # 0.1 + 0.01 (s^2 - s) for the seeds 0, 1, 2.
     np.testing.assert_allclose(dots, [[0.10, 1], [0.10, 2], [0.12, 3]])
@@ -45,18 +50,18 @@ def test_paired_difference_is_by_seed():
 
 
 def test_paired_difference_the_other_way_round():
-    ax = plots.paired_difference(results(), treatment="plain", control="residual")
+    ax = difference(results(), treatment="plain", control="residual")
     np.testing.assert_allclose(dots_of(ax)[0][:, 0], [-0.10, -0.10, -0.12])
 
 
 def test_paired_difference_says_what_it_leaves_out():
     frame = results()
     frame.loc[0, "epochs_to_threshold"] = np.nan  # seed 0 of the plain net
-    ax = plots.paired_difference(frame, "epochs_to_threshold")
+    ax = difference(frame, "epochs_to_threshold")
     np.testing.assert_allclose(dots_of(ax)[0], [[-4, 1], [-4, 2]])
     assert "1 of 3 seeds have no value" in note_of(ax)
     frame["epochs_to_threshold"] = np.nan
-    ax = plots.paired_difference(frame, "epochs_to_threshold")
+    ax = difference(frame, "epochs_to_threshold")
     assert dots_of(ax) == []
     assert "3 of 3 seeds have no value" in note_of(ax)
 
@@ -77,50 +82,44 @@ def test_degradation_draws_accuracy_against_blocks():
 
 def test_paired_difference_refuses_a_net_without_results():
     with pytest.raises(ValueError, match=r"`control` must .* control='plain'"):
-        plots.paired_difference(only(results(), "residual"))
+        difference(only(results(), "residual"))
 
 
 def test_accuracy_by_seed_of_approaches():
     frame = transfer((0, 2), shares=[1.0]).sample(frac=1, random_state=0)
-    ax = plots.accuracy_by_seed(frame, by="approach")
+    ax = plots.accuracy_by_seed(frame, by="approach", styles=APPROACHES)
     dots = dots_of(ax)
     np.testing.assert_allclose(dots[0], [[0, 0.70], [0, 0.72]])
     np.testing.assert_allclose(dots[1], [[1, 0.90], [1, 0.92]])
     np.testing.assert_allclose(dots[2], [[2, 0.95], [2, 0.97]])
     ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert [tick.split("\n")[0] for tick in ticks] == [
-        "scratch",
-        "frozen",
-        "fine-tuned",
-    ]
+    assert [tick.split("\n")[0] for tick in ticks] == list(APPROACHES)
     assert ax.get_xlabel() == "approach"
 
 
 def test_shares_of_the_images_are_not_mixed():
-    with pytest.raises(ValueError, match=r"one value of share. .* \[0\.1, 1\.0\]"):
+    with pytest.raises(ValueError, match=r"one row .*; select one value of share"):
         plots.accuracy_by_seed(transfer(), by="approach")
 
 
 def test_paired_difference_of_approaches():
     frame = transfer((0, 1), shares=[1.0])
     frame.loc[frame["approach"] == "frozen", "accuracy"] = [0.9, 0.8]
-    ax = plots.paired_difference(
-        frame, treatment="frozen", control="scratch", by="approach"
-    )
+    ax = difference(frame, treatment="frozen", control="scratch", by="approach")
     np.testing.assert_allclose(dots_of(ax)[0][:, 0], [0.20, 0.09])
     with pytest.raises(
         ValueError,
         match=r"`control` must be in the column approach .*'plain', approach",
     ):
-        plots.paired_difference(frame, treatment="frozen", by="approach")
+        difference(frame, treatment="frozen", by="approach")
 
 
-def test_unknown_groups_get_markers_and_colours_of_their_own():
-    names = ["b", "a", *map(str, range(4)), "scratch"]
+def test_groups_get_markers_and_colours_of_their_own():
+    names = ["b", "a", *map(str, range(5))]
     frame = pd.DataFrame({"way": names, "seed": 0, "accuracy": 0.5})
     ax = plots.accuracy_by_seed(frame, by="way")
     ticks = [label.get_text().split("\n")[0] for label in ax.get_xticklabels()]
-    assert ticks == ["scratch", "0", "1", "2", "3", "a", "b"]
+    assert ticks == ["0", "1", "2", "3", "4", "a", "b"]
     drawn = [
         c for c in ax.collections if len(c.get_offsets()) and len(c.get_facecolor())
     ]

@@ -3,7 +3,16 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from figures import T1, bars_of, dots_of, lines_of, note_of, texts_of, transfer
+from figures import (
+    APPROACHES,
+    T1,
+    bars_of,
+    dots_of,
+    lines_of,
+    note_of,
+    texts_of,
+    transfer,
+)
 
 from keras_residual.analysis import plots
 
@@ -13,7 +22,9 @@ pytestmark = pytest.mark.once
 def test_trainable_parameters_are_written_out():
     # Numbers that went through a table with gaps are floats.
     frame = transfer().astype({"trainable_parameters": float})
-    ax = plots.trainable_parameters(frame.sample(frac=1, random_state=0))
+    ax = plots.trainable_parameters(
+        frame.sample(frac=1, random_state=0), styles=APPROACHES
+    )
     drawn = np.concatenate(dots_of(ax))
     np.testing.assert_array_equal(drawn, [[0, 160_000], [1, 262_402], [2, 9_200_000]])
     assert [text.get_text() for text in texts_of(ax)] == [
@@ -36,7 +47,9 @@ def test_trainable_parameters_must_agree():
 
 
 def test_accuracy_by_images_draws_means_intervals_and_seeds():
-    ax = plots.accuracy_by_images(transfer((0, 2)).sample(frac=1, random_state=0))
+    ax = plots.accuracy_by_images(
+        transfer((0, 2)).sample(frac=1, random_state=0), styles=APPROACHES
+    )
     assert ax.get_xscale() == "log"
     means = [container.lines[0] for container in ax.containers]
     np.testing.assert_allclose(
@@ -62,18 +75,21 @@ def test_the_reference_is_an_approach_with_all_images():
 
     frame = transfer((0, 1))
     frame.loc[0, "accuracy"] = np.nan
-    drawn, note = heights()
+    assert heights()[0] == []
+    drawn, note = heights(reference="scratch")
     assert drawn == pytest.approx([0.705])
     assert "dashed: scratch with all 600 images" in note
     assert heights(reference="frozen")[0] == pytest.approx([0.905])
     frame = frame[frame["approach"] != "scratch"]
-    drawn, note = heights()
+    drawn, note = heights(reference="scratch")
     assert drawn == []
     assert "dashed" not in note
 
 
 def test_accuracy_by_time_draws_means_by_share_and_seeds():
-    ax = plots.accuracy_by_time(transfer((0, 2)).sample(frac=1, random_state=0))
+    ax = plots.accuracy_by_time(
+        transfer((0, 2)).sample(frac=1, random_state=0), styles=APPROACHES
+    )
     assert ax.get_xscale() == "log"
     np.testing.assert_allclose(
         dots_of(ax)[0], [[10, 0.61], [1000, 0.63], [100, 0.70], [10_000, 0.72]]
@@ -90,7 +106,7 @@ def test_accuracy_by_time_says_what_it_leaves_out():
     frame = transfer()
     frame.loc[0, "seconds"] = np.nan
     frame.loc[1, "accuracy"] = np.inf
-    ax = plots.accuracy_by_time(frame)
+    ax = plots.accuracy_by_time(frame, styles=APPROACHES)
     assert "2 of 12 rows have no value" in note_of(ax)
     assert len(dots_of(ax)[0]) == 2
     ax.figure.canvas.draw()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import (
+    COLOURS,
     T1,
     lines_of,
     norms,
@@ -24,7 +25,7 @@ def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
     ax = plots.gradient_norm_by_depth(norms())
     assert ax.get_yscale() == "log"
     for net, shift in (("plain", 0), ("residual", 1)):
-        lines = lines_of(ax, plots.COLOURS[net])
+        lines = lines_of(ax, COLOURS[net])
         assert [line.get_linestyle() for line in lines] == [":", "--", "-"]
         for third, line in enumerate(lines):
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
@@ -52,7 +53,7 @@ def test_norms_without_a_logarithm_are_left_out_and_counted(nothing):
     frame.loc[(frame["depth"] == 2) & (frame["net"] == "plain"), "norm"] = nothing
     frame.loc[(frame["depth"] == 1) & (frame["step"] == 0), "norm"] = nothing
     ax = plots.gradient_norm_by_depth(frame)
-    early = lines_of(ax, plots.COLOURS["plain"])[0].get_ydata()
+    early = lines_of(ax, COLOURS["plain"])[0].get_ydata()
     np.testing.assert_allclose(early, [10, np.nan, 1000])
     assert "8 of 36 norms left out: zero or not finite" in note_of(ax)
     assert all(map(math.isfinite, ax.get_ylim()))
@@ -72,7 +73,9 @@ def test_no_usable_norm_at_all_is_drawn_as_nothing(draw, nothing):
 def test_seeds_that_differ_by_a_hundred_decades_can_be_drawn():
     frame = norms()
     frame.loc[frame["seed"] == 1, "norm"] = 1e-100
-    plots.gradient_norm_by_depth(frame).figure.canvas.draw()
+    ax = plots.gradient_norm_by_depth(frame)
+    ax.figure.canvas.draw()
+    assert all(map(math.isfinite, ax.get_ylim()))
 
 
 def test_heatmap_cells_are_geometric_means_over_seeds():
@@ -89,7 +92,7 @@ def test_heatmap_cells_are_geometric_means_over_seeds():
     assert mesh.get_clim() == pytest.approx((10**0.5, 10**7.5))
     assert isinstance(mesh.norm, mpl.colors.LogNorm)
     assert "geometric mean over 2 seeds" in note_of(ax)
-    assert ax.get_title(loc="left") == "Gradient norm of the residual net"
+    assert ax.get_title(loc="left") == "Gradient norm: residual"
 
 
 def test_heatmap_limits_make_two_nets_comparable():
@@ -118,7 +121,7 @@ def test_kinds_of_variables_are_not_mixed():
 
 
 def test_heatmap_refuses_two_nets_and_bad_limits():
-    with pytest.raises(ValueError, match=r"one net.*\['plain', 'residual'\]"):
+    with pytest.raises(ValueError, match=r"one net.* net \['plain', 'residual'\]"):
         plots.gradient_norm_heatmap(norms())
     for limits in ((0, 1), (2, 1)):
         with pytest.raises(ValueError, match="`limits` must"):

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from figures import (
+    COLOURS,
     T1,
     bars_of,
     dots_of,
@@ -54,7 +55,7 @@ def test_gap_says_what_it_leaves_out():
 def test_occlusion_draws_means_seeds_and_intervals():
     frame = robustness(shares=[0.25, 0.0, 0.1]).sample(frac=1, random_state=0)
     ax = plots.accuracy_by_occlusion(frame)
-    seeds = [line.get_ydata() for line in lines_of(ax, plots.COLOURS["plain"])[:2]]
+    seeds = [line.get_ydata() for line in lines_of(ax, COLOURS["plain"])[:2]]
     np.testing.assert_allclose(seeds, [[0.6, 0.52, 0.4], [0.61, 0.53, 0.41]])
     plain, residual = (container.lines[0] for container in ax.containers)
     np.testing.assert_allclose(plain.get_ydata(), [0.605, 0.525, 0.405])

@@ -339,4 +339,4 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(load):
     # The stem and the two convolutions of the block; neither projection nor classifier.
     assert found["depth"].tolist() == [1, 2, 3]
     assert found["norm"].tolist() == [1.0, 3.0, 5.0]
-    assert set(found["net"]) == {"residual"}
+    assert set(found["network"]) == {"resnet"}

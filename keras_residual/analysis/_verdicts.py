@@ -1,0 +1,183 @@
+"""What the tests of an experiment say about its hypotheses, in words."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_residual.analysis._intervals import finite_vector
+from keras_residual.analysis._paired import LARGEST_EXACT, PairedComparison
+
+Verdict = Literal["supported", "contradicted", "undecided", "not enough seeds"]
+
+
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Holm's correction for several tests on the same experiment.
+
+    Args:
+        p_values: One p-value per hypothesis, in any order.
+
+    Returns:
+        Adjusted p-values in the same order; comparing each with the level keeps the
+        chance of even one false finding below the level.
+
+    Raises:
+        ValueError: If a value is missing or outside 0 to 1.
+
+    Example:
+        ```python
+        from keras_residual.analysis.statistics import holm
+
+        print(holm([0.01, 0.04, 0.03]))  # [0.03 0.06 0.06]
+        ```
+
+    Reference:
+        Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+        Journal of Statistics 6 (1979), 65-70.
+    """
+    array = finite_vector("p_values", p_values)
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(
+            f"`p_values` must lie between 0 and 1. Received: p_values={p_values!r}"
+        )
+    order = np.argsort(array, kind="stable")
+    factors = np.arange(array.size, 0, -1)
+    adjusted = np.empty_like(array)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * array[order]), 1.0)
+    return adjusted
+
+
+def verdict(
+    comparison: PairedComparison,
+    p_value: float | None = None,
+    *,
+    num_hypotheses: int = 1,
+) -> Verdict:
+    """Say what the data say about "the treatment is larger than the control".
+
+    Args:
+        comparison: Result of `compare_paired`.
+        p_value: The sign-flip p-value after `holm`, where several hypotheses are
+            tested on the same experiment. Default: the comparison's own.
+        num_hypotheses: How many hypotheses `holm` corrected together.
+
+    Returns:
+        "supported" (significant, treatment larger), "contradicted" (significant,
+        treatment smaller), "undecided" (not significant) or "not enough seeds": with
+        that few seeds the smallest of that many corrected p-values cannot be
+        significant, whatever the data.
+
+    Raises:
+        ValueError: If `p_value` is not between 0 and 1, or `num_hypotheses` is less
+            than 1.
+
+    Example:
+        ```python
+        from keras_residual.analysis.statistics import compare_paired, verdict
+
+        comparison = compare_paired([0.81, 0.82, 0.80], [0.76, 0.75, 0.77])
+        print(verdict(comparison))  # not enough seeds
+        ```
+    """
+    p = comparison.sign_flip_p_value if p_value is None else p_value
+    if not 0 <= p <= 1:
+        raise ValueError(
+            f"`p_value` must lie between 0 and 1. Received: p_value={p_value!r}"
+        )
+    if num_hypotheses < 1:
+        raise ValueError(
+            "`num_hypotheses` must be a positive integer. "
+            f"Received: num_hypotheses={num_hypotheses!r}"
+        )
+    if comparison.smallest_p_value * num_hypotheses > comparison.level:
+        return "not enough seeds"
+    if p <= comparison.level:
+        return "supported" if comparison.mean_difference > 0 else "contradicted"
+    return "undecided"
+
+
+def describe(
+    comparison: PairedComparison,
+    verdict: Verdict,
+    claim: str,
+    unit: str = "",
+    *,
+    p_value: float | None = None,
+    num_hypotheses: int = 1,
+) -> str:
+    """Put a comparison and its verdict into words.
+
+    Args:
+        comparison: Result of `compare_paired`.
+        verdict: Result of `verdict`.
+        claim: The hypothesis as a clause, such as "Residual beats plain in accuracy".
+        unit: Unit of the numbers, such as "epochs".
+        p_value: The corrected p-value that the verdict used, if any.
+        num_hypotheses: How many hypotheses were corrected together.
+
+    Returns:
+        Claim, verdict, number of seeds, both means, their difference with its t
+        interval, p-value and effect size.
+
+    Example:
+        ```python
+        from keras_residual.analysis.statistics import compare_paired
+        from keras_residual.analysis.statistics import describe, verdict
+
+        comparison = compare_paired([0.81, 0.82, 0.80], [0.76, 0.75, 0.77])
+        print(describe(comparison, verdict(comparison), "Residual beats plain"))
+        ```
+    """
+    c = comparison
+    low, high = c.interval
+    number = _number_format(c.mean_difference, (high - low) / 2, c.mean_treatment)
+    suffix = f" {unit}" if unit else ""
+    if c.n == 1:
+        interval = "no interval from one seed"
+    else:
+        interval = (
+            f"{100 * c.confidence:g} % interval {low:{number}} to {high:{number}}"
+        )
+    notes = []
+    if p_value is not None:
+        notes.append(f"corrected for several tests {_p(p_value, c.level)}")
+    smallest = min(1.0, c.smallest_p_value * num_hypotheses)
+    if smallest > c.level:
+        count = "1 seed" if c.n == 1 else f"{c.n} seeds"
+        corrected = " after the correction" if num_hypotheses > 1 else ""
+        notes.append(
+            f"with {count} it cannot fall below {smallest:.4g}{corrected}, so it "
+            f"cannot reach {c.level:g}"
+        )
+    if not math.isnan(c.effect_size):
+        effect = f"Cohen d_z = {c.effect_size:z.1f}"
+    elif c.n == 1:
+        effect = "no effect size from one seed"
+    else:
+        effect = "Cohen d_z is not defined because all differences are equal"
+    kind = "exact" if c.n <= LARGEST_EXACT else "sampled"
+    return (
+        f"{claim}: {verdict}. n = {c.n} seed{'' if c.n == 1 else 's'}, "
+        f"{c.mean_treatment:{number}} against {c.mean_control:{number}}{suffix}, "
+        f"difference {c.mean_difference:+{number}}{suffix} ({interval}), "
+        f"{kind} sign-flip {_p(c.sign_flip_p_value, c.level)}"
+        f"{' (' + '; '.join(notes) + ')' if notes else ''}, {effect}."
+    )
+
+
+def _number_format(difference: float, half_width: float, mean: float) -> str:
+    """Give the difference two digits, and the means as many decimals."""
+    scale = max(abs(difference), 0.0 if math.isnan(half_width) else half_width / 10)
+    if scale == 0:
+        return "z.3f" if mean == 0 or 1e-3 <= abs(mean) < 1e6 else "z.2e"
+    decimals = 1 - math.floor(math.log10(scale))
+    return f"z.{max(decimals, 0)}f" if decimals <= 6 and scale < 1e6 else "z.2e"
+
+
+def _p(p_value: float, level: float) -> str:
+    if p_value < 0.001:
+        return "p < 0.001"
+    # Three decimals, unless they would round the p-value onto the level.
+    return f"p = {p_value:.{3 if abs(p_value - level) >= 0.0005 else 4}f}"
