@@ -83,7 +83,7 @@ def when(due: Any, compute: Callable[[], Any], otherwise: Callable[[], Any]) -> 
     return compute() if due is True else ops.cond(due, compute, otherwise)
 
 
-def batch_norms(due: Any, count: int, gradients: Callable[[], list[Any]]) -> Any:
+def summed_norms(due: Any, count: int, gradients: Callable[[], list[Any]]) -> Any:
     """Norms of the gradients of the whole batch, or zeros where they are not due.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_residual.callbacks._norm_files import RATIO, Rows
+from keras_residual.callbacks._records import RATIO, Rows
 
 _numbers = itertools.count()
 

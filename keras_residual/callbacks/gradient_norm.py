@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 import numpy as np
 
-from keras_residual.callbacks._gradient_probe import GradientProbe, remove_stale_probes
-from keras_residual.callbacks._norm_arguments import (
+from keras_residual.callbacks._arguments import (
     alert_limits,
     as_path,
     check_file,
     layer_patterns,
 )
-from keras_residual.callbacks._norm_files import (
+from keras_residual.callbacks._output import Output
+from keras_residual.callbacks._probe import GradientProbe, innermost_optimizer, probe_of
+from keras_residual.callbacks._recorder import GradientRecorder, Settings
+from keras_residual.callbacks._records import (
     Rows,
     column_names,
     read_file,
     write_file,
 )
-from keras_residual.callbacks._norm_output import NormOutput
-from keras_residual.callbacks._norm_recorder import Settings
 from keras_residual.callbacks._tensorboard import check_tensorboard
 from keras_residual.layers._checks import check_choice, check_positive_integer
 
@@ -139,10 +139,11 @@ class GradientNormCallback(keras.callbacks.Callback):
         self.ratios = ratios
         self.alert = alert
         self.tensorboard_dir = tensorboard_dir
-        self._output = NormOutput(
+        self._output = Output(
             by, ratios, filepath, alert_limits(alert), tensorboard_dir
         )
         self._probe: GradientProbe | None = None
+        self._recorder: GradientRecorder | None = None
         self._is_recording = False
 
     @property
@@ -205,7 +206,9 @@ class GradientNormCallback(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        remove_stale_probes(self.model)
+        stale = probe_of(self.model)
+        if stale is not None:  # An exception ended an earlier `fit`.
+            stale.release()
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._read()
@@ -214,9 +217,20 @@ class GradientNormCallback(keras.callbacks.Callback):
                 "`model` must be compiled with an optimizer. Received: optimizer=None"
             )
         self._output.begin_fit()
-        if self._probe is None or not self._probe.fits(self.model, self._settings):
-            self._probe = GradientProbe(self.model, self._settings)
-        self._probe.install()
+        probe = probe_of(self.model)
+        if probe is None:
+            probe = self._probe
+            if probe is None or not probe.fits(self.model):
+                probe = GradientProbe(self.model)
+        if (
+            self._recorder is None
+            or probe is not self._probe
+            or not self._recorder.fits(self.model, self._settings)
+        ):
+            optimizer = innermost_optimizer(self.model)
+            self._recorder = GradientRecorder(self.model, optimizer, self._settings)
+        self._probe = probe
+        probe.join(self._recorder)
         self._is_recording = True
         try:
             self._name_columns()
@@ -226,18 +240,17 @@ class GradientNormCallback(keras.callbacks.Callback):
 
     # Not `on_train_batch_end`, which would turn asynchronous dispatch off for all.
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self._probe is None or not self._is_recording:
+        if self._probe is None or self._recorder is None or not self._is_recording:
             return
-        recorder = self._probe.recorder
-        if recorder.nearly_full or (
-            self.filepath is not None and recorder.may_hold_records
+        if self._recorder.nearly_full or (
+            self.filepath is not None and self._recorder.may_hold_records
         ):
             self._read()
-        self._probe.arm()
+        self._probe.arm(self._recorder)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._end()
-        if self._probe is not None and self._probe.recorder.is_bypassed:
+        if self._recorder is not None and self._recorder.is_bypassed:
             warnings.warn(
                 "GradientNormCallback recorded nothing: no train step of this `fit` "
                 "called `model.optimizer.apply` (or `apply_gradients`).",
@@ -245,21 +258,21 @@ class GradientNormCallback(keras.callbacks.Callback):
             )
 
     def _end(self) -> None:
-        if self._probe is not None:
-            self._probe.release()
+        if self._probe is not None and self._recorder is not None:
+            self._probe.leave(self._recorder)
         self._read()
         self._is_recording = False
 
     def _name_columns(self) -> None:
         # Unknown for a model that is built in its first train step.
-        if self._probe is not None and self._probe.recorder.variables:
-            self._output.name_columns(self.model, self._probe.recorder.variables)
+        if self._recorder is not None and self._recorder.variables:
+            self._output.name_columns(self.model, self._recorder.variables)
 
     def _read(self) -> None:
         """Moves records from the train step's memory to where they are kept."""
-        if self._probe is None or not self._is_recording:
+        if self._recorder is None or not self._is_recording:
             return
-        steps, values = self._probe.recorder.read()
+        steps, values = self._recorder.read()
         if len(steps):
             self._name_columns()
             self._output.append(steps, values)

@@ -9,7 +9,7 @@ from keras import ops
 from keras_residual._functions import with_gradients
 from keras_residual._model_loss import ModelLoss, tensors
 from keras_residual.callbacks import _backend
-from keras_residual.callbacks._variable_groups import (
+from keras_residual.callbacks._columns import (
     MISSING,
     group_norms,
     group_variables,

@@ -447,7 +447,8 @@ def test_later_fit_compiles_nothing_again(convolutional_model, image_data):
 
 
 @without_torch  # where every step runs the Python code
-def test_second_recorded_fit_compiles_nothing_again(linear_data):
+@pytest.mark.parametrize("count", [1, 2])
+def test_second_recorded_fit_compiles_nothing_again(linear_data, count):
     traces_made = []
 
     class Traced(keras.Model):
@@ -459,18 +460,18 @@ def test_second_recorded_fit_compiles_nothing_again(linear_data):
     inputs = keras.Input((3,))
     model = Traced(inputs, keras.layers.Dense(2)(inputs))
     model.compile("sgd", "mse")
-    callback = GradientNormCallback()
-    fit(model, x, y, callback)
+    callbacks = [GradientNormCallback() for _ in range(count)]
+    fit(model, x, y, *callbacks)
     first = len(traces_made)
 
-    fit(model, x, y, callback)
+    fit(model, x, y, *callbacks)
 
     assert len(traces_made) == first
     # Compiled again, the model has another train step.
     model.compile("sgd", "mae")
-    fit(model, x, y, callback)
+    fit(model, x, y, *callbacks)
     assert len(traces_made) > first
-    assert len(callback.norms) == 9
+    assert [len(callback.norms) for callback in callbacks] == [9] * count
 
 
 class RaiseAt(keras.callbacks.Callback):
@@ -527,7 +528,9 @@ def test_exception_in_the_middle(linear_model, linear_data, tmp_path, source, po
     callbacks = [callback]
     arguments = {"x": x, "y": y, "batch_size": 4}
     if source == "data":
-        arguments = {"x": BrokenData(x, y)}
+        # In its order: without a step before it, Keras on JAX loses all values, with or
+        # without a callback, and Keras 3.12 reads two batches ahead.
+        arguments = {"x": BrokenData(x, y), "shuffle": False}
     else:
         callbacks.insert(position == "after", RaiseAt(exception, 1))
 

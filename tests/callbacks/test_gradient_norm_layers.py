@@ -63,7 +63,7 @@ def test_only_matching_layers_are_measured(small_resnet, small_images):
 def test_what_is_not_measured_is_not_in_the_step(small_resnet, small_images):
     callback = GradientNormCallback(layers="stage2*")
     fit(small_resnet(), *small_images, callback)
-    recorder = callback._probe.recorder
+    recorder = callback._recorder
     assert [v.path for v in recorder.variables] == callback.names
     assert recorder.buffers[2].shape[1] == len(callback.names)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_residual.callbacks._norm_alert import EXPLODING, VANISHING
+from keras_residual.callbacks._alert import EXPLODING, VANISHING
 from keras_residual.layers._checks import is_number
 
 

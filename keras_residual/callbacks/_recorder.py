@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_residual.callbacks import _backend
-from keras_residual.callbacks._variable_groups import MISSING, select_variables
+from keras_residual.callbacks._columns import MISSING, select_variables
 
 _MINIMUM_CAPACITY = 256
 # A custom train step may apply the optimizer this often before a record is lost.
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     ratios: bool
 
 
-class NormRecorder:
+class GradientRecorder:
     """A ring of norms, written in the train step and read on the host.
 
     Args:
@@ -55,6 +55,12 @@ class NormRecorder:
         self._has_run = self._is_reached = False
         self._host_iterations: int | None = None
         self._decide = _backend.uncompiled(self._decide_on_host)
+
+    def fits(self, model: keras.Model, settings: Settings) -> bool:
+        """Whether it measures what another `fit` of the model needs."""
+        return settings == self._settings and list(
+            map(id, model.trainable_variables)
+        ) == list(map(id, self.trainable))
 
     @property
     def nearly_full(self) -> bool:
@@ -206,7 +212,7 @@ class NormRecorder:
         values = [ops.full((1,), MISSING, "float32")]
         if order:
             values.append(
-                _backend.batch_norms(
+                _backend.summed_norms(
                     due,
                     len(order),
                     lambda: [self._applied(gradients[i], variables[i]) for i in order],

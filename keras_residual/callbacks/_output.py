@@ -8,18 +8,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_residual.callbacks._norm_alert import NormAlert
-from keras_residual.callbacks._norm_files import Rows
-from keras_residual.callbacks._norm_records import FileRecord, MemoryRecord
-from keras_residual.callbacks._tensorboard import ScalarWriter
-from keras_residual.callbacks._variable_groups import (
+from keras_residual.callbacks._alert import Alert
+from keras_residual.callbacks._columns import (
     group_norms,
     group_ratios,
     group_variables,
 )
+from keras_residual.callbacks._records import FileRecord, MemoryRecord, Rows
+from keras_residual.callbacks._tensorboard import ScalarWriter
 
 
-class NormOutput:
+class Output:
     """Groups norms into columns, and keeps, writes and watches them.
 
     Args:
@@ -47,7 +46,7 @@ class NormOutput:
             MemoryRecord() if filepath is None else FileRecord(Path(filepath))
         )
         self._columns: list[int] | None = None
-        self._alert: NormAlert | None = None
+        self._alert: Alert | None = None
         self._writer: ScalarWriter | None = None
 
     def begin_fit(self) -> None:
@@ -66,7 +65,7 @@ class NormOutput:
             )
         self.names, self._columns = names, columns
         if self._limits is not None:
-            self._alert = NormAlert(
+            self._alert = Alert(
                 self._limits, *group_variables(model, variables, "layer")
             )
         if self._tensorboard_dir is not None and self._writer is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_residual.callbacks._variable_groups import group_norms, group_presence
+from keras_residual.callbacks._columns import group_norms, group_presence
 
 # What is smaller is lost in the rounding of float32 when a step of size one adds it to
 # weights of size one, and lies below the epsilon of Keras's Adam.
@@ -15,7 +15,7 @@ VANISHING = 1e-7
 EXPLODING = 1e3
 
 
-class NormAlert:
+class Alert:
     """Looks at the norms of whole layers, and warns once of each kind.
 
     Whole layers, because a single variable may have no gradient by design: the bias of
