@@ -38,7 +38,8 @@ from PIL import Image
 
 from keras_residual import Cutout
 from keras_residual.datasets import _image_decoding
-from keras_residual.datasets._image_pipeline import image_batches
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_stream import batches_of_files
 
 BASELINE = "image_batches"
 BICUBIC = Image.Resampling.BICUBIC
@@ -190,9 +191,8 @@ def measure(name, files, root, arguments):
         f"{dimensions[0]:.0f} x {dimensions[1]:.0f} pixels on average"
     )
     labels = np.arange(len(files)) % CLASSES
-    dataset = image_batches(
-        files, labels, image_size=SIZE, batch_size=BATCH, training=True, first_step=0
-    )
+    options = ReaderOptions(SIZE, BATCH, training=True, first_step=0)
+    dataset = batches_of_files(list(map(str, files)), labels, options)
     cutout = Cutout(SIZE // 2, seed=0)
     with_cutout = dataset.map(lambda images, labels: (cutout(images), labels))
     readers = {

@@ -38,6 +38,11 @@ def read_file(
         ) from error
 
 
+def read_rgb(file: "File") -> np.ndarray:
+    """The whole image as it is stored."""
+    return read_file(file, str(file), lambda image: image.convert("RGB"))
+
+
 def read_part(file: "File", name: str, size: tuple[int, int]) -> np.ndarray:
     """The largest centred part of a photo that has the shape of `size`, scaled.
 

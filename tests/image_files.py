@@ -3,6 +3,9 @@
 import numpy as np
 from PIL import Image
 
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
+
 
 def ramps(width, height):
     """Red grows from left to right, green from top to bottom, both from 0 to 255."""
@@ -26,6 +29,26 @@ def save(picture, file, image_format="JPEG"):
     options = {"quality": 100, "subsampling": 0} if image_format == "JPEG" else {}
     picture.save(file, image_format, **options)
     return file
+
+
+def image_batches(files, labels, **options):
+    """Batches as `ImageNetFolder` reads them, of any files."""
+    stream, options = _stream(options)
+    return stream.batches_of_files(list(map(str, files)), np.asarray(labels), options)
+
+
+def encoded_image_batches(examples, num_images, *buffer, **options):
+    """The same of a dataset of encoded images."""
+    stream, options = _stream(options)
+    return stream.batches_of_examples(examples, num_images, options, *buffer)
+
+
+def _stream(options):
+    # Imported like this, TensorFlow leaves the memory of a GPU to the backend.
+    prepare_tensorflow()
+    from keras_residual.datasets import _tensorflow_stream
+
+    return _tensorflow_stream, ReaderOptions(**options)
 
 
 def save_greys(folder, count):

@@ -92,3 +92,8 @@ def greys(images):
     images = np.asarray(images)
     assert images.max(axis=(1, 2, 3)).tolist() == images.min(axis=(1, 2, 3)).tolist()
     return images[:, 0, 0, 0].tolist()
+
+
+def below(files, folder):
+    assert all(file.startswith(f"{folder}/") for file in files)
+    return [file.removeprefix(f"{folder}/") for file in files]

@@ -1,5 +1,6 @@
 """Data for the experiments: seeded generators and readers of image data sets."""
 
+from keras_residual.datasets._imagenet_report import ImageNetReport as ImageNetReport
 from keras_residual.datasets.imagenet import ImageNetFolder as ImageNetFolder
 from keras_residual.datasets.images import load_cifar10 as load_cifar10
 from keras_residual.datasets.images import load_class_folders as load_class_folders
@@ -19,6 +20,7 @@ from keras_residual.datasets.tiny_imagenet import (
 
 __all__ = [
     "ImageNetFolder",
+    "ImageNetReport",
     "Photos",
     "load_cifar10",
     "load_class_folders",

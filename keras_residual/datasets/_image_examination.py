@@ -2,7 +2,7 @@
 
 import io
 
-from keras_residual.datasets import _image_pipeline
+from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 
 # One bit each: a grayscale PNG file may be named .JPEG.
 KINDS = {
@@ -62,26 +62,10 @@ def examine(content: bytes, suffix: str | None = None) -> int:
     # A program may have told Pillow to load what is cut off, for all of its threads.
     if is_jpeg and not ImageFile.LOAD_TRUNCATED_IMAGES:
         return bits
-    if _tensorflow_decodes(content, is_jpeg):
+    prepare_tensorflow()
+    from keras_residual.datasets._tensorflow_decoding import can_decode
+
+    if can_decode(content):
         return bits
     # Pillow reads a PNG file without its end.
     return KINDS["truncated" if is_png or is_jpeg else "unsupported"]
-
-
-def _tensorflow_decodes(content: bytes, is_jpeg: bool) -> bool:
-    _image_pipeline.prepare_tensorflow()
-    import tensorflow as tf
-
-    from keras_residual.datasets import _image_decoding
-
-    try:
-        with tf.device("CPU"):
-            if is_jpeg:
-                tf.io.decode_jpeg(content, channels=3, ratio=8)
-            else:
-                _image_decoding.decode_other(content)
-    except tf.errors.ResourceExhaustedError as error:
-        raise MemoryError("Not enough memory to decode an image.") from error
-    except tf.errors.OpError:
-        return False
-    return True

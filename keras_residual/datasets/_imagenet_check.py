@@ -1,127 +1,21 @@
 """Every image file decoded once before training, and what that finds."""
 
-import dataclasses
 import itertools
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from keras_residual.datasets import _imagenet_index as index
-from keras_residual.datasets._image_examination import KINDS, UNUSABLE, examine
-
-if TYPE_CHECKING:
-    from keras_residual.datasets._imagenet_selection import Selection
+from keras_residual.datasets._image_examination import examine
 
 _CHUNK = 1000  # images at a time, which bounds the memory
 _SAVED_AFTER = 50_000  # images, so that a check that is stopped goes on from there
-_SHOWN = 5
 _VERSION = 1  # of what is kept, and of what is looked for
 
-_MEANINGS = {
-    "missing classes": "classes listed, without a folder of training images",
-    "no images by their suffix": "files left out, whose suffix is of no image",
-    "classes without images": "classes without images",
-    "validation images of other classes": "validation images of other classes",
-    "images without label": "validation images without a label",
-    "labels without image": "labels without their validation image",
-    "unreadable": "unreadable: no image",
-    "truncated": "truncated: cut off or damaged",
-    "unsupported": "unsupported: of a format or a size that is not read",
-    "CMYK": "CMYK",
-    "grayscale": "grayscale",
-    "other format": "in another format than the suffix says",
-}
-
 Progress = Callable[[int], object]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageNetReport:
-    """What a check found; `print(report)` shows it.
-
-    Attributes:
-        num_images: How many images were checked, by split.
-        num_classes: How many classes they have.
-        files: Names of images by kind: "unreadable", "truncated" and "unsupported",
-            which cannot be used; "CMYK", "grayscale" and "other format" (than the
-            suffix says), which are converted.
-        tree: Names by kind of what does not fit together in the tree.
-        without_val: Why there is no split "val", "" if there is one.
-    """
-
-    num_images: dict[str, int]
-    num_classes: int
-    files: dict[str, list[str]]
-    tree: dict[str, list[str]]
-    without_val: str
-
-    @property
-    def unusable(self) -> list[str]:
-        """Names of the images that cannot be decoded."""
-        return [name for kind in UNUSABLE for name in self.files[kind]]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many there are of each kind, files and tree together."""
-        return {kind: len(names) for kind, names in (self.tree | self.files).items()}
-
-    def __str__(self) -> str:
-        images = ", ".join(f"{n:,} in {split}" for split, n in self.num_images.items())
-        lines = [f"{self.num_classes:,} classes; images checked: {images}"]
-        if self.without_val:
-            lines.append(f"No split 'val': {self.without_val}.")
-        sections = {
-            "In the tree": self.tree,
-            "Cannot be used": {kind: self.files[kind] for kind in UNUSABLE},
-            "Converted to RGB": {
-                kind: names
-                for kind, names in self.files.items()
-                if kind not in UNUSABLE
-            },
-        }
-        for title, kinds in sections.items():
-            lines += [f"{title}:"] if any(kinds.values()) else []
-            for kind, names in kinds.items():
-                if names:
-                    more = len(names) - _SHOWN
-                    shown = ", ".join(names[:_SHOWN])
-                    shown += f" and {more:,} more" if more > 0 else ""
-                    lines.append(f"  {len(names):,} {_MEANINGS[kind]}: {shown}")
-        if not any(self.counts.values()):
-            lines.append("Nothing to report: every file is an RGB image.")
-        # A name on a disk need not be text, and would stop `print`.
-        return "\n".join(lines).encode(errors="replace").decode()
-
-
-def check_images(
-    selection: "Selection", splits: Iterable[str], verbose: int
-) -> ImageNetReport:
-    places = {split: selection.places(split) for split in splits}
-    total = sum(map(len, places.values()))
-    bar = keras.utils.Progbar(total, unit_name="image") if verbose else None
-    source = selection.source
-    files: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for split, chosen in places.items():
-        names = source.names(split)
-        with warnings.catch_warnings():
-            # Of damaged EXIF data, for example: no matter for what is reported here.
-            warnings.filterwarnings("ignore", module="PIL")
-            found = source.check(split, chosen, bar.add if bar else lambda done: None)
-        for kind, bit in KINDS.items():
-            files[kind] += [names[place] for place in chosen[(found & bit) > 0]]
-    return ImageNetReport(
-        num_images={split: len(chosen) for split, chosen in places.items()},
-        num_classes=len(selection.classes),
-        files=files,
-        tree=source.findings,
-        without_val=source.without_val,
-    )
 
 
 def check_files(files: list[str], cache: Path, progress: Progress) -> np.ndarray:

@@ -102,7 +102,7 @@ def unpack_names(packed: np.ndarray) -> list[str]:
 
 def _scan(tree: trees.Tree) -> Listing:
     known = trees.read_class_names(tree)
-    ids = trees.folders_in(tree.train)
+    ids = _files.folders_in(tree.train)
     strange = [name for name in ids if name not in known] if known else []
     if strange:
         raise ValueError(
@@ -114,7 +114,7 @@ def _scan(tree: trees.Tree) -> Listing:
     train = [
         (name, f"{name}/{file}")
         for name in ids
-        for file in trees.images_in(tree.train / name, left_out)
+        for file in _images_in(tree.train / name, left_out)
     ]
     if not train:
         raise ValueError(
@@ -171,9 +171,9 @@ def _val(
     findings: dict[str, list[str]],
 ) -> list[tuple[str, str]]:
     """Class and file of each validation image, in the order of the file names."""
-    folders = trees.folders_in(val)
+    folders = _files.folders_in(val)
     left_out = findings["no images by their suffix"]
-    flat = trees.images_in(val, left_out)
+    flat = _images_in(val, left_out)
     if folders and flat:
         raise ValueError(
             f"The folder {val} must hold images or class folders, but has {len(flat)} "
@@ -191,7 +191,7 @@ def _val(
         images = [
             (name, f"{name}/{file}")
             for name in folders
-            for file in trees.images_in(val / name, left_out)
+            for file in _images_in(val / name, left_out)
         ]
     else:
         class_of = trees.read_val_labels(tree)
@@ -216,6 +216,13 @@ def _val(
     return [image for image in images if image[0] in ids]
 
 
+def _images_in(folder: Path, left_out: list[str]) -> list[str]:
+    """Names of images; those of files that are none by their suffix are added."""
+    images, others = _files.images_in(folder)
+    left_out += [f"{folder.name}/{name}" for name in others]
+    return images
+
+
 def _class_file(tree: trees.Tree) -> Path:
     return next(tree.metadata[n] for n in trees.CLASS_FILES if n in tree.metadata)
 
@@ -229,10 +236,13 @@ def _state(tree: trees.Tree) -> tuple[str, float]:
     """What tells a changed tree, and the time of the latest change in seconds."""
     folders = [
         tree.train,
-        *(tree.train / name for name in trees.folders_in(tree.train)),
+        *(tree.train / name for name in _files.folders_in(tree.train)),
     ]
     if tree.val is not None:
-        folders += [tree.val, *(tree.val / name for name in trees.folders_in(tree.val))]
+        folders += [
+            tree.val,
+            *(tree.val / name for name in _files.folders_in(tree.val)),
+        ]
     times = {str(folder): folder.stat().st_mtime_ns for folder in folders}
     files = {
         str(file): (file.stat().st_mtime_ns, file.stat().st_size)

@@ -12,8 +12,8 @@ from keras_residual.datasets import (
     _imagenet_check,
     _imagenet_index,
     _imagenet_trees,
-    _tfds,
 )
+from keras_residual.datasets import _tensorflow_datasets as _tfds
 
 
 class Source(Protocol):
@@ -80,12 +80,7 @@ class TfdsSource:
 
     def __init__(self, name: str, data_dir: str | Path | None):
         builder = _tfds.find_builder(name, data_dir, "root")
-        shape = _tfds.image_shape(builder)
-        if shape is None or len(shape) != 3:
-            raise ValueError(
-                "`root` must be a data set of images with a label. "
-                f"Received: root={'tfds:' + name!r}"
-            )
+        _tfds.check_images(builder, name, "root")
         _tfds.prepare(builder, name)
         self._builder = builder
         self._name = name

@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_residual._image_file import first_line
 from keras_residual.datasets import _files
 
 CLASS_FILES = ("LOC_synset_mapping.txt", "imagenet_class_index.json")
@@ -45,11 +45,11 @@ class Tree:
 def find_tree(root: Path) -> Tree:
     for inner in _INNER:
         base = root / inner
-        if folders_in(base / "train"):
+        if _files.folders_in(base / "train"):
             places = [base / "val", base / "validation"]
             val = next((place for place in places if place.is_dir()), None)
             return Tree(base / "train", val, _find_metadata(root, base))
-    classes = folders_in(root)
+    classes = _files.folders_in(root)
     if classes and _SPLITS.issuperset(classes):
         raise ValueError(
             f"`root` must have class folders in {' and '.join(classes)}, which are the "
@@ -63,28 +63,6 @@ def find_tree(root: Path) -> Tree:
             f"of two or more classes. Received: root={str(root)!r}"
         )
     return Tree(root, None, _find_metadata(root, root), is_classes_only=True)
-
-
-def folders_in(folder: Path) -> list[str]:
-    """Names, sorted; hidden folders belong to other programs."""
-    return [
-        entry.name
-        for entry in _entries(folder)
-        if not entry.name.startswith(".") and entry.is_dir()
-    ]
-
-
-def images_in(folder: Path, left_out: list[str]) -> list[str]:
-    """Names, sorted; those of files that are no images by their suffix are added."""
-    images = []
-    for entry in _entries(folder):
-        if entry.name.startswith(".") or not entry.is_file():
-            continue
-        if entry.name.lower().endswith(_files.SUFFIXES):
-            images.append(entry.name)
-        else:
-            left_out.append(f"{folder.name}/{entry.name}")
-    return images
 
 
 def read_class_names(tree: Tree) -> dict[str, str] | None:
@@ -127,18 +105,6 @@ def read_val_labels(tree: Tree) -> dict[str, str]:
         )
     ids = _class_ids_by_number(tree.metadata[META])
     return _from_ground_truth(tree.metadata[GROUND_TRUTH], ids)
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise ValueError(
-            f"The folder {folder} cannot be read: {error.strerror}"
-        ) from error
 
 
 def _find_metadata(root: Path, base: Path) -> dict[str, Path]:
@@ -230,7 +196,7 @@ def _class_ids_by_number(file: Path) -> dict[int, str]:
         # SciPy's reader raises whatever a damaged file leads it to.
         raise ValueError(
             f"The file {file} must hold the synsets of ImageNet's development kit: "
-            f"{_files.first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -253,7 +219,7 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"The file {file} cannot be read: {_files.first_line(error)}"
+            f"The file {file} cannot be read: {first_line(error)}"
         ) from error
 
 

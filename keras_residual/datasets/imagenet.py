@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_residual.datasets._image_examination import UNUSABLE
-from keras_residual.datasets._imagenet_check import ImageNetReport, check_images
+from keras_residual.datasets._imagenet_report import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
 from keras_residual.datasets._imagenet_source import FolderSource, Source, TfdsSource
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 from keras_residual.layers._checks import (
     check_choice,
     check_positive_integer,
@@ -266,35 +268,36 @@ class ImageNetFolder:
             ImportError: If TensorFlow, which decodes the images on every backend, is
                 not installed.
         """
-        from keras_residual.datasets import _image_pipeline
-
         split = self._checked_split(split)
         if not self.num_images(split):
             raise ValueError(
                 "`split` must have images of the chosen classes (one whose labels are "
                 f"not known has none). Received: split={split!r}"
             )
-        options: dict[str, Any] = {
-            "image_size": image_size,
-            "batch_size": batch_size,
-            "training": training,
-            "seed": seed,
-            "first_step": first_step,
-            "shard": shard,
-            "crop_area": crop_area,
-            "flip": flip,
-            "center_fraction": center_fraction,
-        }
+        options = ReaderOptions(
+            image_size,
+            batch_size,
+            training,
+            seed,
+            first_step,
+            shard,
+            crop_area,
+            flip,
+            center_fraction,
+        )
+        prepare_tensorflow()
+        from keras_residual.datasets import _tensorflow_stream
+
         if isinstance(self._source, TfdsSource):
             selection = self._selection
             places = None if selection.is_whole(split) else selection.places(split)
             classes = None if selection.has_all_classes else selection.classes
             examples = self._source.examples(split, places, classes)
-            return _image_pipeline.encoded_image_batches(
-                examples, self.num_images(split), **options
+            return _tensorflow_stream.batches_of_examples(
+                examples, self.num_images(split), options
             )
-        return _image_pipeline.image_batches(
-            self.files(split), self.labels(split), **options
+        return _tensorflow_stream.batches_of_files(
+            self.files(split), self.labels(split), options
         )
 
     def _splits_with_images(self) -> tuple[str, ...]:

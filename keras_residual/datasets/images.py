@@ -5,7 +5,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_residual.datasets import _files, _tfds
+from keras_residual._image_file import first_line, read_rgb
+from keras_residual.datasets import _cifar10, _files, _strips
+from keras_residual.datasets import _tensorflow_datasets as _tfds
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -48,7 +50,7 @@ def load_images(
         ConnectionError: If the data must be downloaded and cannot be.
     """
     if source == "cifar10":
-        return _checked_size(load_cifar10(data_dir), source, image_size)
+        return _checked_size(_cifar10_in(data_dir), source, image_size)
     if source.startswith("tfds:"):
         name = source.removeprefix("tfds:")
         return load_tfds(name, image_size=image_size, data_dir=data_dir)
@@ -57,21 +59,18 @@ def load_images(
             "`source` must be 'cifar10', 'tfds:<name>' or an existing folder. "
             f"Received: source={source!r}"
         )
-    if _files.is_cifar10_folder(Path(source)):
-        return _checked_size(load_cifar10(source), source, image_size)
+    if _strips.is_strip_folder(Path(source)) or _cifar10.is_binary_folder(Path(source)):
+        return _checked_size(_cifar10_in(source), source, image_size)
     return load_class_folders(source, image_size=image_size)
 
 
 def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Images:
     """CIFAR-10, from a local copy or through `keras.datasets.cifar10`.
 
-    A local copy is a folder with `train_labels.npy`, `test_labels.npy` and the images
-    in strips `train_00.webp`, `train_01.webp`, ... and `test_00.webp`, ...: tiles of
-    32 x 32 pixels in reading order, one strip after the other.
-
     Args:
-        path: Folder of a local copy. None: Keras downloads the data once (170 MB) and
-            keeps them in its own folder.
+        path: Folder of the binary version: `data_batch_1.bin` to `data_batch_5.bin` and
+            `test_batch.bin`. None: Keras downloads the data once (170 MB) and keeps
+            them in its own folder.
         split: `"train"` (50,000 images) or `"test"` (10,000).
 
     Returns:
@@ -91,7 +90,7 @@ def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Ima
             f"`split` must be 'train' or 'test'. Received: split={split!r}"
         )
     if path is not None:
-        images, labels = _files.read_strips(Path(path), split, tile=32)
+        images, labels = _cifar10.read_binary(Path(path), split)
         return images, labels, list(CIFAR10_CLASSES)
     try:
         train, test = keras.datasets.cifar10.load_data()
@@ -99,7 +98,7 @@ def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Ima
         # Keras raises a bare Exception when a download fails.
         raise ConnectionError(
             "CIFAR-10 could not be downloaded: go online, or pass the folder of a "
-            f"local copy. The reason: {_files.first_line(error)}"
+            f"local copy. The reason: {first_line(error)}"
         ) from error
     images, labels = train if split == "train" else test
     return images, labels.reshape(-1).astype(np.int64), list(CIFAR10_CLASSES)
@@ -139,18 +138,17 @@ def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
         ```
     """
     folder = _files.existing_folder(Path(root))
-    classes = _files.sorted_entries(folder, folders=True)
-    if len(classes) < 2:
+    names = _files.folders_in(folder)
+    if len(names) < 2:
         raise ValueError(
             "`root` must hold at least two folders of images, one per class. "
             f"Received: root={str(root)!r}"
         )
     images, labels = [], []
-    for label, folder in enumerate(classes):
-        files = _files.images_of_class(folder)
-        images += [_files.read_image(file, image_size) for file in files]
+    for label, name in enumerate(names):
+        files = _files.images_of_class(folder / name)
+        images += [_read_image(file, image_size) for file in files]
         labels += [label] * len(files)
-    names = [folder.name for folder in classes]
     return np.stack(images), np.asarray(labels, np.int64), names
 
 
@@ -191,6 +189,24 @@ def load_tfds(
     _tfds.prepare(builder, name, split)
     data = _tfds.all_examples(builder, split)
     return data["image"], data["label"].astype(np.int64), _tfds.class_names(builder)
+
+
+def _cifar10_in(folder: str | Path | None) -> Images:
+    if folder is None or not _strips.is_strip_folder(Path(folder)):
+        return load_cifar10(folder)
+    images, labels = _strips.read_strips(Path(folder), "train", tile=32)
+    return images, labels, list(CIFAR10_CLASSES)
+
+
+def _read_image(file: Path, image_size: int) -> np.ndarray:
+    image = read_rgb(file)
+    height, width = image.shape[:2]
+    if (height, width) != (image_size, image_size):
+        raise ValueError(
+            f"The image {file} has {width} x {height} pixels, "
+            f"but {image_size} x {image_size} are needed."
+        )
+    return image
 
 
 def _checked_size(data: Images, source: str, image_size: int) -> Images:

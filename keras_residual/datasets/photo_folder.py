@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_residual._image_file import read_part
 from keras_residual.datasets import _files
 from keras_residual.layers._checks import check_positive_integer
 
@@ -77,40 +78,42 @@ def read_photos(
     check_positive_integer("image_size", image_size)
     check_positive_integer("min_per_class", min_per_class)
     root = _files.existing_folder(Path(root))
-    classes = _files.sorted_entries(root, folders=True)
-    if len(classes) < 2:
+    names = _files.folders_in(root)
+    if len(names) < 2:
         raise ValueError(
             "`root` must hold at least two folders of photos, one per class. "
-            f"Received: root={str(root)!r} with {len(classes)}"
+            f"Received: root={str(root)!r} with {len(names)}"
         )
     images, labels, files, left_out = [], [], [], []
-    for label, folder in enumerate(classes):
-        for file in _all_files(folder):
+    for label, name in enumerate(names):
+        photos, others = _all_files(root / name)
+        for file in others:
+            reason = f"no photo: its name ends in {file.suffix or 'no suffix'}"
+            left_out.append((file.relative_to(root).as_posix(), reason))
+        for file in photos:
             path = file.relative_to(root).as_posix()
-            if file.suffix.lower() not in _files.SUFFIXES:
-                reason = f"no photo: its name ends in {file.suffix or 'no suffix'}"
-                left_out.append((path, reason))
-                continue
             try:
-                image = _files.read_photo(file, path, image_size)
+                image = read_part(file, path, (image_size, image_size))
             except ValueError as error:
                 left_out.append((path, str(error)))
                 continue
             images.append(image)
             labels.append(label)
             files.append(path)
-    names = [folder.name for folder in classes]
     _check_counts(np.bincount(labels, minlength=len(names)), names, min_per_class)
     return Photos(
         np.stack(images), np.asarray(labels, np.int64), names, files, left_out
     )
 
 
-def _all_files(folder: Path) -> list[Path]:
-    found = _files.sorted_entries(folder, folders=False)
-    for inside in _files.sorted_entries(folder, folders=True):
-        found += _all_files(inside)
-    return found
+def _all_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Photos and other files, also those of the folders inside."""
+    photos, others = ([folder / n for n in names] for names in _files.images_in(folder))
+    for name in _files.folders_in(folder):
+        more = _all_files(folder / name)
+        photos += more[0]
+        others += more[1]
+    return photos, others
 
 
 def _check_counts(counts, names, min_per_class) -> None:

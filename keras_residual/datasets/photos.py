@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_residual.datasets import _files, _tfds
+from keras_residual._image_file import read_part
+from keras_residual.datasets import _files
+from keras_residual.datasets import _tensorflow_datasets as _tfds
 from keras_residual.layers._checks import check_positive_integer, check_seed
 
 # As in Kaggle's cats and dogs: cat.0.jpg, dog.12499.jpg.
@@ -94,12 +96,12 @@ def load_photos(
         for place in places
     ]
     for image, photo in zip(images, photos, strict=True):
-        image[:] = _files.read_photo(photo, str(photo), image_size)
+        image[:] = read_part(photo, str(photo), (image_size, image_size))
     return images, _labels(chosen), list(files)
 
 
 def _files_by_class(root: Path) -> dict[str, list[Path]]:
-    folders = _files.sorted_entries(root, folders=True)
+    folders = [root / name for name in _files.folders_in(root)]
     # Several folders are classes, whatever their files are called.
     inside = [entry for entry in folders if entry.name == "train" or len(folders) == 1]
     for folder in (root, *inside):
@@ -115,16 +117,15 @@ def _files_by_class(root: Path) -> dict[str, list[Path]]:
 
 
 def _numbered_classes(folder: Path) -> set[str]:
-    matches = (
-        _CLASS_AND_NUMBER.fullmatch(file.name) for file in _files.image_files(folder)
-    )
+    matches = map(_CLASS_AND_NUMBER.fullmatch, _files.images_in(folder)[0])
     return {match[1] for match in matches if match}
 
 
 def _by_name(folder: Path) -> dict[str, list[Path]]:
     numbered: dict[str, list[tuple[int, Path]]] = {}
-    for file in _files.image_files(folder):
-        match = _CLASS_AND_NUMBER.fullmatch(file.name)
+    for name in _files.images_in(folder)[0]:
+        file = folder / name
+        match = _CLASS_AND_NUMBER.fullmatch(name)
         if not match:
             raise ValueError(
                 f"The image {file} must be named <class>.<number>{file.suffix}, like "
@@ -144,12 +145,7 @@ def _from_tfds(
     data_dir: str | Path | None,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     builder = _tfds.find_builder(name, data_dir, "source")
-    shape = _tfds.image_shape(builder)
-    if shape is None or len(shape) != 3:
-        raise ValueError(
-            "`source` must be a data set of images with a label. "
-            f"Received: source={'tfds:' + name!r}"
-        )
+    _tfds.check_images(builder, name, "source")
     _tfds.prepare(builder, name, "train")
     names = _tfds.class_names(builder)
     labels = _tfds.labels(builder, "train")
@@ -164,8 +160,10 @@ def _from_tfds(
     images = np.empty((len(places), image_size, image_size, 3), np.uint8)
     for place, encoded in enumerate(_tfds.encoded_images(builder, "train")):
         if place in target:
-            images[target[place]] = _files.read_photo(
-                io.BytesIO(encoded), f"{place} of tfds:{name}", image_size
+            images[target[place]] = read_part(
+                io.BytesIO(encoded),
+                f"{place} of tfds:{name}",
+                (image_size, image_size),
             )
     return images, _labels(chosen), names
 

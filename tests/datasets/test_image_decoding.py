@@ -1,20 +1,13 @@
 """What is cut out of an image file: against Pillow on the whole picture."""
 
-import keras
 import numpy as np
 import pytest
-from image_files import ramps, save, waves, windows_of
+from image_files import image_batches, ramps, save, waves, windows_of
 from PIL import Image
-
-from keras_residual.datasets._image_pipeline import image_batches
 
 pytestmark = pytest.mark.once
 
 pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="TensorFlow decodes under every backend: tested under its own",
-)
 # Decoded at full size, a half, a quarter or an eighth where 40 pixels are needed.
 SIZES = [(33, 27), (90, 61), (240, 330), (1001, 803)]
 FORMATS = [("JPEG", "L"), ("JPEG", "CMYK")] + [

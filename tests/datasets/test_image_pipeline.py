@@ -1,18 +1,24 @@
 """Which images a step holds: orders, shards, resumption, and what is no image."""
 
+import dataclasses
+import inspect
 import itertools
 import sys
 
 import keras
 import numpy as np
 import pytest
-from image_files import save, save_greys, waves
-
-from keras_residual import Cutout
-from keras_residual.datasets._image_pipeline import (
+from image_files import (
     encoded_image_batches,
     image_batches,
+    save,
+    save_greys,
+    waves,
 )
+
+from keras_residual import Cutout, ImageNetFolder
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 
 tf = pytest.importorskip("tensorflow")
 COUNT = 13
@@ -116,11 +122,11 @@ def test_all_bits_of_a_seed_count(batches):
 @once
 @pytest.mark.parametrize("num_images", [COUNT, 1_281_167])
 def test_orders_do_not_come_back(num_images):
-    from keras_residual.datasets import _image_stream
+    from keras_residual.datasets import _tensorflow_stream
 
     places, epochs = np.arange(COUNT), np.repeat(np.arange(600), COUNT)
     orders = [
-        _image_stream._shuffled(
+        _tensorflow_stream._shuffled(
             tf.constant(np.tile(places, 600)),
             tf.constant(seed, tf.int64),
             tf.constant(epochs),
@@ -255,24 +261,22 @@ def test_examples_resume_where_they_were(files):
     contents = [file.read_bytes() for file in files]
     examples = tf.data.Dataset.from_tensor_slices((contents, np.arange(COUNT)))
 
-    def labels(first_step, **options):
+    def labels(first_step, *buffer):
         dataset = encoded_image_batches(
             examples,
             COUNT,
+            *buffer,
             image_size=4,
             batch_size=4,
             training=True,
             first_step=first_step,
-            **options,
         )
         return read(dataset, 20 - first_step)
 
     whole = labels(0)
     assert labels(11) == whole[11:]
     # A small buffer keeps most of the order.
-    assert np.concatenate(labels(0, shuffle_buffer=1))[:COUNT].tolist() == list(
-        range(COUNT)
-    )
+    assert np.concatenate(labels(0, 1))[:COUNT].tolist() == list(range(COUNT))
 
 
 def broken_files(folder, good):
@@ -356,29 +360,40 @@ def test_a_network_trains_on_them(files):
 
 
 @pytest.mark.parametrize(("argument", "value"), BAD_ARGUMENTS)
-def test_bad_arguments_are_named(files, argument, value):
+@pytest.mark.once
+def test_bad_arguments_are_named(argument, value):
     with pytest.raises(ValueError, match=f"`{argument}` must .* Received: {argument}="):
-        image_batches(files, np.arange(COUNT), **{argument: value})
+        ReaderOptions(**{argument: value})
 
 
-def test_bad_combinations_are_named(files):
+@pytest.mark.once
+def test_a_batch_must_be_shared_out_equally():
     with pytest.raises(ValueError, match=r"multiple of the 3 .* batch_size=32"):
-        image_batches(files, np.arange(COUNT), shard=(0, 3))
-    with pytest.raises(ValueError, match=r"`files` must hold at least one"):
-        image_batches([], [])
-    for labels in ([0, 1], np.zeros(COUNT), np.zeros((COUNT, 2), int)):
-        with pytest.raises(ValueError, match=r"`labels` must be 13 integers"):
-            image_batches(files, labels)
-    for argument in ("num_images", "shuffle_buffer"):
-        arguments = {"num_images": 3, argument: 0}
-        with pytest.raises(ValueError, match=f"`{argument}` must .* {argument}=0"):
-            encoded_image_batches(None, **arguments)
+        ReaderOptions(shard=(0, 3))
+
+
+@pytest.mark.once
+def test_options_are_those_of_the_public_method():
+    arguments = inspect.signature(ImageNetFolder.dataset).parameters
+    fields = {field.name: field.default for field in dataclasses.fields(ReaderOptions)}
+    assert list(arguments) == ["self", "split", *fields]
+    assert {name: arguments[name].default for name in fields} == fields
+
+
+@pytest.mark.once
+def test_numbers_of_numpy_become_those_of_python():
+    numbers = {"image_size": np.int64(8), "batch_size": np.int16(4)}
+    options = ReaderOptions(**numbers, shard=np.array([1, 2]), crop_area=[0.5, 1])
+    assert options == ReaderOptions(8, 4, shard=(1, 2), crop_area=(0.5, 1.0))
+    assert type(options.image_size) is type(options.shard[0]) is int
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.batch_size = 3
 
 
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow", reason="there TensorFlow trains"
 )
-def test_a_program_keeps_its_devices(files, monkeypatch):
+def test_a_program_keeps_its_devices(monkeypatch):
     calls = []
     for owner, name, result in (
         (tf.config, "list_physical_devices", ["first", "second"]),
@@ -392,7 +407,7 @@ def test_a_program_keeps_its_devices(files, monkeypatch):
 
         monkeypatch.setattr(owner, name, called)
 
-    image_batches(files, np.arange(COUNT))
+    prepare_tensorflow()
 
     assert calls == [
         ("list_physical_devices", "GPU"),
@@ -401,7 +416,7 @@ def test_a_program_keeps_its_devices(files, monkeypatch):
     ]
 
 
-def test_without_tensorflow_the_message_says_what_is_missing(files, monkeypatch):
+def test_without_tensorflow_the_message_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"tf\.data.*pip install tensorflow"):
-        image_batches(files, np.arange(COUNT))
+        prepare_tensorflow()

@@ -16,26 +16,6 @@ TRAIN_LABELS = [0] * 2 + [1] * 3 + [2] * 4
 VAL_LABELS = [2, 0, 0, 1, 2]
 
 
-@pytest.fixture
-def kaggle(tmp_path):
-    return trees.write_kaggle(tmp_path / "kaggle")
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Reads a tree, with what is found kept in the test's own folder."""
-
-    def read(root, **options):
-        return ImageNetFolder(root, index_dir=tmp_path / "index", **options)
-
-    return read
-
-
-def below(files, folder):
-    assert all(file.startswith(f"{folder}/") for file in files)
-    return [file.removeprefix(f"{folder}/") for file in files]
-
-
 @pytest.mark.parametrize("inside", ["", "ILSVRC", "ILSVRC/Data", DATA])
 def test_kaggles_tree_from_its_root_or_a_folder_inside(kaggle, read, inside):
     data = read(str(kaggle / inside))
@@ -44,11 +24,11 @@ def test_kaggles_tree_from_its_root_or_a_folder_inside(kaggle, read, inside):
     assert data.class_ids == IDS
     assert data.class_names == ["sea snake", "crane", "crane"]
     assert data.num_classes == 3
-    assert below(data.files("train"), kaggle / DATA / "train") == TRAIN_FILES
+    assert trees.below(data.files("train"), kaggle / DATA / "train") == TRAIN_FILES
     assert data.labels("train").tolist() == TRAIN_LABELS
     assert data.labels("train").dtype == np.int64
     val = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 6)]
-    assert below(data.files("val"), kaggle / DATA / "val") == val
+    assert trees.below(data.files("val"), kaggle / DATA / "val") == val
     assert data.labels("val").tolist() == VAL_LABELS
     assert (data.num_images("train"), data.num_images("val")) == (9, 5)
 
@@ -59,7 +39,7 @@ def test_torchvisions_tree_has_the_order_of_kaggles(tmp_path, read):
 
     data = read(tmp_path)
 
-    assert below(data.files("val"), tmp_path / "val") == [
+    assert trees.below(data.files("val"), tmp_path / "val") == [
         f"{class_id}/ILSVRC2012_val_{number:08d}.JPEG"
         for number, class_id in enumerate(trees.VAL, 1)
     ]
@@ -78,7 +58,7 @@ def test_class_folders_are_the_training_images(tmp_path, read):
 
     assert data.splits == ("train",)
     assert data.class_ids == ["ant", "train", "zebra"]
-    assert below(data.files("train"), tmp_path) == [
+    assert trees.below(data.files("train"), tmp_path) == [
         "ant/0.png",
         "ant/1.JPG",
         "train/0.png",

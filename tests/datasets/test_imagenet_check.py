@@ -6,11 +6,12 @@ import os
 
 import numpy as np
 import pytest
+from image_files import encoded_image_batches
 from PIL import Image, ImageFile
 
 from keras_residual import ImageNetFolder, make_tiny_imagenet_tree
-from keras_residual.datasets import _imagenet_check
-from keras_residual.datasets._image_pipeline import encoded_image_batches
+from keras_residual.datasets import ImageNetReport, _imagenet_check
+from keras_residual.datasets._image_examination import KINDS, UNUSABLE
 
 pytestmark = pytest.mark.once
 
@@ -110,8 +111,8 @@ def test_every_kind_is_found_by_name(folders, capsys):
 
 def test_long_lists_are_shortened_and_nothing_is_said_of_nothing():
     def report(truncated):
-        files = {kind: [] for kind in _imagenet_check.KINDS} | {"truncated": truncated}
-        return str(_imagenet_check.ImageNetReport({"train": 1300}, 10, files, {}, ""))
+        files = {kind: [] for kind in KINDS} | {"truncated": truncated}
+        return str(ImageNetReport({"train": 1300}, 10, files, {}, ""))
 
     text = report([f"image{number}.JPEG" for number in range(1234)])
     assert "1,234 truncated" in text
@@ -140,7 +141,7 @@ def test_what_cannot_be_decoded_is_left_out(folders):
 def test_other_kinds_are_left_out_by_choice(folders):
     data = read(folders)
     report = data.check(verbose=0)
-    kept = data.without(report, kinds=_imagenet_check.KINDS).files("train")
+    kept = data.without(report, kinds=KINDS).files("train")
 
     assert [file.rsplit("/")[-1] for file in kept] == [
         "whole.jpg",
@@ -173,7 +174,7 @@ def test_what_tensorflow_cannot_decode_is_what_is_found(quality, progressive):
             return False
         return True
 
-    unusable = _imagenet_check.KINDS["unreadable"] | _imagenet_check.KINDS["truncated"]
+    unusable = KINDS["unreadable"] | KINDS["truncated"]
     for length in [*np.linspace(0, len(whole) - 1, 25).astype(int), len(whole)]:
         found = _imagenet_check._examine(whole[:length]) & unusable
         assert (found == 0) == decodes(whole[:length])
@@ -300,8 +301,8 @@ def test_formats_and_damages_that_tensorflow_refuses_are_found():
             encoded("WEBP"),
         ],
     }
-    kinds = _imagenet_check.KINDS
-    unusable = sum(kinds[kind] for kind in _imagenet_check.UNUSABLE)
+    kinds = KINDS
+    unusable = sum(kinds[kind] for kind in UNUSABLE)
     for kind, contents in files.items():
         for content in contents:
             assert _imagenet_check._examine(content) & unusable == kinds.get(kind, 0)
@@ -334,7 +335,7 @@ def test_limits_of_pillow(folders, monkeypatch):
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
     whole = (folders / "a" / "whole.jpg").read_bytes()
     found = _imagenet_check.examine(whole, ".jpg")
-    assert found == _imagenet_check.KINDS["unsupported"]
+    assert found == KINDS["unsupported"]
 
 
 def test_a_photo_of_several_images_is_a_jpeg_file():

@@ -9,7 +9,7 @@ import pytest
 from imagenet_trees import DATA
 
 from keras_residual import ImageNetFolder
-from keras_residual.datasets import _imagenet_trees
+from keras_residual.datasets import _files
 
 pytestmark = pytest.mark.once
 
@@ -28,13 +28,13 @@ def kaggle(tmp_path):
 def searches(monkeypatch):
     """The folders in which images were searched."""
     found = []
-    images_in = _imagenet_trees.images_in
+    images_in = _files.images_in
 
-    def recording(folder, left_out):
+    def recording(folder):
         found.append(folder.name)
-        return images_in(folder, left_out)
+        return images_in(folder)
 
-    monkeypatch.setattr(_imagenet_trees, "images_in", recording)
+    monkeypatch.setattr(_files, "images_in", recording)
     return found
 
 

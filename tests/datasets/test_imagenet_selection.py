@@ -3,29 +3,7 @@
 import imagenet_trees as trees
 import pytest
 
-from keras_residual import ImageNetFolder
-
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture
-def kaggle(tmp_path):
-    return trees.write_kaggle(tmp_path / "kaggle")
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Reads a tree, with what is found kept in the test's own folder."""
-
-    def read(root, **options):
-        return ImageNetFolder(root, index_dir=tmp_path / "index", **options)
-
-    return read
-
-
-def below(files, folder):
-    assert all(file.startswith(f"{folder}/") for file in files)
-    return [file.removeprefix(f"{folder}/") for file in files]
 
 
 def test_classes_by_id_and_name(kaggle, read):
@@ -56,7 +34,7 @@ def test_so_many_classes_and_images_by_seed(tmp_path, read):
         data = read(root, **options)
         assert data.labels("train").tolist() == sorted(data.labels("train").tolist())
         assert data.num_images("val") == 3 * data.num_classes
-        return data.class_ids, below(data.files("train"), root / "train")
+        return data.class_ids, trees.below(data.files("train"), root / "train")
 
     few, _ = chosen(classes=3, seed=1)
     more, _ = chosen(classes=7, seed=1)

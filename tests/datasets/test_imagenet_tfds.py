@@ -5,57 +5,27 @@ import pytest
 
 from keras_residual import ImageNetFolder
 
-pytestmark = pytest.mark.once
-
 NAMES = ["owl", "ant", "cat"]  # the order of the set, not of the alphabet
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what tfds imports is not ours
-
-
-@pytest.fixture(scope="module")
-def builder():
-    tfds = pytest.importorskip(
-        "tensorflow_datasets", reason="needs tensorflow-datasets"
-    )
-    # tensorflow-datasets 4.9.10 imports it without depending on it.
-    pytest.importorskip("importlib_resources", reason="needs importlib_resources")
-
-    class Greys(tfds.core.GeneratorBasedBuilder):
-        """Image k is filled with 10 k and has the label k % 3."""
-
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "label": tfds.features.ClassLabel(names=NAMES),
-                }
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, dl_manager):
-            return {
-                "train": self._generate_examples(range(12)),
-                "validation": self._generate_examples([5, 7]),
-                "test": self._generate_examples([3, 4], label=-1),
-            }
-
-        def _generate_examples(self, numbers, label=None):
-            for number in numbers:
-                image = np.full((20 + number, 20, 3), 10 * number, np.uint8)
-                yield number, {"image": image, "label": label or number % 3}
-
-    return Greys
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore"),  # what tfds imports is not ours
+]
 
 
 @pytest.fixture
-def read(builder, monkeypatch, tmp_path):
-    import tensorflow_datasets as tfds
+def builder(make_set):
+    """Image k is filled with 10 k and has the label k % 3."""
+    splits = {
+        "train": [range(12)],
+        "validation": [[5, 7]],
+        "test": [[3, 4], -1],
+    }
+    return make_set(NAMES, splits, lambda number: (20 + number, 20), step=10)
 
-    monkeypatch.setattr(
-        tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir)
-    )
+
+@pytest.fixture
+def read(builder, tmp_path):
     return lambda **options: ImageNetFolder(
         "tfds:greys", data_dir=tmp_path / "tfds", **options
     )
@@ -107,7 +77,7 @@ def test_the_check_and_what_it_leaves_out(read, monkeypatch):
     data = read(classes=["ant", "cat"])
     assert data.check(verbose=0).unusable == []
 
-    from keras_residual.datasets import _tfds
+    from keras_residual.datasets import _tensorflow_datasets as _tfds
 
     stored = _tfds.encoded_images
     monkeypatch.setattr(
@@ -129,8 +99,8 @@ def test_the_check_and_what_it_leaves_out(read, monkeypatch):
     assert len(numbers) == 11
 
 
-@pytest.mark.usefixtures("builder")
 def test_unknown_names_are_those_of_the_root():
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
     with pytest.raises(ValueError, match=r"`root` must be .* root='tfds:nope_nope'"):
         ImageNetFolder("tfds:nope_nope")
 

@@ -14,6 +14,7 @@ from keras_residual.datasets import (
     load_images,
     load_tfds,
 )
+from keras_residual.datasets._strips import read_strips
 
 pytestmark = pytest.mark.once
 
@@ -33,6 +34,45 @@ def class_folders(tmp_path):
         (tmp_path / hidden).write_text("of another program")
     (tmp_path / "README").write_text("no class")
     return tmp_path
+
+
+@pytest.fixture
+def binary(tmp_path):
+    """Three images a file: red 1, green 2, blue from 0 at the left to 31."""
+    ramp = np.tile(np.arange(32, dtype=np.uint8), 32)
+    pixels = np.concatenate([np.full(1024, 1), np.full(1024, 2), ramp])
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    for number, name in enumerate(names):
+        rows = [[(number + k) % 10, *pixels] for k in range(3)]
+        np.array(rows, np.uint8).tofile(tmp_path / f"{name}.bin")
+    return tmp_path
+
+
+def test_the_binary_version_of_cifar10(binary):
+    images, labels, names = load_cifar10(binary)
+
+    assert images.shape == (15, 32, 32, 3)
+    assert images[7, 4, 9].tolist() == [1, 2, 9]
+    assert labels.tolist() == [n + k for n in range(5) for k in range(3)]
+    assert labels.dtype == np.int64
+    assert names[3] == "cat"
+    assert load_cifar10(binary, split="test")[1].tolist() == [5, 6, 7]
+    assert load_images(str(binary))[1].tolist() == labels.tolist()
+    assert len(load_images("cifar10", data_dir=binary)[0]) == 15
+
+
+def test_a_binary_version_that_is_not_whole_is_named(binary):
+    file = binary / "data_batch_3.bin"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=r"_3\.bin must hold .* It has 9218 bytes"):
+        load_cifar10(binary)
+    file.write_bytes(b"\x0a" + whole[1:])
+    with pytest.raises(ValueError, match=r"_3\.bin must hold labels .* Received: 10"):
+        load_cifar10(binary)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"Missing: data_batch_3\.bin$"):
+        load_cifar10(binary)
 
 
 @pytest.fixture
@@ -116,13 +156,12 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_strips_are_cut_in_reading_order(cifar10_copy):
-    images, labels, names = load_cifar10(cifar10_copy, split="test")
+    images, labels = read_strips(cifar10_copy, "test", tile=32)
 
     assert images.shape == (12, 32, 32, 3)
     assert images.min((1, 2, 3)).tolist() == list(range(12))
     assert images.max((1, 2, 3)).tolist() == list(range(12))
     assert labels.tolist() == [*range(10), 0, 1]
-    assert names[3] == "cat"
 
 
 def test_a_folder_tells_what_it_is(cifar10_copy, class_folders):
@@ -135,20 +174,20 @@ def test_a_folder_tells_what_it_is(cifar10_copy, class_folders):
 def test_a_local_copy_must_be_complete(cifar10_copy):
     (cifar10_copy / "train_01.webp").unlink()
     with pytest.raises(ValueError, match="6 images and 12 labels"):
-        load_cifar10(cifar10_copy)
+        load_images(str(cifar10_copy))
     (cifar10_copy / "train_labels.npy").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"train_labels\.npy cannot be read"):
-        load_cifar10(cifar10_copy)
+        load_images(str(cifar10_copy))
     (cifar10_copy / "train_labels.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"must hold train_labels\.npy"):
-        load_cifar10(cifar10_copy)
+        read_strips(cifar10_copy, "train", tile=32)
 
 
 def test_a_strip_that_is_no_grid_is_named(cifar10_copy):
     Image.new("RGB", (96, 63)).save(cifar10_copy / "train_01.webp")
 
     with pytest.raises(ValueError, match=r"train_01\.webp has 96 x 63 pixels"):
-        load_cifar10(cifar10_copy)
+        load_images("cifar10", data_dir=cifar10_copy)
 
 
 def test_unknown_split_and_source():
@@ -228,16 +267,9 @@ def test_a_package_that_tfds_lacks_is_named(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tfds_data_come_as_arrays(monkeypatch, tmp_path):
-    tfds = pytest.importorskip(
-        "tensorflow_datasets", reason="needs tensorflow-datasets"
-    )
-    # tensorflow-datasets 4.9.10 imports it without depending on it.
-    pytest.importorskip("importlib_resources", reason="needs importlib_resources")
-    builder = _tiny_tfds_builder(tfds)
-    monkeypatch.setattr(
-        tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir)
-    )
+def test_tfds_data_come_as_arrays(make_set, tmp_path):
+    splits = {"train": [range(6)]}
+    make_set(["even", "odd"], splits, lambda number: (32, 32), shape=(32, 32, 3))
 
     images, labels, names = load_tfds("tiny", data_dir=str(tmp_path))
 
@@ -248,32 +280,6 @@ def test_tfds_data_come_as_arrays(monkeypatch, tmp_path):
     assert names == ["even", "odd"]
     with pytest.raises(ValueError, match="`split` must be one of train"):
         load_tfds("tiny", split="test", data_dir=str(tmp_path))
-
-
-def _tiny_tfds_builder(tfds):
-    class Tiny(tfds.core.GeneratorBasedBuilder):
-        """Six images, image k filled with the number k."""
-
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(32, 32, 3)),
-                    "label": tfds.features.ClassLabel(names=["even", "odd"]),
-                }
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for number in range(6):
-                image = np.full((32, 32, 3), number, np.uint8)
-                yield number, {"image": image, "label": number % 2}
-
-    return Tiny
 
 
 @pytest.mark.slow

@@ -289,16 +289,8 @@ def test_offline_the_message_says_what_to_do(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")  # what tfds imports is not ours
-def test_tfds_photos(monkeypatch, tmp_path):
-    tfds = pytest.importorskip(
-        "tensorflow_datasets", reason="needs tensorflow-datasets"
-    )
-    # tensorflow-datasets 4.9.10 imports it without depending on it.
-    pytest.importorskip("importlib_resources", reason="needs importlib_resources")
-    builder = _varied_tfds_builder(tfds)
-    monkeypatch.setattr(
-        tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir)
-    )
+def test_tfds_photos(make_set, monkeypatch, tmp_path):
+    make_set(["even", "odd"], {"train": [range(10)]}, lambda number: (12 + number, 20))
 
     def load(**options):
         images, labels, names = load_photos(
@@ -327,32 +319,6 @@ def _broken(encoded, number, bytes_io=io.BytesIO):
     with Image.open(bytes_io(encoded)) as image:
         grey = image.getpixel((0, 0))[0]
     return bytes_io(b"no image" if grey == number else encoded)
-
-
-def _varied_tfds_builder(tfds):
-    class Varied(tfds.core.GeneratorBasedBuilder):
-        """Ten images of different sizes, image k filled with the number k."""
-
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "label": tfds.features.ClassLabel(names=["even", "odd"]),
-                }
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for number in range(10):
-                image = np.full((12 + number, 20, 3), number, np.uint8)
-                yield number, {"image": image, "label": number % 2}
-
-    return Varied
 
 
 def test_the_real_cats_and_dogs(shared_data):

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_decoding import crop_for
+
 # How many images one call decodes. Large enough that the call itself costs nothing,
 # small enough that few of them fill the memory.
 _IMAGES_PER_CALL = 32
@@ -21,10 +24,16 @@ class Reader(NamedTuple):
     """What one of several readers takes of the stream."""
 
     num_images: int
-    batch_size: int
-    shard: int
-    num_shards: int
-    training: bool
+    options: ReaderOptions
+
+    @property
+    def endless(self) -> bool:
+        return self.options.first_step is not None
+
+    @property
+    def seed(self) -> Any:
+        # TensorFlow's seeds have 63 bits.
+        return tf.constant(self.options.seed % 2**63, tf.int64)
 
     @property
     def images_of_a_pass(self) -> int:
@@ -32,52 +41,46 @@ class Reader(NamedTuple):
 
         Readers that train together wait for each other at each step.
         """
-        left_out = self.num_images % self.num_shards if self.training else 0
-        return self.num_images - left_out
+        shared = self.options.shard[1] if self.options.training else 1
+        return self.num_images - self.num_images % shared
 
     @property
     def images_per_step(self) -> int:
-        return self.batch_size // self.num_shards
+        return self.options.batch_size // self.options.shard[1]
 
     @property
     def steps_of_a_pass(self) -> int:
         """Without a last one in which nothing is left for this reader."""
-        full, rest = divmod(self.images_of_a_pass, self.batch_size)
+        full, rest = divmod(self.images_of_a_pass, self.options.batch_size)
         begin, end = self._part(rest)
         return full + (end > begin)
 
-    def slice_of(self, step: Any, endless: bool) -> tuple[Any, Any]:
+    def slice_of(self, step: Any) -> tuple[Any, Any]:
         """First position of a step, and the first that is no longer in it."""
-        start = step * self.batch_size
-        size = tf.constant(self.batch_size, tf.int64)
-        if not endless:
+        start = step * self.options.batch_size
+        size = tf.constant(self.options.batch_size, tf.int64)
+        if not self.endless:
             size = tf.minimum(size, self.images_of_a_pass - start)
         begin, end = self._part(size)
         return start + begin, start + end
 
     def _part(self, size: Any) -> tuple[Any, Any]:
-        return (
-            size * self.shard // self.num_shards,
-            size * (self.shard + 1) // self.num_shards,
-        )
-
-
-class Order(NamedTuple):
-    """In which order images are read: by `seed`, or as they are listed."""
-
-    seed: int
-    shuffle: bool
+        index, count = self.options.shard
+        return size * index // count, size * (index + 1) // count
 
 
 def batches_of_files(
-    files: list[str],
-    labels: np.ndarray,
-    crop: Callable,
-    reader: Reader,
-    order: Order,
-    first_step: int | None,
+    files: list[str], labels: np.ndarray, options: ReaderOptions
 ) -> Any:
-    """Batches of images read from files, any of which can be reached at once."""
+    """Batches of images read from files, any of which can be reached at once.
+
+    JPEG (grayscale and CMYK as well), PNG, GIF, BMP and WebP files are told by their
+    content. EXIF orientation is not applied, as ImageNet's readers have it. A file that
+    cannot be read ends the iteration with `tf.errors.InvalidArgumentError` and its
+    name. A JPEG that is cut off is an error only where the crop needs what is missing.
+    """
+    reader = Reader(len(files), options)
+    crop = crop_for(options)
     with tf.device("CPU"):
         # As bytes: names on a disk need not be text.
         all_files = tf.constant([os.fsencode(file) for file in files])
@@ -85,39 +88,39 @@ def batches_of_files(
 
     def examples(seed: Any) -> Any:
         def of_step(step: Any) -> tuple[Any, ...]:
-            positions = tf.range(*reader.slice_of(step, first_step is not None))
+            positions = tf.range(*reader.slice_of(step))
             places = positions % reader.num_images
-            if order.shuffle:
+            if options.training:
                 places = _shuffled(
                     places, seed, positions // reader.num_images, reader.num_images
                 )
             names = tf.gather(all_files, places)
             return positions, names, names, tf.gather(all_labels, places)
 
-        if first_step is None:
+        if options.first_step is None:
             steps = tf.data.Dataset.range(reader.steps_of_a_pass)
         else:
-            steps = tf.data.Dataset.counter(first_step)
+            steps = tf.data.Dataset.counter(options.first_step)
         return steps.map(of_step)
 
     def read(file: Any, *numbers: Any) -> Any:
         return crop(tf.io.read_file(file), *numbers)
 
-    return _batches(examples, read, reader, order, first_step)
+    return _batches(examples, read, reader)
 
 
 def batches_of_examples(
-    dataset: Any,
-    crop: Callable,
-    reader: Reader,
-    order: Order,
-    first_step: int | None,
-    shuffle_buffer: int,
+    dataset: Any, num_images: int, options: ReaderOptions, shuffle_buffer: int = 2_048
 ) -> Any:
-    """Batches of images from a dataset of (encoded image, label), read in its order."""
-    endless = first_step is not None
+    """The same of a dataset of (encoded image, label), which is read in its order.
+
+    Every reader reads all of the dataset and decodes its own part. An endless dataset
+    reads from the beginning of a pass what stands before its first step. In training
+    the next image is drawn among `shuffle_buffer` encoded ones, held in memory.
+    """
+    reader = Reader(num_images, options)
     first_pass, skipped = divmod(
-        (first_step or 0) * reader.batch_size, reader.num_images
+        (options.first_step or 0) * options.batch_size, num_images
     )
 
     # With another number of them every later position would be wrong.
@@ -128,17 +131,17 @@ def batches_of_examples(
     def examples(seed: Any) -> Any:
 
         def one_pass(number: Any) -> Any:
-            if not order.shuffle:
+            if not options.training:
                 return numbered
             return _shuffled_by_buffer(numbered, shuffle_buffer, seed, number)
 
-        if endless:
+        if reader.endless:
             passes = tf.data.Dataset.counter(first_pass).flat_map(one_pass)
         else:
             passes = one_pass(tf.constant(0, tf.int64))
 
         def is_own(position: Any, _: Any) -> Any:
-            begin, end = reader.slice_of(position // reader.batch_size, endless)
+            begin, end = reader.slice_of(position // options.batch_size)
             return (position >= begin) & (position < end)
 
         def flat(position: Any, example: Any) -> tuple[Any, ...]:
@@ -151,22 +154,15 @@ def batches_of_examples(
             .skip(skipped)
             .filter(is_own)
             .map(flat)
-            .batch(reader.images_per_step, drop_remainder=endless)
+            .batch(reader.images_per_step, drop_remainder=reader.endless)
         )
 
-    return _batches(examples, crop, reader, order, first_step)
+    return _batches(examples, crop_for(options), reader)
 
 
-def _batches(
-    examples: Callable,
-    read: Callable,
-    reader: Reader,
-    order: Order,
-    first_step: int | None,
-) -> Any:
+def _batches(examples: Callable, read: Callable, reader: Reader) -> Any:
     """Batches of the images of batches of (position, name, source, label)."""
-    size = reader.images_per_step
-    endless = first_step is not None
+    size, endless = reader.images_per_step, reader.endless
     per_call = size if size < 2 * _IMAGES_PER_CALL else _IMAGES_PER_CALL
 
     def with_seed(seed: Any) -> Any:
@@ -175,16 +171,16 @@ def _batches(
             parts = parts.rebatch(per_call)
         return parts.map(lambda *part: (seed, *part))
 
-    if order.shuffle and not endless:
-        parts = _new_seeds(order.seed).take(1).flat_map(with_seed)
+    if reader.options.training and not endless:
+        parts = _new_seeds(reader.seed).take(1).flat_map(with_seed)
     else:
-        parts = with_seed(tf.constant(order.seed, tf.int64))
+        parts = with_seed(reader.seed)
     batches = parts.map(
         lambda *part: _decode(read, *part), num_parallel_calls=tf.data.AUTOTUNE
     )
     if per_call != size:
         batches = batches.rebatch(size, drop_remainder=endless)
-    elif endless or reader.images_of_a_pass % reader.batch_size == 0:
+    elif endless or reader.images_of_a_pass % reader.options.batch_size == 0:
         batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
     # What a shuffled dataset does not know of itself, and `fit` asks for.
     steps = tf.data.INFINITE_CARDINALITY if endless else reader.steps_of_a_pass
@@ -278,11 +274,11 @@ def _with_size(tensor: Any, size: int) -> Any:
 # Of their two seeds, zeros would mean a random one.
 
 
-def _new_seeds(seed: int) -> Any:
+def _new_seeds(seed: Any) -> Any:
     """A dataset of numbers that are others whenever it is iterated over."""
     spec = tf.TensorSpec((), tf.int64)
     numbers = tf.raw_ops.RandomDatasetV2(
-        seed=tf.constant(seed, tf.int64),
+        seed=seed,
         seed2=tf.constant(1, tf.int64),
         seed_generator=tf.raw_ops.DummySeedGenerator(),
         rerandomize_each_iteration=True,

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_residual.datasets._reader_options import ReaderOptions
+
 # What torchvision's RandomResizedCrop draws from, and how often it tries.
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 TRIES = 10
@@ -116,6 +118,31 @@ class CentreCrop(NamedTuple):
             return _resize_antialiased(image, top_left, extent, self.image_size)
 
         return tf.cond(_is_jpeg(encoded), jpeg, other)
+
+
+def crop_for(options: ReaderOptions) -> Any:
+    if options.training and options.crop_area:
+        return RandomCrop(options.image_size, options.crop_area, options.flip)
+    return CentreCrop(options.image_size, options.center_fraction)
+
+
+def can_decode(content: bytes) -> bool:
+    """Whether TensorFlow decodes a whole file.
+
+    Raises:
+        MemoryError: If there is not enough memory for it.
+    """
+    try:
+        with tf.device("CPU"):
+            if content.startswith(b"\xff\xd8\xff"):
+                tf.io.decode_jpeg(content, channels=3, ratio=8)
+            else:
+                decode_other(content)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError("Not enough memory to decode an image.") from error
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 def _is_jpeg(encoded: Any) -> Any:

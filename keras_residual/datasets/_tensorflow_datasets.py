@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_residual.datasets import _files
+from keras_residual._image_file import first_line
 
 
 def find_builder(name: str, data_dir: str | Path | None, argument: str = "name") -> Any:
@@ -38,19 +38,29 @@ def image_shape(builder: Any) -> tuple[int | None, ...] | None:
     return features["image"].shape
 
 
+def check_images(builder: Any, name: str, argument: str) -> None:
+    """Refuses what has no images of colours or greys with labels, of any size."""
+    shape = image_shape(builder)
+    if shape is None or len(shape) != 3:
+        raise ValueError(
+            f"`{argument}` must be a data set of images with a label. "
+            f"Received: {argument}={'tfds:' + name!r}"
+        )
+
+
 def prepare(builder: Any, name: str, split: str | None = None) -> None:
     try:
         builder.download_and_prepare()
     except ImportError as error:
         raise ImportError(
             f"The data set 'tfds:{name}' needs one more package: "
-            + (f"pip install {error.name}" if error.name else _files.first_line(error))
+            + (f"pip install {error.name}" if error.name else first_line(error))
         ) from error
     except Exception as error:
         # The reasons reach from sockets to checksums; the remedy is the same.
         raise ConnectionError(
             f"The data set 'tfds:{name}' could not be prepared: go online, or pass "
-            f"its folder as `data_dir`. The reason: {_files.first_line(error)}"
+            f"its folder as `data_dir`. The reason: {first_line(error)}"
         ) from error
     if split is not None and split not in builder.info.splits:
         raise ValueError(
