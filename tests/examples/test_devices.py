@@ -193,7 +193,7 @@ def test_accepted(load, monkeypatch, backend, cluster):
     devices = load("_devices")
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
-    devices.check_cluster(devices.Cluster(**cluster), 8)
+    assert devices.check_cluster(devices.Cluster(**cluster), 8) is None
 
 
 @HOSTS

@@ -5,7 +5,6 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from keras.src import testing
 
 from keras_residual.layers import BatchNormalization
 
@@ -191,18 +190,3 @@ def test_weight_files_fit_in_both_directions(tmp_path):
             target.get_weights(), source.get_weights(), strict=True
         ):
             np.testing.assert_array_equal(weight, expected)
-
-
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-class BatchNormalizationHarness(testing.TestCase):
-    def test_keras_layer_contract(self):
-        self.run_layer_test(
-            BatchNormalization,
-            init_kwargs={"momentum": 0.9},
-            input_shape=(3, 4, 2, 3),
-            call_kwargs={"training": True},
-            expected_output_shape=(3, 4, 2, 3),
-            expected_num_trainable_weights=2,
-            expected_num_non_trainable_weights=2,
-            supports_masking=True,
-        )

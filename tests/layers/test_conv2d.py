@@ -5,7 +5,6 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from keras.src import testing
 
 from keras_residual.layers import Conv2D, DepthwiseConv2D
 
@@ -217,28 +216,3 @@ def test_lora_and_weight_files(tmp_path):
         rtol=1e-5,
         atol=1e-5,
     )
-
-
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-class Conv2DHarness(testing.TestCase):
-    def test_keras_layer_contract(self):
-        self.run_layer_test(
-            Conv2D,
-            init_kwargs={"filters": 4, "kernel_size": 3, "strides": 2},
-            input_shape=(2, 9, 7, 3),
-            expected_output_shape=(2, 4, 3, 4),
-            expected_num_trainable_weights=2,
-            expected_num_non_trainable_weights=0,
-            supports_masking=False,
-        )
-
-    def test_keras_layer_contract_of_depthwise(self):
-        self.run_layer_test(
-            DepthwiseConv2D,
-            init_kwargs={"kernel_size": 3, "strides": 2},
-            input_shape=(2, 9, 7, 3),
-            expected_output_shape=(2, 4, 3, 3),
-            expected_num_trainable_weights=2,
-            expected_num_non_trainable_weights=0,
-            supports_masking=False,
-        )

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from keras.src import testing
 from scipy import stats
 
 from keras_residual import Cutout
@@ -32,26 +31,6 @@ def places(length, extent, border):
     else:
         starts = [centre - length // 2 for centre in range(extent)]
     return np.array([(pixels >= s) & (pixels < s + length) for s in starts])
-
-
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
-class CutoutHarness(testing.TestCase):
-    def test_keras_layer_contract(self):
-        self.run_layer_test(
-            Cutout,
-            init_kwargs={"size": 3},
-            input_shape=(2, 6, 5, 4),
-            call_kwargs={"training": True},
-            expected_output_shape=(2, 6, 5, 4),
-            expected_num_trainable_weights=0,
-            expected_num_non_trainable_weights=0,
-            expected_num_seed_generators=1,
-            expected_num_losses=0,
-            supports_masking=True,
-            # The dtype of the images is kept whatever the policy is.
-            run_mixed_precision_check=False,
-        )
 
 
 # The shares that follow from the authors' rule (16 for CIFAR-10, 8 for CIFAR-100, 20

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from keras.src import testing
 
 from keras_residual import PlainBlock
 
@@ -30,40 +29,6 @@ def test_output_equals_pytorch(arguments, training, randomize, reference_block):
     outputs = keras.ops.convert_to_numpy(block(images, training=training))
     np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4)
     assert outputs.shape == block.compute_output_shape(images.shape)
-
-
-# The harness itself fits on a generator with `shuffle` on.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-class PlainBlockHarness(testing.TestCase):
-    def test_keras_layer_contract(self):
-        self.run_layer_test(
-            PlainBlock,
-            init_kwargs={"filters": 4, "strides": 2},
-            input_shape=(2, 9, 6, 3),
-            expected_output_shape=(2, 5, 3, 4),
-            expected_num_trainable_weights=6,
-            expected_num_non_trainable_weights=4,
-            expected_num_seed_generators=0,
-            expected_num_losses=0,
-            supports_masking=False,
-        )
-
-    def test_keras_layer_contract_with_regularizer_and_bottleneck(self):
-        self.run_layer_test(
-            PlainBlock,
-            init_kwargs={
-                "filters": 2,
-                "block_type": "bottleneck",
-                "preactivation": True,
-                "kernel_regularizer": "l2",
-            },
-            input_shape=(2, 4, 6, 3),
-            expected_output_shape=(2, 4, 6, 8),
-            expected_num_trainable_weights=9,
-            expected_num_non_trainable_weights=6,
-            expected_num_losses=3,
-            supports_masking=False,
-        )
 
 
 def test_weights_are_in_forward_order():

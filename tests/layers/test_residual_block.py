@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from keras.src import testing
 
 from keras_residual import PlainBlock, ResidualBlock
 
@@ -41,55 +40,6 @@ def test_output_equals_pytorch(
     outputs = keras.ops.convert_to_numpy(block(images, training=training))
     np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4)
     assert outputs.shape == block.compute_output_shape(images.shape)
-
-
-# The harness itself fits on a generator with `shuffle` on.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-class ResidualBlockHarness(testing.TestCase):
-    def test_keras_layer_contract_with_identity(self):
-        self.run_layer_test(
-            ResidualBlock,
-            init_kwargs={"filters": 3},
-            input_shape=(2, 5, 6, 3),
-            expected_output_shape=(2, 5, 6, 3),
-            expected_num_trainable_weights=6,
-            expected_num_non_trainable_weights=4,
-            expected_num_seed_generators=0,
-            expected_num_losses=0,
-            supports_masking=False,
-        )
-
-    def test_keras_layer_contract_with_projection_and_drop_path(self):
-        self.run_layer_test(
-            ResidualBlock,
-            init_kwargs={
-                "filters": 2,
-                "strides": 2,
-                "block_type": "bottleneck",
-                "drop_path": 0.2,
-                "kernel_regularizer": "l2",
-            },
-            input_shape=(2, 9, 6, 3),
-            expected_output_shape=(2, 5, 3, 8),
-            expected_num_trainable_weights=12,
-            expected_num_non_trainable_weights=8,
-            expected_num_seed_generators=1,
-            expected_num_losses=4,
-            supports_masking=False,
-        )
-
-    @pytest.mark.slow
-    def test_keras_layer_contract_with_padding(self):
-        self.run_layer_test(
-            ResidualBlock,
-            init_kwargs={"filters": 6, "strides": 2, "shortcut": "pad"},
-            input_shape=(2, 9, 6, 3),
-            expected_output_shape=(2, 5, 3, 6),
-            expected_num_trainable_weights=6,
-            expected_num_non_trainable_weights=4,
-            expected_num_losses=0,
-            supports_masking=False,
-        )
 
 
 @pytest.mark.parametrize(

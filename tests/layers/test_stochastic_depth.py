@@ -1,28 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from keras.src import testing
 
 from keras_residual import StochasticDepth
-
-
-# The harness itself fits on a generator with `shuffle` on.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
-class StochasticDepthHarness(testing.TestCase):
-    def test_keras_layer_contract(self):
-        self.run_layer_test(
-            StochasticDepth,
-            init_kwargs={"rate": 0.4},
-            input_shape=(2, 3, 5, 4),
-            call_kwargs={"training": True},
-            expected_output_shape=(2, 3, 5, 4),
-            expected_num_trainable_weights=0,
-            expected_num_non_trainable_weights=0,
-            expected_num_seed_generators=1,
-            expected_num_losses=0,
-            supports_masking=True,
-        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
