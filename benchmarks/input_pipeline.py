@@ -37,7 +37,7 @@ from _results import alternate, report
 from PIL import Image
 
 from keras_residual import Cutout
-from keras_residual.datasets import _image_decoding
+from keras_residual.datasets import _tensorflow_decoding
 from keras_residual.datasets._reader_options import ReaderOptions
 from keras_residual.datasets._tensorflow_stream import batches_of_files
 
@@ -152,17 +152,17 @@ def pillow_reader(files, threads=2):
 
 def bare_decoder(files):
     """The parts of the files that `image_batches` may need, decoded and forgotten."""
-    crop = _image_decoding.RandomCrop(SIZE, AREA, flip=True)
+    crop = _tensorflow_decoding.RandomCrop(SIZE, AREA, flip=True)
     contents, windows = [], []
     for file in files:
-        draws = tf.random.uniform((4, _image_decoding.TRIES))
+        draws = tf.random.uniform((4, _tensorflow_decoding.TRIES))
         contents.append(file.read_bytes())
         windows.append(crop.jpeg_window(contents[-1], draws))
     corner, extent, scale = (tf.stack(part) for part in zip(*windows, strict=True))
     parts = tf.data.Dataset.from_tensor_slices((contents, corner, extent, scale))
     parts = parts.shuffle(len(files), seed=0).repeat()
     sizes = parts.map(
-        lambda *part: tf.size(_image_decoding.decode_jpeg(*part)),
+        lambda *part: tf.size(_tensorflow_decoding.decode_jpeg(*part)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return sizes.batch(BATCH).prefetch(tf.data.AUTOTUNE)
