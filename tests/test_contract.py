@@ -21,7 +21,7 @@ LAYERS = {
 }
 
 # What is imported by name.
-MODULES = [datasets, analysis.statistics, analysis.plots, analysis.report]
+MODULES = [datasets, analysis, analysis.statistics, analysis.plots, analysis.report]
 FUNCTIONS = {
     f"{module.__name__.split('.')[-1]}.{name}": function
     for module in MODULES

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_calls.py": set(),
     "_functions.py": set(),
     "_image_file.py": set(),
+    "_leaves.py": set(),
     "_model_loss.py": set(),
     "layers": set(),
     "models": {"layers"},

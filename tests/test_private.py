@@ -256,6 +256,26 @@ def test_native_batch_norm():
     assert inverse.item() == pytest.approx((1.0 + 0.25) ** -0.5)
 
 
+def test_layer_call():
+    model = compiled()
+    layer = model.layers[0]
+    vars(layer)["call"] = lambda inputs, **_: inputs * 0 + 7
+    np.testing.assert_array_equal(model(np.ones((1, 3))), np.full((1, 3), 7))
+    del vars(layer)["call"]
+    assert model(np.ones((1, 3))).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "layer", [keras.layers.Dense(2), keras.layers.Activation(None)]
+)
+def test_layer_activation(layer):
+    layer.build((1, 2))
+    before = keras.ops.convert_to_numpy(layer(np.ones((1, 2))))
+    vars(layer)["activation"] = lambda outputs: outputs * 3
+    after = keras.ops.convert_to_numpy(layer(np.ones((1, 2))))
+    np.testing.assert_allclose(after, before * 3, rtol=1e-6)
+
+
 def test_legacy_pickles():
     torch = pytest.importorskip("torch")
     file = io.BytesIO()

@@ -1,19 +1,60 @@
-"""Statistics, figures and reports for experiments that are paired by seed.
+"""Statistics, figures and reports of experiments, and a look inside a network.
 
-Needs the extra `analysis`: `pip install "keras-residual[analysis]"`.
+`plots`, `report` and `statistics` need the extra `analysis`:
+`pip install "keras-residual[analysis]"`. What looks inside a network needs nothing.
 """
 
-try:
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keras_residual.analysis.confusion_matrix import (
+    confusion_matrix as confusion_matrix,
+)
+from keras_residual.analysis.feature_maps import feature_maps as feature_maps
+from keras_residual.analysis.first_filters import first_filters as first_filters
+from keras_residual.analysis.grad_cam import grad_cam as grad_cam
+from keras_residual.analysis.input_gradients import InputGradients as InputGradients
+from keras_residual.analysis.input_gradients import input_gradients as input_gradients
+from keras_residual.analysis.loss_landscape import LossLandscape as LossLandscape
+from keras_residual.analysis.loss_landscape import loss_landscape as loss_landscape
+from keras_residual.analysis.most_wrong import most_wrong as most_wrong
+from keras_residual.analysis.overlay import overlay as overlay
+
+if TYPE_CHECKING:
     from keras_residual.analysis import plots as plots
     from keras_residual.analysis import report as report
     from keras_residual.analysis import statistics as statistics
-except ModuleNotFoundError as error:
-    if error.name in {"jinja2", "matplotlib", "pandas", "scipy"}:
-        raise ModuleNotFoundError(
-            f"keras_residual.analysis needs {error.name}, which comes with the extra "
-            '`analysis`: pip install "keras-residual[analysis]"',
-            name=error.name,
-        ) from error
-    raise
 
-__all__ = ["plots", "report", "statistics"]
+__all__ = [
+    "InputGradients",
+    "LossLandscape",
+    "confusion_matrix",
+    "feature_maps",
+    "first_filters",
+    "grad_cam",
+    "input_gradients",
+    "loss_landscape",
+    "most_wrong",
+    "overlay",
+    "plots",
+    "report",
+    "statistics",
+]
+
+_MODULES = ("plots", "report", "statistics")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a module that needs the extra when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name in {"jinja2", "matplotlib", "pandas", "scipy"}:
+            raise ModuleNotFoundError(
+                f"keras_residual.analysis.{name} needs {error.name}, which comes with "
+                'the extra `analysis`: pip install "keras-residual[analysis]"',
+                name=error.name,
+            ) from error
+        raise

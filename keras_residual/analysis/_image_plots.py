@@ -91,7 +91,7 @@ def photo_grid(
     height, width = photos.shape[1:3]
     # From one photo to the next: room for the text of a narrow one, and for two lines.
     across, down = 1.12 * max(width, height), 1.48 * height
-    columns = _columns(number, across, down)
+    columns = columns_of_tiles(number, across, down)
     for place, (photo, label, row) in enumerate(
         zip(photos, true, predicted, strict=True)
     ):
@@ -117,7 +117,7 @@ def photo_grid(
     ax.set_xlim(-edge, columns * across - edge)
     ax.set_ylim(rows * down, -0.06 * height)
     wrong = int((predicted.argmax(1) != true).sum())
-    return _without_scales(
+    return without_scales(
         ax,
         title="Photos and predictions",
         note=f"predicted class and its probability; frame and ✗: wrong, with the true "
@@ -159,7 +159,7 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
     spread = array.max((1, 2), keepdims=True) - low
     flat = spread[:, 0, 0] == 0
     tiles = np.where(spread > 0, (array - low) / np.where(spread > 0, spread, 1), 0.0)
-    columns = _columns(number, width, height)
+    columns = columns_of_tiles(number, width, height)
     rows = math.ceil(number / columns)
     gap = max(1, round(0.05 * max(height, width)))
     canvas = np.full(
@@ -175,15 +175,15 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
     )
     if flat.any():
         note += f"; all black: the same value everywhere ({flat.sum()} of {number})"
-    return _without_scales(ax, title="Feature maps", note=note)
+    return without_scales(ax, title="Feature maps", note=note)
 
 
-def _columns(number: int, width: float, height: float) -> int:
+def columns_of_tiles(number: int, width: float, height: float) -> int:
     """How many tiles side by side fill an axes that is 1.8 times as wide as high."""
     return min(number, max(1, math.ceil(math.sqrt(1.8 * number * height / width))))
 
 
-def _without_scales(ax: Axes, title: str, note: str) -> Axes:
+def without_scales(ax: Axes, title: str, note: str) -> Axes:
     finish(ax, xlabel="", ylabel="", title=title, note=note, grid=False)
     ax.set_aspect("equal")
     ax.set_xticks([])

@@ -8,6 +8,8 @@ or saved. The subtitle of each figure says what a band or a bar means.
 """
 
 from keras_residual.analysis._axes import STYLES as STYLES
+from keras_residual.analysis._class_plots import confusion_matrix as confusion_matrix
+from keras_residual.analysis._class_plots import most_wrong as most_wrong
 from keras_residual.analysis._comparison_plots import (
     accuracy_by_seed as accuracy_by_seed,
 )
@@ -28,6 +30,11 @@ from keras_residual.analysis._gradient_plots import (
 )
 from keras_residual.analysis._image_plots import feature_maps as feature_maps
 from keras_residual.analysis._image_plots import photo_grid as photo_grid
+from keras_residual.analysis._inside_plots import first_filters as first_filters
+from keras_residual.analysis._inside_plots import grad_cam as grad_cam
+from keras_residual.analysis._inside_plots import input_gradients as input_gradients
+from keras_residual.analysis._landscape_plots import loss_landscape as loss_landscape
+from keras_residual.analysis._landscape_plots import loss_surface as loss_surface
 from keras_residual.analysis._learning_rate_plots import (
     learning_rate_range as learning_rate_range,
 )
@@ -63,4 +70,11 @@ __all__ = [
     "accuracy_by_time",
     "photo_grid",
     "feature_maps",
+    "first_filters",
+    "grad_cam",
+    "confusion_matrix",
+    "most_wrong",
+    "input_gradients",
+    "loss_landscape",
+    "loss_surface",
 ]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 
 
 @keras.saving.register_keras_serializable("keras_residual")

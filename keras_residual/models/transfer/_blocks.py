@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from keras_residual.models._leaves import add_leaves, leaves
+from keras_residual._leaves import add_leaves, leaves
 
 UNITS = ("layer", "conv", "block", "stage")
 

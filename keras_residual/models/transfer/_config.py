@@ -4,7 +4,7 @@ import contextlib
 
 import keras
 
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 
 _LAYERS = ("backbone", "head", "preprocessing", "augmentation")
 _PLAIN = (

@@ -1,6 +1,6 @@
 """What trains: methods of `TransferModel` that freeze and unfreeze its backbone."""
 
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 from keras_residual.models._recompile import recompile
 from keras_residual.models.transfer import _arguments as arguments
 from keras_residual.models.transfer import _blocks as parts

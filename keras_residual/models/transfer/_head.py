@@ -5,7 +5,7 @@ from typing import Literal
 
 import keras
 
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 
 Kind = Literal["classes", "labels", "numbers"]
 

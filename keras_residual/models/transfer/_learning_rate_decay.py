@@ -4,7 +4,7 @@ import functools
 
 import keras
 
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 from keras_residual.models._recompile import innermost
 from keras_residual.models.transfer import _blocks as parts
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_residual.models._leaves import batch_norms
+from keras_residual._leaves import batch_norms
 
 
 def check_batch_norm(self) -> list[str]:

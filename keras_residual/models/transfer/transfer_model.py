@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_residual._leaves import leaves
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models._backbone import Backbone
-from keras_residual.models._leaves import leaves
 from keras_residual.models.transfer import _arguments as arguments
 from keras_residual.models.transfer import _backbones
 from keras_residual.models.transfer import _blocks as parts

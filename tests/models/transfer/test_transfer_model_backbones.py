@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_residual import ResNet, TransferModel
-from keras_residual.models._leaves import leaves
+from keras_residual._leaves import leaves
 from keras_residual.models.transfer import _blocks
 
 # Where each network's own preprocess_input lives, typed by hand.

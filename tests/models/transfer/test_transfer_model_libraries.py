@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_residual import TransferModel
-from keras_residual.models._leaves import batch_norms
+from keras_residual._leaves import batch_norms
 
 
 def hub_resnet():

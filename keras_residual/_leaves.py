@@ -36,6 +36,21 @@ def add_leaves(layer, found: list[keras.layers.Layer]) -> None:
         found.append(layer)
 
 
+def all_layers(network) -> list[keras.layers.Layer]:
+    """Every layer inside, those that hold others before what they hold, each once."""
+    found: dict[int, keras.layers.Layer] = {}
+
+    def add(layer) -> None:
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            for child in _children(layer):
+                add(child)
+
+    for layer in _children(network):
+        add(layer)
+    return list(found.values())
+
+
 def _children(layer):
     if isinstance(layer, keras.Model):
         return [

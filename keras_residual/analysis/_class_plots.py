@@ -1,0 +1,149 @@
+"""Figures of what a classifier confuses, and of the images it is most wrong about."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from numpy.typing import ArrayLike
+
+from keras_residual.analysis._axes import axes, finish
+from keras_residual.analysis._image_plots import photo_grid
+from keras_residual.analysis.most_wrong import most_wrong as find_most_wrong
+
+# With more classes the numbers in the cells could not be read.
+_MOST_NUMBERS = 20
+
+
+def confusion_matrix(
+    matrix: ArrayLike, class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Draw a confusion matrix, each row as shares of its class.
+
+    Args:
+        matrix: Counts `(classes, classes)`, true classes along the rows, as
+            `analysis.confusion_matrix` returns them.
+        class_names: One name per class.
+        ax: Axes to draw on; a new figure by default.
+
+    Returns:
+        The axes. Colours are shares of the true class; the numbers, for up to 20
+        classes, are images. A class without images has an empty row.
+
+    Raises:
+        ValueError: If a shape or a value is wrong.
+
+    Example:
+        ```python
+        from keras_residual.analysis import plots
+
+        ax = plots.confusion_matrix([[9, 1], [3, 7]], ["cat", "dog"])
+        ```
+    """
+    counts = np.asarray(matrix)
+    classes = len(class_names)
+    if (
+        counts.shape != (classes, classes)
+        or counts.dtype.kind not in "iu"
+        or (counts < 0).any()
+        or counts.sum() == 0
+    ):
+        raise ValueError(
+            "`matrix` must be counts of the shape (classes, classes), here "
+            f"{(classes, classes)}, not all zero. Received: shape {counts.shape}, type "
+            f"{counts.dtype}"
+        )
+    ax = axes(ax)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.ma.masked_array(
+        counts / np.maximum(totals, 1), np.broadcast_to(totals == 0, counts.shape)
+    )
+    mesh = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.figure.colorbar(mesh, ax=ax, label="share of the true class", pad=0.02)
+    if classes <= _MOST_NUMBERS:
+        for row, column in np.ndindex(counts.shape):
+            if totals[row]:
+                ax.text(
+                    column,
+                    row,
+                    str(counts[row, column]),
+                    color="white" if shares[row, column] > 0.5 else "black",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                )
+    names = list(map(str, class_names))
+    # More labels than this run into each other.
+    step = -(-classes // 40)
+    places = range(0, classes, step)
+    ax.set_xticks(places, names[::step], rotation=45, ha="right")
+    ax.set_yticks(places, names[::step])
+    right, total = int(np.trace(counts)), int(counts.sum())
+    return finish(
+        ax,
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"{right} of {total} right ({100 * right / total:.1f} %)",
+        note="number: images; colour: their share of the true class",
+        grid=False,
+    )
+
+
+def most_wrong(
+    images: ArrayLike,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    class_names: Sequence[str],
+    ax: Axes | None = None,
+    *,
+    number: int = 9,
+) -> Axes:
+    """Draw the wrongly classified images to whose true class the model gives least.
+
+    Args:
+        images: Images, `(n, height, width, 3)`, values 0 to 255.
+        labels: The true classes, integers of shape `(n,)`.
+        probabilities: What the model predicts, `(n, classes)`.
+        class_names: One name per class.
+        ax: Axes to draw on; a new figure by default.
+        number: How many images to draw, 32 at most, if there are that many wrong ones.
+
+    Returns:
+        The axes, the most wrong image first. Under each image stand the predicted class
+        with its probability, and the true class.
+
+    Raises:
+        ValueError: If a shape or a value is wrong, or no image is wrong.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual.analysis import plots
+
+        ax = plots.most_wrong(
+            images=np.full((2, 32, 32, 3), 128, "uint8"),
+            labels=[0, 1],
+            probabilities=[[0.9, 0.1], [0.7, 0.3]],
+            class_names=["cat", "dog"],
+        )
+        ```
+    """
+    chosen = find_most_wrong(labels, probabilities, number)
+    if not len(chosen):
+        raise ValueError(
+            "`probabilities` must be wrong for at least one image. "
+            f"Received: {len(np.asarray(labels))} images, all of them right"
+        )
+    ax = photo_grid(
+        np.asarray(images)[chosen],
+        np.asarray(labels)[chosen],
+        np.asarray(probabilities)[chosen],
+        class_names,
+        ax,
+    )
+    # `set_title` would put it where the line below it stands.
+    for artist in ax.findobj(Text):
+        if isinstance(artist, Text) and artist.get_text() == ax.get_title(loc="left"):
+            artist.set_text("Wrong with the least probability for the true class")
+            break
+    return ax

@@ -1,0 +1,126 @@
+"""Whether the gradients of neighbouring inputs resemble each other."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_residual._calls import replaced_calls
+from keras_residual._functions import with_gradients
+from keras_residual._model_loss import tensors
+from keras_residual.analysis._layers import logits
+from keras_residual.layers._checks import check_positive_integer
+
+
+class InputGradients(NamedTuple):
+    """How alike the gradients of two inputs are, by the distance between them.
+
+    Attributes:
+        correlations: `(steps,)`, the mean cosine of the angle between the gradients of
+            two inputs: 1 for parallel ones, 0 for unrelated ones.
+        distances: `(steps,)`, how far the two are apart, as a share of the way from one
+            image to the next: 0 up to 1.
+    """
+
+    correlations: NDArray[np.float64]
+    distances: NDArray[np.float64]
+
+
+def input_gradients(
+    model: keras.Model,
+    images: Any,
+    steps: int = 64,
+    *,
+    class_index: int = 0,
+    batch_size: int = 64,
+) -> InputGradients:
+    """Measures how fast gradients change from an input to its neighbours.
+
+    On the straight line from each image to the next lie `steps` inputs. The gradient of
+    the score of one class, before a last softmax or sigmoid, is computed with respect
+    to each of them, and the gradients of each two inputs of one line are compared. In
+    deep plain networks neighbours soon have unrelated gradients, which then resemble
+    white noise ("shattered gradients"): a step that helps one image says nothing about
+    the next. Shortcuts keep them alike.
+
+    The network runs in inference mode and is not changed. A new network's batch
+    normalization does nothing there, since its moving statistics are 0 and 1: compare
+    new networks without it, or trained ones.
+
+    Args:
+        model: A `keras.Model` with one output `(batch, classes)`.
+        images: At least two images as the model takes them, `(n, ...)`.
+        steps: Integer of at least 2, the number of inputs on each line, both images
+            included.
+        class_index: The class whose score is differentiated.
+        batch_size: How many inputs run at once.
+
+    Returns:
+        `InputGradients` with `correlations` and `distances`, for the figure
+        `plots.input_gradients`. Inputs whose gradient is zero are left out; where no
+        two are left at a distance, the correlation is NaN.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual import ResNet
+        from keras_residual.analysis import input_gradients
+
+        images = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
+        model = ResNet(8, num_classes=10, variant="cifar", use_batch_norm=False)
+        print(input_gradients(model, images, steps=4).correlations[0])  # 1.0
+        ```
+
+    Reference:
+        Balduzzi, Frean, Leary, Lewis, Ma and McWilliams, "The Shattered Gradients
+        Problem: If resnets are the answer, then what is the question?", ICML 2017.
+        <https://arxiv.org/abs/1702.08591>
+    """
+    if check_positive_integer("steps", steps) < 2:
+        raise ValueError(f"`steps` must be at least 2. Received: steps={steps!r}")
+    check_positive_integer("batch_size", batch_size)
+    images = np.asarray(images, dtype=np.float64)
+    if images.ndim < 2 or len(images) < 2:
+        raise ValueError(
+            f"`images` must be at least two. Received: shape {images.shape}"
+        )
+    classes = model.output_shape[-1]
+    if isinstance(class_index, bool) or class_index not in range(classes):
+        raise ValueError(
+            f"`class_index` must be an integer from 0 to {classes - 1}. "
+            f"Received: class_index={class_index!r}"
+        )
+
+    before_softmax = logits(model)
+
+    def score(inputs: list[Any]) -> Any:
+        with keras.StatelessScope(), replaced_calls(before_softmax):
+            outputs = model(inputs[0], training=False)
+        return ops.sum(ops.cast(outputs[:, class_index], "float32")), ()
+
+    compute = with_gradients(score)
+    share = np.linspace(0, 1, steps).reshape(-1, *[1] * (images.ndim - 1))
+    cosines = []
+    for first, second in pairwise(images):
+        line = (1 - share) * first + share * second
+        gradients = []
+        for start in range(0, steps, batch_size):
+            _, _, (gradient,) = compute([tensors(line[start : start + batch_size])])
+            gradients.append(ops.convert_to_numpy(gradient))
+        rows = np.concatenate(gradients).reshape(steps, -1).astype("float64")
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.where(norms > 0, rows / np.where(norms > 0, norms, 1), np.nan)
+        cosines.append(rows @ rows.T)
+    correlations = np.full(steps, np.nan)
+    for lag in range(steps):
+        values = np.concatenate([np.diagonal(c, lag) for c in cosines])
+        values = values[np.isfinite(values)]
+        if values.size:
+            correlations[lag] = values.mean()
+    return InputGradients(correlations, np.linspace(0, 1, steps))

@@ -1,0 +1,56 @@
+"""The images that a classifier is most wrong about."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_residual.layers._checks import check_positive_integer
+
+
+def most_wrong(
+    labels: ArrayLike, probabilities: ArrayLike, number: int = 9
+) -> NDArray[np.int64]:
+    """Finds the wrongly classified images to whose true class the model gives least.
+
+    These are the images with the largest cross-entropy among the wrong ones. Look at
+    them: often a label is wrong, or a photo shows two things.
+
+    Args:
+        labels: The true classes, integers of shape `(n,)`.
+        probabilities: What the model predicts, `(n, classes)`, values from 0 to 1.
+        number: How many images to return, if there are that many wrong ones.
+
+    Returns:
+        Positions of images, the most wrong one first, for
+        `plots.most_wrong` or your own eyes: `images[most_wrong(...)]`.
+
+    Raises:
+        ValueError: If a shape or a value is wrong.
+
+    Example:
+        ```python
+        from keras_residual.analysis import most_wrong
+
+        probabilities = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+        print(most_wrong([1, 1, 1], probabilities))  # [0 1]
+        ```
+    """
+    check_positive_integer("number", number)
+    predicted = np.asarray(probabilities, dtype=np.float64)
+    if predicted.ndim != 2 or not ((predicted >= 0) & (predicted <= 1)).all():
+        raise ValueError(
+            "`probabilities` must have the shape (n, classes) and values from 0 to 1. "
+            f"Received: shape {predicted.shape}"
+        )
+    true = np.asarray(labels)
+    if (
+        true.shape != predicted.shape[:1]
+        or true.dtype.kind not in "iu"
+        or not ((true >= 0) & (true < predicted.shape[1])).all()
+    ):
+        raise ValueError(
+            f"`labels` must be {len(predicted)} integers from 0 to "
+            f"{predicted.shape[1] - 1}. Received: labels={labels!r}"
+        )
+    wrong = np.flatnonzero(predicted.argmax(axis=1) != true)
+    order = np.argsort(predicted[wrong, true[wrong]], kind="stable")
+    return wrong[order[:number]]
