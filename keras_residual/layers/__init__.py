@@ -11,6 +11,9 @@ from keras_residual.layers.image_preprocessing import (
 )
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
+from keras_residual.layers.squeeze_excitation import (
+    SqueezeExcitation as SqueezeExcitation,
+)
 from keras_residual.layers.stochastic_depth import StochasticDepth as StochasticDepth
 
 __all__ = [
@@ -21,5 +24,6 @@ __all__ = [
     "ImagePreprocessing",
     "PlainBlock",
     "ResidualBlock",
+    "SqueezeExcitation",
     "StochasticDepth",
 ]

@@ -8,14 +8,16 @@ from keras_residual.layers._checks import (
     check_positive_integer,
     check_positive_number,
 )
-from keras_residual.layers.batch_normalization import BatchNormalization
-from keras_residual.layers.conv2d import Conv2D
+from keras_residual.layers._convolutions import (
+    build_normalization,
+    make_convolution,
+    make_normalization,
+    needs_padding,
+    normalize,
+)
+from keras_residual.layers.squeeze_excitation import SqueezeExcitation
 
-_BRANCHES = {
-    # (kernel size, multiple of `filters`) of each convolution, input first.
-    "basic": ((3, 1), (3, 1)),
-    "bottleneck": ((1, 1), (3, 1), (1, 4)),
-}
+_KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}  # their sides, input first
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -33,30 +35,44 @@ class PlainBlock(keras.layers.Layer):
     [`ResidualBlock`][keras_residual.ResidualBlock]: the same arguments give the same
     convolutions, and, with the same random seed, the same initial weights.
 
+    `filters` is the width of the block in both forms. The two first convolutions of a
+    bottleneck have `groups * int(filters * width_per_group / 64)` filters, and the 3x3
+    one of them works in `groups` groups: ResNeXt, and with one wide group Wide ResNet.
+
     A strided 3x3 convolution pads one pixel on each side, as the paper and PyTorch do;
     `padding="same"` would pad even sizes on one side only.
 
     Args:
-        filters: Positive integer. Inner width; a bottleneck outputs `4 * filters`.
+        filters: Positive integer. Width; a bottleneck outputs `4 * filters`.
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.
         stride_on: `"3x3"` or `"1x1"`: the bottleneck's convolution that has the stride.
             `"1x1"` is the original paper's, `"3x3"` is torchvision's ("v1.5"). A basic
             block has no 1x1 convolution and its first one has the stride.
-        use_batch_norm: Whether each convolution has a batch normalization.
+        groups: Positive integer. Groups of a bottleneck's 3x3 convolution.
+        width_per_group: Positive integer. Filters in each group, for `filters=64`.
+        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next; 1
+            where such a convolution has the stride.
+        use_batch_norm: Whether each convolution has a normalization.
+        normalization: `"batch"`, or `"group"` for group normalization: 32 groups, or
+            fewer where they would have less than two channels each. It does not
+            depend on the other images of the batch.
         use_bias: Whether convolutions have a bias. None: exactly where there is no
             batch normalization, which would cancel it.
         activation: Name or callable of the activation.
         batch_norm_momentum: Float in `[0, 1)`. Share of the old value in each update of
             the moving statistics.
-        batch_norm_epsilon: Positive float, added to the variance.
+        batch_norm_epsilon: Positive float, added to the variance, of a group too.
         kernel_initializer: Initializer of the convolution kernels. An initializer that
             has a fixed seed gives all kernels of one shape the same values.
         kernel_regularizer: Regularizer of the convolution kernels, or None.
         zero_init: Whether the branch starts at zero: the last batch normalization's
             scale, or, where none comes last, the last kernel. Meant for residual
             blocks; a plain block that starts at zero gets no gradient through ReLU.
+        squeeze_excitation: Positive integer, or None. The branch ends in a
+            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
+            reduction.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
@@ -90,7 +106,9 @@ class PlainBlock(keras.layers.Layer):
 
     Reference:
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, sections
-        3.3 and 4.1 (plain networks). <https://arxiv.org/abs/1512.03385>
+        3.3 and 4.1 (plain networks). <https://arxiv.org/abs/1512.03385>. Xie et al.,
+        "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017
+        (`groups`). <https://arxiv.org/abs/1611.05431>
     """
 
     def __init__(
@@ -101,7 +119,11 @@ class PlainBlock(keras.layers.Layer):
         block_type="basic",
         preactivation=False,
         stride_on="3x3",
+        groups=1,
+        width_per_group=64,
+        dilation=1,
         use_batch_norm=True,
+        normalization="batch",
         use_bias=None,
         activation="relu",
         batch_norm_momentum=0.9,
@@ -109,25 +131,33 @@ class PlainBlock(keras.layers.Layer):
         kernel_initializer="he_normal",
         kernel_regularizer=None,
         zero_init=False,
+        squeeze_excitation=None,
         data_format=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if data_format is None:
             data_format = keras.config.image_data_format()
-        filters = check_positive_integer("filters", filters)
-        strides = check_positive_integer("strides", strides)
-        check_choice("block_type", block_type, tuple(_BRANCHES))
+        check_choice("block_type", block_type, tuple(_KERNELS))
         check_choice("stride_on", stride_on, ("3x3", "1x1"))
+        check_choice("normalization", normalization, ("batch", "group"))
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
         check_fraction("batch_norm_momentum", batch_norm_momentum)
         check_positive_number("batch_norm_epsilon", batch_norm_epsilon)
-        self.filters = filters
-        self.strides = strides
+        if squeeze_excitation is not None:
+            check_positive_integer("squeeze_excitation", squeeze_excitation)
+        self.filters = check_positive_integer("filters", filters)
+        self.strides = strides = check_positive_integer("strides", strides)
         self.block_type = block_type
         self.preactivation = preactivation
         self.stride_on = stride_on
+        self.groups = check_positive_integer("groups", groups)
+        self.width_per_group = check_positive_integer(
+            "width_per_group", width_per_group
+        )
+        self.dilation = check_positive_integer("dilation", dilation)
         self.use_batch_norm = use_batch_norm
+        self.normalization = normalization
         self.use_bias = use_bias
         self.activation = keras.activations.get(activation)
         self.batch_norm_momentum = batch_norm_momentum
@@ -135,36 +165,91 @@ class PlainBlock(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.zero_init = zero_init
+        self.squeeze_excitation = squeeze_excitation
         self.data_format = data_format
+        self._check_combinations()
         self._channel_axis = -1 if data_format == "channels_last" else 1
-        self._depth = len(_BRANCHES[block_type])
-        self._strided = 2 if block_type == "bottleneck" and stride_on == "3x3" else 1
 
+        kernels, widths = _KERNELS[block_type], self._widths()
+        strided = kernels.index(self._strided_side()) + 1
         self.padding = None
-        if strides > 1 and _BRANCHES[block_type][self._strided - 1][0] == 3:
+        if strides > 1 and self._strided_side() > 1:
             self.padding = keras.layers.ZeroPadding2D(
                 1, data_format=data_format, dtype=self.dtype_policy, name="padding"
             )
-        # Attributes in the order of the forward pass, which is then the order of the
-        # block's weights.
-        for number, (kernel_size, multiple) in enumerate(_BRANCHES[block_type], 1):
-            is_last = number == self._depth
-            norm_is_last = use_batch_norm and not preactivation
-            convolution = self._make_convolution(
-                filters * multiple,
-                kernel_size,
-                strides=strides if number == self._strided else 1,
-                zero=zero_init and is_last and not norm_is_last,
+        norm_is_last = use_batch_norm and not preactivation
+        steps = []
+        for number, width in enumerate(widths, 1):
+            zero = zero_init and number == len(widths)
+            convolution = make_convolution(
+                self,
+                width,
+                kernels[number - 1],
+                strides=strides if number == strided else 1,
+                zero=zero and not norm_is_last,
                 name=f"conv{number}",
             )
-            norm = use_batch_norm and self._make_norm(
-                zero=zero_init and is_last and norm_is_last, name=f"bn{number}"
+            norm = make_normalization(
+                self, zero=zero and norm_is_last, name=f"bn{number}"
             )
-            if preactivation and norm:
-                setattr(self, norm.name, norm)
-            setattr(self, convolution.name, convolution)
-            if not preactivation and norm:
-                setattr(self, norm.name, norm)
+            steps.append((convolution, norm))
+        # Keras lists weights in the order in which layers become attributes, which is
+        # here that of the forward pass, and files of weights know the attributes.
+        (conv1, bn1), (conv2, bn2), (conv3, bn3) = [*steps, (None, None)][:3]
+        if preactivation:
+            self.bn1, self.conv1, self.bn2, self.conv2 = bn1, conv1, bn2, conv2
+            self.bn3, self.conv3 = bn3, conv3
+        else:
+            self.conv1, self.bn1, self.conv2, self.bn2 = conv1, bn1, conv2, bn2
+            self.conv3, self.bn3 = conv3, bn3
+        self._steps = steps
+        self.excitation = None
+        if squeeze_excitation is not None:
+            self.excitation = SqueezeExcitation(
+                squeeze_excitation,
+                data_format=data_format,
+                dtype=self.dtype_policy,
+                name="se",
+            )
+
+    def _check_combinations(self):
+        grouped = self.groups != 1 or self.width_per_group != 64
+        if grouped and self.block_type == "basic":
+            raise ValueError(
+                "`groups` and `width_per_group` must be 1 and 64 with "
+                "block_type='basic', which has no narrow 3x3 convolution. "
+                f"Received: groups={self.groups}, "
+                f"width_per_group={self.width_per_group}"
+            )
+        if self.dilation > 1 and self.strides > 1 and self._strided_side() > 1:
+            raise ValueError(
+                "`dilation` must be 1 where a 3x3 convolution has the stride. "
+                f"Received: dilation={self.dilation}, strides={self.strides}"
+            )
+        if self.normalization == "group" and not self.use_batch_norm:
+            raise ValueError(
+                "`use_batch_norm` must be True with normalization='group': False is "
+                "for blocks without any normalization. Received: use_batch_norm=False"
+            )
+
+    def _strided_side(self):
+        """The side of the kernel that has the stride, of several the first."""
+        on_first = self.block_type == "bottleneck" and self.stride_on == "1x1"
+        return 1 if on_first else 3
+
+    def _widths(self):
+        """The filters of each convolution."""
+        if self.block_type == "basic":
+            return self.filters, self.filters
+        inner = self.groups * max(self.filters * self.width_per_group // 64, 1)
+        return inner, inner, 4 * self.filters
+
+    def convolutions(self):
+        """Returns the convolutions in forward order, each with its normalization.
+
+        A list of pairs, whose second is None where there is no normalization.
+        """
+        return list(self._steps)
 
     def build(self, input_shape):
         shape = tuple(input_shape)
@@ -179,17 +264,18 @@ class PlainBlock(keras.layers.Layer):
                 f"channels. Received: input_shape={shape}, "
                 f"data_format={self.data_format!r}"
             )
-        for number in range(1, self._depth + 1):
-            if self.preactivation and self.use_batch_norm:
-                self._norm(number).build(shape)
-            if number == self._strided and self.padding is not None:
+        for convolution, norm in self._steps:
+            if self.preactivation:
+                build_normalization(norm, shape)
+            if self.padding is not None and needs_padding(convolution):
                 self.padding.build(shape)
                 shape = self.padding.compute_output_shape(shape)
-            convolution = self._convolution(number)
             convolution.build(shape)
             shape = convolution.compute_output_shape(shape)
-            if not self.preactivation and self.use_batch_norm:
-                self._norm(number).build(shape)
+            if not self.preactivation:
+                build_normalization(norm, shape)
+        if self.excitation is not None:
+            self.excitation.build(shape)
         self.built = True
 
     def call(self, inputs, training=None):
@@ -197,78 +283,27 @@ class PlainBlock(keras.layers.Layer):
         return self._exit(x)
 
     def _entry(self, inputs, training):
+        """What branch and projection start from."""
         if not self.preactivation:
             return inputs
-        return self.activation(self._normalize(1, inputs, training))
+        return self.activation(normalize(self.bn1, inputs, training))
 
     def _branch(self, entry, training):
         x = entry
-        for number in range(1, self._depth + 1):
-            if number > 1:
+        for index, (convolution, norm) in enumerate(self._steps):
+            if index > 0:
                 if self.preactivation:
-                    x = self._normalize(number, x, training)
+                    x = normalize(norm, x, training)
                 x = self.activation(x)
-            if number == self._strided and self.padding is not None:
+            if self.padding is not None and needs_padding(convolution):
                 x = self.padding(x)
-            x = self._convolution(number)(x)
+            x = convolution(x)
             if not self.preactivation:
-                x = self._normalize(number, x, training)
-        return x
+                x = normalize(norm, x, training)
+        return x if self.excitation is None else self.excitation(x)
 
     def _exit(self, outputs):
         return outputs if self.preactivation else self.activation(outputs)
-
-    def _convolution(self, number):
-        return getattr(self, f"conv{number}")
-
-    def _norm(self, number):
-        return getattr(self, f"bn{number}")
-
-    def _convolutions(self):
-        """Each convolution with the batch normalization beside it, or None."""
-        return [
-            (
-                self._convolution(number),
-                self._norm(number) if self.use_batch_norm else None,
-            )
-            for number in range(1, self._depth + 1)
-        ]
-
-    def _normalize(self, number, inputs, training):
-        if not self.use_batch_norm:
-            return inputs
-        return self._norm(number)(inputs, training=training)
-
-    def _make_convolution(self, filters, kernel_size, *, strides, name, zero=False):
-        use_bias = self.use_bias
-        if use_bias is None:
-            use_bias = not self.use_batch_norm
-        initializer = self.kernel_initializer
-        if isinstance(initializer, keras.Initializer):
-            # A shared random initializer would draw equal kernels for equal shapes.
-            initializer = initializer.clone()
-        return Conv2D(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding="valid" if strides > 1 else "same",
-            use_bias=use_bias,
-            kernel_initializer="zeros" if zero else initializer,
-            kernel_regularizer=self.kernel_regularizer,
-            data_format=self.data_format,
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
-    def _make_norm(self, *, name, zero=False):
-        return BatchNormalization(
-            axis=self._channel_axis,
-            momentum=self.batch_norm_momentum,
-            epsilon=self.batch_norm_epsilon,
-            gamma_initializer="zeros" if zero else "ones",
-            dtype=self.dtype_policy,
-            name=name,
-        )
 
     def compute_output_shape(self, input_shape):
         height, width = (
@@ -276,7 +311,7 @@ class PlainBlock(keras.layers.Layer):
             if self.data_format == "channels_last"
             else input_shape[2:4]
         )
-        channels = self.filters * _BRANCHES[self.block_type][-1][1]
+        channels = self._widths()[-1]
         spatial = tuple(
             None if size is None else -(-size // self.strides)
             for size in (height, width)
@@ -294,7 +329,11 @@ class PlainBlock(keras.layers.Layer):
                 "block_type": self.block_type,
                 "preactivation": self.preactivation,
                 "stride_on": self.stride_on,
+                "groups": self.groups,
+                "width_per_group": self.width_per_group,
+                "dilation": self.dilation,
                 "use_batch_norm": self.use_batch_norm,
+                "normalization": self.normalization,
                 "use_bias": self.use_bias,
                 "activation": keras.activations.serialize(self.activation),
                 "batch_norm_momentum": self.batch_norm_momentum,
@@ -306,6 +345,7 @@ class PlainBlock(keras.layers.Layer):
                     self.kernel_regularizer
                 ),
                 "zero_init": self.zero_init,
+                "squeeze_excitation": self.squeeze_excitation,
                 "data_format": self.data_format,
             }
         )

@@ -3,9 +3,17 @@
 import keras
 from keras import ops
 
-from keras_residual.layers._checks import check_choice, check_fraction
+from keras_residual.layers._checks import check_choice, check_fraction, check_seed
+from keras_residual.layers._convolutions import (
+    build_normalization,
+    make_convolution,
+    make_normalization,
+    normalize,
+)
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth
+
+_SHORTCUTS = ("auto", "identity", "projection", "average", "pad")
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -17,6 +25,8 @@ class ResidualBlock(PlainBlock):
 
     - the identity;
     - `"projection"`: a 1x1 convolution with the block's stride, and BN (option B);
+    - `"average"`: the mean of `strides` x `strides` pixels, then a 1x1 convolution and
+      BN (ResNet-D), which no pixel is left out of;
     - `"pad"`: every `strides`-th pixel, and zero channels before and after the
       channels of the input (option A); it has no parameters.
 
@@ -28,33 +38,45 @@ class ResidualBlock(PlainBlock):
     plain block, and with the same random seed the same initial weights.
 
     Args:
-        filters: Positive integer. Inner width; a bottleneck outputs `4 * filters`.
+        filters: Positive integer. Width; a bottleneck outputs `4 * filters`.
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.
         stride_on: `"3x3"` or `"1x1"`: the bottleneck's convolution that has the stride.
             `"1x1"` is the original paper's, `"3x3"` is torchvision's ("v1.5"). A basic
             block has no 1x1 convolution and its first one has the stride.
-        use_batch_norm: Whether each convolution has a batch normalization.
+        groups: Positive integer. Groups of a bottleneck's 3x3 convolution.
+        width_per_group: Positive integer. Filters in each group, for `filters=64`.
+        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next; 1
+            where such a convolution has the stride.
+        use_batch_norm: Whether each convolution has a normalization.
+        normalization: `"batch"`, or `"group"` for group normalization: 32 groups, or
+            fewer where they would have less than two channels each. It does not
+            depend on the other images of the batch.
         use_bias: Whether convolutions have a bias. None: exactly where there is no
             batch normalization, which would cancel it.
         activation: Name or callable of the activation.
         batch_norm_momentum: Float in `[0, 1)`. Share of the old value in each update of
             the moving statistics.
-        batch_norm_epsilon: Positive float, added to the variance.
+        batch_norm_epsilon: Positive float, added to the variance, of a group too.
         kernel_initializer: Initializer of the convolution kernels. An initializer that
             has a fixed seed gives all kernels of one shape the same values.
         kernel_regularizer: Regularizer of the convolution kernels, or None.
         zero_init: Whether the branch starts at zero, so that the block starts as its
             shortcut: the last batch normalization's scale, or, where none comes last,
             the last kernel.
+        squeeze_excitation: Positive integer, or None. The branch ends in a
+            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
+            reduction.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         shortcut: `"auto"` (a projection exactly where the shape changes, the identity
-            elsewhere), `"identity"` (an error where the shape changes), `"projection"`
-            or `"pad"`.
+            elsewhere), `"average"` (the same with averages), `"pad"` (the same with
+            zeros), `"identity"` (an error where the shape changes) or `"projection"`
+            (everywhere).
         drop_path: Float in `[0, 1)`. Probability that the branch of a sample is dropped
             in training, see [`StochasticDepth`][keras_residual.StochasticDepth].
+        seed: Integer of 0 or more, or None for a random one. Seed of `drop_path`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
@@ -69,6 +91,10 @@ class ResidualBlock(PlainBlock):
     Output shape:
         `(batch, ceil(height / strides), ceil(width / strides), filters)`, with
         `4 * filters` channels for a bottleneck.
+
+    Attributes:
+        built_shortcut: `"identity"`, `"projection"`, `"average"` or `"pad"`: what the
+            shortcut is for the shape that the block was built with.
 
     Raises:
         ValueError: If an argument is outside its range, the input is not of rank 4 or
@@ -92,7 +118,9 @@ class ResidualBlock(PlainBlock):
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, sections
         3.2 and 3.3 (options A and B: section 4.1). <https://arxiv.org/abs/1512.03385>.
         He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016 (the
-        preactivated block). <https://arxiv.org/abs/1603.05027>
+        preactivated block). <https://arxiv.org/abs/1603.05027>. He et al., "Bag of
+        Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019,
+        section 4.1 (`"average"`). <https://arxiv.org/abs/1812.01187>
     """
 
     def __init__(
@@ -103,7 +131,11 @@ class ResidualBlock(PlainBlock):
         block_type="basic",
         preactivation=False,
         stride_on="3x3",
+        groups=1,
+        width_per_group=64,
+        dilation=1,
         use_batch_norm=True,
+        normalization="batch",
         use_bias=None,
         activation="relu",
         batch_norm_momentum=0.9,
@@ -111,9 +143,11 @@ class ResidualBlock(PlainBlock):
         kernel_initializer="he_normal",
         kernel_regularizer=None,
         zero_init=False,
+        squeeze_excitation=None,
         data_format=None,
         shortcut="auto",
         drop_path=0.0,
+        seed=None,
         **kwargs,
     ):
         super().__init__(
@@ -122,7 +156,11 @@ class ResidualBlock(PlainBlock):
             block_type=block_type,
             preactivation=preactivation,
             stride_on=stride_on,
+            groups=groups,
+            width_per_group=width_per_group,
+            dilation=dilation,
             use_batch_norm=use_batch_norm,
+            normalization=normalization,
             use_bias=use_bias,
             activation=activation,
             batch_norm_momentum=batch_norm_momentum,
@@ -130,21 +168,34 @@ class ResidualBlock(PlainBlock):
             kernel_initializer=kernel_initializer,
             kernel_regularizer=kernel_regularizer,
             zero_init=zero_init,
+            squeeze_excitation=squeeze_excitation,
             data_format=data_format,
             **kwargs,
         )
-        check_choice("shortcut", shortcut, ("auto", "identity", "projection", "pad"))
+        check_choice("shortcut", shortcut, _SHORTCUTS)
         check_fraction("drop_path", drop_path)
+        if seed is not None:
+            check_seed(seed)
         self.shortcut = shortcut
         self.drop_path = drop_path
+        self.seed = seed
+        self.built_shortcut = None
         self.stochastic_depth = None
         if drop_path > 0:
             self.stochastic_depth = StochasticDepth(
-                drop_path, dtype=self.dtype_policy, name="drop_path"
+                drop_path, seed=seed, dtype=self.dtype_policy, name="drop_path"
             )
+        self.average = None
         self.projection = None
         self.projection_norm = None
         self._channel_padding = None
+
+    def convolutions(self):
+        """Returns the pairs of the branch, and then that of the projection, if any."""
+        steps = super().convolutions()
+        if self.projection is not None:
+            steps.append((self.projection, self.projection_norm))
+        return steps
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -153,12 +204,17 @@ class ResidualBlock(PlainBlock):
         changes = self.strides > 1 or in_channels != out_channels
         if self.shortcut == "identity" and changes:
             raise ValueError(
-                "`shortcut` must be 'auto', 'projection' or 'pad' where the block "
-                "changes the shape of its input. Received: shortcut='identity', "
+                "`shortcut` must be 'auto', 'average', 'projection' or 'pad' where the "
+                "block changes the shape of its input. Received: shortcut='identity', "
                 f"strides={self.strides}, {in_channels} channels in and "
                 f"{out_channels} out"
             )
-        if self.shortcut == "pad":
+        self.built_shortcut = "identity"
+        if changes or self.shortcut == "projection":
+            self.built_shortcut = {"auto": "projection"}.get(
+                self.shortcut, self.shortcut
+            )
+        if self.built_shortcut == "pad":
             if in_channels > out_channels:
                 raise ValueError(
                     "`shortcut` must be 'auto' or 'projection' where the block has "
@@ -167,37 +223,43 @@ class ResidualBlock(PlainBlock):
                 )
             before = (out_channels - in_channels) // 2
             self._channel_padding = (before, out_channels - in_channels - before)
-        elif self.shortcut == "projection" or changes:
-            self.projection = self._make_convolution(
-                out_channels, 1, strides=self.strides, name="projection"
+        elif self.built_shortcut != "identity":
+            self._build_projection(input_shape, out_channels)
+
+    def _build_projection(self, shape, filters):
+        strides = self.strides
+        if self.built_shortcut == "average" and strides > 1:
+            self.average = keras.layers.AveragePooling2D(
+                strides,
+                strides,
+                padding="same",
+                data_format=self.data_format,
+                dtype=self.dtype_policy,
+                name="average",
             )
-            self.projection.build(input_shape)
-            if self.use_batch_norm and not self.preactivation:
-                self.projection_norm = self._make_norm(name="projection_bn")
-                self.projection_norm.build(
-                    self.projection.compute_output_shape(input_shape)
-                )
+            shape, strides = self.average.compute_output_shape(shape), 1
+        self.projection = make_convolution(
+            self, filters, 1, strides=strides, name="projection"
+        )
+        self.projection.build(shape)
+        if not self.preactivation:
+            self.projection_norm = make_normalization(self, name="projection_bn")
+            build_normalization(
+                self.projection_norm, self.projection.compute_output_shape(shape)
+            )
 
     def call(self, inputs, training=None):
         entry = self._entry(inputs, training)
         x = self._branch(entry, training)
         if self.stochastic_depth is not None:
             x = self.stochastic_depth(x, training=training)
-        if self.projection is not None:
-            shortcut = self.projection(entry)
-            if self.projection_norm is not None:
-                shortcut = self.projection_norm(shortcut, training=training)
-        elif self._channel_padding is not None:
-            shortcut = self._pad(inputs)
-        else:
-            shortcut = inputs
-        return self._exit(x + shortcut)
+        return self._exit(x + self._shortcut(inputs, entry, training))
 
-    def _convolutions(self):
-        convolutions = super()._convolutions()
-        if self.projection is not None:
-            convolutions.append((self.projection, self.projection_norm))
-        return convolutions
+    def _shortcut(self, inputs, entry, training):
+        if self.projection is None:
+            return inputs if self._channel_padding is None else self._pad(inputs)
+        x = entry if self.average is None else self.average(entry)
+        return normalize(self.projection_norm, self.projection(x), training)
 
     def _pad(self, inputs):
         step = slice(None, None, self.strides)
@@ -214,5 +276,11 @@ class ResidualBlock(PlainBlock):
 
     def get_config(self):
         config = super().get_config()
-        config.update({"shortcut": self.shortcut, "drop_path": self.drop_path})
+        config.update(
+            {
+                "shortcut": self.shortcut,
+                "drop_path": self.drop_path,
+                "seed": self.seed,
+            }
+        )
         return config

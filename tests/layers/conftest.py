@@ -4,6 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+# Groups of group normalization by channels: at most 32, at least two channels each.
+GROUPS = {2: 1, 4: 2, 5: 1, 8: 4, 20: 4, 64: 32}
+
 
 @pytest.fixture
 def randomize():
@@ -38,11 +41,28 @@ def reference_block():
         def convolve(name, x, stride):
             kernel = weights[f"{name}/kernel"].permute(3, 2, 0, 1)
             bias = weights.get(f"{name}/bias")
-            return functional.conv2d(x, kernel, bias, stride, kernel.shape[-1] // 2)
+            dilation = config["dilation"] if kernel.shape[-1] > 1 else 1
+            return functional.conv2d(
+                x,
+                kernel,
+                bias,
+                stride,
+                padding=dilation * (kernel.shape[-1] // 2),
+                dilation=dilation,
+                groups=x.shape[1] // kernel.shape[1],
+            )
 
         def normalize(name, x):
             if f"{name}/gamma" not in weights:
                 return x
+            if config["normalization"] == "group":
+                return functional.group_norm(
+                    x,
+                    GROUPS[x.shape[1]],
+                    weights[f"{name}/gamma"],
+                    weights[f"{name}/beta"],
+                    eps=config["batch_norm_epsilon"],
+                )
             return functional.batch_norm(
                 x,
                 weights[f"{name}/moving_mean"],
@@ -73,8 +93,18 @@ def reference_block():
                 x = normalize(norm, convolve(conv, x, conv_stride))
                 if index + 1 < len(strides):
                     x = activation(x)
+        if config["squeeze_excitation"] is not None:
+            pooled = x.mean((2, 3), keepdim=True)
+            hidden = functional.relu(convolve("fc1", pooled, 1))
+            x = x * torch.sigmoid(convolve("fc2", hidden, 1))
         if residual:
             if "projection/kernel" in weights:
+                if config["shortcut"] == "average":
+                    # As timm has it: what lies beyond the border does not count.
+                    shortcut = functional.avg_pool2d(
+                        shortcut, stride, ceil_mode=True, count_include_pad=False
+                    )
+                    stride = 1
                 shortcut = convolve("projection", shortcut, stride)
                 shortcut = normalize("projection_bn", shortcut)
             else:

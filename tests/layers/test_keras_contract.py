@@ -4,7 +4,12 @@ import pytest
 from keras.src import testing
 
 from keras_residual import Cutout, PlainBlock, ResidualBlock, StochasticDepth
-from keras_residual.layers import BatchNormalization, Conv2D, DepthwiseConv2D
+from keras_residual.layers import (
+    BatchNormalization,
+    Conv2D,
+    DepthwiseConv2D,
+    SqueezeExcitation,
+)
 
 UNTRAINED = {
     "call_kwargs": {"training": True},
@@ -32,6 +37,12 @@ CASES = {
         ((3, 4, 2, 3), (3, 4, 2, 3)),
         (2, 2),
         {"call_kwargs": {"training": True}, "supports_masking": True},
+    ),
+    "SqueezeExcitation": (
+        (SqueezeExcitation, {"reduction": 2}),
+        ((2, 5, 6, 4), (2, 5, 6, 4)),
+        (4, 0),
+        {"expected_num_seed_generators": 0, "expected_num_losses": 0},
     ),
     "PlainBlock": (
         (PlainBlock, {"filters": 4, "strides": 2}),

@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -15,6 +16,13 @@ ARGUMENTS = [
     {"preactivation": True, "block_type": "bottleneck", "strides": 2},
     {"use_batch_norm": False, "strides": 2},
     {"activation": "silu", "use_bias": True},
+    {"block_type": "bottleneck", "groups": 3, "width_per_group": 32, "strides": 2},
+    {"block_type": "bottleneck", "width_per_group": 128, "dilation": 2},
+    {"dilation": 3, "preactivation": True},
+    {"block_type": "bottleneck", "stride_on": "1x1", "strides": 2, "dilation": 2},
+    {"block_type": "bottleneck", "normalization": "group", "strides": 2},
+    {"normalization": "group", "preactivation": True},
+    {"squeeze_excitation": 2, "strides": 2},
 ]
 
 
@@ -45,6 +53,79 @@ def test_weights_are_in_forward_order():
         "bn3/gamma",
         "bn3/beta",
     ]
+
+
+def test_convolutions_are_the_pairs_of_the_paper():
+    block = PlainBlock(4, block_type="bottleneck", preactivation=True)
+    assert block.convolutions() == [
+        (block.conv1, block.bn1),
+        (block.conv2, block.bn2),
+        (block.conv3, block.bn3),
+    ]
+    block.build((None, 8, 8, 3))
+    names = [w.path.split("/", 1)[1] for w in block.trainable_weights]
+    assert names[:4] == ["bn1/gamma", "bn1/beta", "conv1/kernel", "bn2/gamma"]
+    without = PlainBlock(4, use_batch_norm=False).convolutions()
+    assert [norm for _, norm in without] == [None, None]
+
+
+@pytest.mark.once
+def test_names_in_files_of_weights_stay(tmp_path):
+    """Files of older versions have these names; the values lie under "vars"."""
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), PlainBlock(4, strides=2, block_type="bottleneck")]
+    )
+    model.save_weights(tmp_path / "model.weights.h5")
+    found = []
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        file.visititems(
+            lambda name, item: (
+                found.append(name) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    norms = [f"bn{number}/vars/{i}" for number in (1, 2, 3) for i in range(4)]
+    kernels = [f"conv{number}/vars/0" for number in (1, 2, 3)]
+    assert sorted(found) == [f"layers/plain_block/{name}" for name in norms + kernels]
+
+
+def test_config_of_an_older_version():
+    config = PlainBlock(4, name="block").get_config()
+    for name in (
+        "groups",
+        "width_per_group",
+        "dilation",
+        "normalization",
+        "squeeze_excitation",
+    ):
+        del config[name]
+    restored = PlainBlock.from_config(config).get_config()
+    assert restored == PlainBlock(4, name="block").get_config()
+
+
+def test_width_of_a_group_is_that_of_torchvision():
+    """ResNeXt-50 32x4d, Wide ResNet-50-2: `int(planes * base_width / 64) * groups`."""
+    for groups, width_per_group, inner in ((32, 4, 256), (1, 128, 256), (64, 4, 512)):
+        block = PlainBlock(
+            128,
+            block_type="bottleneck",
+            groups=groups,
+            width_per_group=width_per_group,
+        )
+        block.build((None, 8, 8, 16))
+        assert block.conv2.kernel.shape == (3, 3, inner // groups, inner)
+        assert block.conv3.kernel.shape == (1, 1, inner, 512)
+
+
+def test_group_normalization_takes_32_groups():
+    block = PlainBlock(64, normalization="group")
+    block.build((None, 8, 8, 16))
+    assert block.bn1.groups == 32
+    assert block.get_config()["normalization"] == "group"
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 16)).astype("float32")
+    # One image does not depend on the other, in training neither.
+    both = keras.ops.convert_to_numpy(block(images, training=True))
+    one = keras.ops.convert_to_numpy(block(images[:1], training=True))
+    np.testing.assert_allclose(both[:1], one, rtol=1e-4, atol=1e-5)
 
 
 def test_kernels_of_equal_shape_differ_for_every_form_of_initializer():
@@ -119,6 +200,16 @@ def test_unknown_spatial_size():
         ({"batch_norm_momentum": 1.5}, r"Received: batch_norm_momentum=1.5"),
         ({"batch_norm_epsilon": 0.0}, r"Received: batch_norm_epsilon=0.0"),
         ({"batch_norm_epsilon": "x"}, r"Received: batch_norm_epsilon='x'"),
+        ({"groups": 0}, r"`groups` must be a positive integer. Received: groups=0"),
+        ({"groups": 2}, r"`groups` and .* with block_type='basic'.*groups=2, width"),
+        ({"width_per_group": 4}, r"Received: groups=1, width_per_group=4"),
+        ({"dilation": 2, "strides": 2}, r"`dilation` must be 1 .*=2, strides=2"),
+        ({"normalization": "layer"}, r"`normalization` must be one of 'batch', 'group"),
+        (
+            {"normalization": "group", "use_batch_norm": False},
+            r"`use_batch_norm` must be True with .*Received: use_batch_norm=False",
+        ),
+        ({"squeeze_excitation": 0}, r"Received: squeeze_excitation=0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -20,6 +20,14 @@ CASES = [
     (4, {"preactivation": True}),
     (2, {"preactivation": True, "block_type": "bottleneck"}),
     (5, {"use_batch_norm": False, "strides": 2}),
+    (5, {"strides": 2, "shortcut": "average"}),
+    (5, {"strides": 3, "shortcut": "average", "preactivation": True}),
+    (5, {"shortcut": "average"}),
+    (4, {"shortcut": "average"}),
+    (4, {"shortcut": "pad"}),
+    (2, {"block_type": "bottleneck", "groups": 2, "dilation": 2}),
+    (5, {"normalization": "group", "strides": 2}),
+    (2, {"block_type": "bottleneck", "squeeze_excitation": 4}),
 ]
 
 
@@ -200,6 +208,47 @@ def test_saved_model_weights_and_config_give_the_same_outputs(images, tmp_path):
     np.testing.assert_array_equal(from_config.predict(images, verbose=0), expected)
 
 
+@pytest.mark.parametrize(
+    ("filters", "arguments", "built"),
+    [
+        (4, {}, "identity"),
+        (4, {"shortcut": "pad"}, "identity"),
+        (4, {"shortcut": "average"}, "identity"),
+        (4, {"shortcut": "projection"}, "projection"),
+        (5, {}, "projection"),
+        (5, {"shortcut": "pad"}, "pad"),
+        (4, {"shortcut": "average", "strides": 2}, "average"),
+    ],
+)
+def test_built_shortcut(filters, arguments, built):
+    block = ResidualBlock(filters, **arguments)
+    assert block.built_shortcut is None
+    block.build((None, 8, 8, 4))
+    assert block.built_shortcut == built
+    pairs = block.convolutions()
+    assert pairs[:2] == [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+    projected = [] if built in ("identity", "pad") else [block.projection]
+    assert [convolution for convolution, _ in pairs[2:]] == projected
+
+
+def test_pad_pads_only_where_the_shape_changes(images, monkeypatch):
+    block = ResidualBlock(4, shortcut="pad")
+    block.build(images.shape)
+    monkeypatch.setattr(keras.ops, "pad", None)
+    block(images)
+
+
+def test_seed_of_drop_path(images):
+    def outputs(seed):
+        keras.utils.set_random_seed(0)
+        block = ResidualBlock(4, drop_path=0.5, seed=seed)
+        batch = np.repeat(images, 8, axis=0)
+        return keras.ops.convert_to_numpy(block(batch, training=True))
+
+    np.testing.assert_array_equal(outputs(3), outputs(3))
+    assert np.abs(outputs(3) - outputs(4)).max() > 0
+
+
 def test_batch_of_one():
     image = np.ones((1, 5, 7, 3), "float32")
     block = ResidualBlock(4, strides=2)
@@ -213,6 +262,7 @@ def test_batch_of_one():
         ({"shortcut": "concat"}, r"`shortcut` must be one of .*shortcut='concat'"),
         ({"drop_path": 1.0}, r"`drop_path` must be a number in \[0, 1\)"),
         ({"drop_path": -0.1}, r"Received: drop_path=-0.1"),
+        ({"seed": True}, r"`seed` must be an integer of 0 or greater.*seed=True"),
     ],
 )
 def test_bad_arguments(arguments, message):

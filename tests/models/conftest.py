@@ -37,14 +37,18 @@ def torchvision(torch):
 
 @pytest.fixture
 def torch_resnet(torch, torchvision):
-    """A function from depth to a torchvision network with random weights everywhere."""
+    """A function from a name to a torchvision network with random weights everywhere.
 
-    def build(depth, num_classes=1000, **arguments):
-        torch.manual_seed(depth)
-        network = getattr(torchvision.models, f"resnet{depth}")(
+    A depth alone is the name of a ResNet.
+    """
+
+    def build(name, num_classes=1000, **arguments):
+        torch.manual_seed(0)
+        name = f"resnet{name}" if isinstance(name, int) else name
+        network = getattr(torchvision.models, name)(
             weights=None, num_classes=num_classes, **arguments
         )
-        last = "bn3" if depth >= 50 else "bn2"
+        last = "bn2" if name in ("resnet18", "resnet34") else "bn3"
         with torch.no_grad():
             for name, tensor in network.state_dict().items():
                 if name.endswith("running_var"):

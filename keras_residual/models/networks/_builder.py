@@ -1,4 +1,7 @@
-"""The one builder behind ResNet and PlainNet: depth and variant are data."""
+"""The one builder behind ResNet and PlainNet: depth, width and variant are data."""
+
+import math
+import types
 
 import keras
 
@@ -7,10 +10,18 @@ from keras_residual.layers._checks import (
     check_image_shape,
     check_positive_integer,
 )
-from keras_residual.layers.batch_normalization import BatchNormalization
-from keras_residual.layers.conv2d import Conv2D
+from keras_residual.layers._convolutions import (
+    build_normalization,
+    make_convolution,
+    make_normalization,
+)
 from keras_residual.layers.residual_block import ResidualBlock
-from keras_residual.models._variants import IMAGENET_DEPTHS, VARIANTS
+from keras_residual.models._variants import STEMS, VARIANTS, depths_of, find_blocks
+from keras_residual.models.networks._outputs import (
+    add_top,
+    check_outputs,
+    selected,
+)
 from keras_residual.models.weights._known_weights import find_source
 from keras_residual.models.weights.pretrained import load_pretrained
 
@@ -24,9 +35,20 @@ def build_network(
     input_shape,
     weights,
     include_top,
+    pooling,
+    outputs,
+    output_stride,
     classifier_activation,
+    preactivation,
+    widen_factor,
+    groups,
+    width_per_group,
     use_batch_norm,
+    normalization,
+    squeeze_excitation,
+    kernel_regularizer,
     data_format,
+    dtype,
     name,
     shortcut=None,
     zero_init=False,
@@ -36,62 +58,92 @@ def build_network(
     check_choice("variant", variant, tuple(VARIANTS))
     settings = VARIANTS[variant]
     block_type, blocks_per_stage = _blocks(depth, variant)
-    if include_top:
+    if include_top and outputs is None:
         num_classes = check_positive_integer("num_classes", num_classes)
     if data_format is None:
         data_format = keras.config.image_data_format()
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     input_shape = _input_shape(input_shape, settings.image_size, data_format)
+    widen_factor = check_positive_integer("widen_factor", widen_factor)
+    check_outputs(outputs, pooling, include_top, len(blocks_per_stage))
+    strides = _strides(settings, len(blocks_per_stage), output_stride)
+    if preactivation is None:
+        preactivation = settings.preactivation
+    residual = block_class is ResidualBlock
     if weights is not None:
         # Before the network is built: that takes seconds.
-        residual = block_class is ResidualBlock
-        find_source("weights", weights, depth=depth, variant=variant, residual=residual)
+        changed = (
+            preactivation != settings.preactivation
+            or widen_factor > 1
+            or normalization != "batch"
+            or squeeze_excitation is not None
+        )
+        find_source(
+            "weights",
+            weights,
+            size=(depth, groups, width_per_group),
+            variant=variant,
+            published=residual and not changed,
+        )
 
     common = {
         "use_batch_norm": use_batch_norm,
+        "normalization": normalization,
         "use_bias": settings.use_bias,
         "batch_norm_momentum": settings.batch_norm_momentum,
         "batch_norm_epsilon": settings.batch_norm_epsilon,
         "kernel_initializer": settings.kernel_initializer,
+        "kernel_regularizer": kernel_regularizer,
         "data_format": data_format,
     }
+    policy = keras.dtype_policies.get(dtype)
+    # The layers outside the blocks, which are made as those inside them.
+    outer = types.SimpleNamespace(**common, dtype_policy=policy, groups=1, dilation=1)
     images = keras.Input(input_shape, name="images")
-    x = _stem(images, settings, use_batch_norm, data_format)
+    x = _stem(images, settings, outer, preactivation)
+    features = {"stem": x}
     total = sum(blocks_per_stage)
     index = 0
-    for stage, (width, blocks) in enumerate(
-        zip(settings.widths, blocks_per_stage, strict=True), start=1
-    ):
+    for stage, blocks in enumerate(blocks_per_stage, start=1):
+        stride, first_dilation, dilation = strides[stage - 1]
         for block in range(1, blocks + 1):
             options = dict(common)
-            if block_class is ResidualBlock:
-                options["shortcut"] = (
-                    shortcut or settings.shortcuts[block_type == "bottleneck"]
-                )
+            if residual:
+                options["shortcut"] = shortcut or settings.shortcut(block_type)
                 options["zero_init"] = zero_init
                 # Linear in depth (Huang et al. 2016, section 4); one block alone is
                 # the first one and keeps everything.
                 options["drop_path"] = drop_path_rate * index / max(total - 1, 1)
             x = block_class(
-                width,
-                strides=2 if stage > 1 and block == 1 else 1,
+                settings.widths[stage - 1] * widen_factor,
+                strides=stride if block == 1 else 1,
                 block_type=block_type,
+                preactivation=preactivation,
                 stride_on=settings.stride_on,
+                groups=groups,
+                width_per_group=width_per_group,
+                dilation=first_dilation if block == 1 else dilation,
+                squeeze_excitation=squeeze_excitation,
                 name=f"stage{stage}_block{block}",
+                dtype=policy,
                 **options,
             )(x)
             index += 1
-    if include_top:
-        x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
-        if classifier_activation == "auto":
-            classifier_activation = settings.classifier_activation
-        # Under mixed precision the logits and the softmax stay in float32.
-        x = keras.layers.Dense(
-            num_classes,
-            activation=classifier_activation,
-            dtype=keras.config.dtype_policy().variable_dtype,
-            name="classifier",
-        )(x)
+        features[f"stage{stage}"] = x
+    if preactivation:
+        x = _normalized(x, outer, "post_bn")
+        x = keras.layers.Activation("relu", dtype=policy, name="post_relu")(x)
+        features[f"stage{len(blocks_per_stage)}"] = x
+    if outputs is not None:
+        if weights is not None:
+            # Into the whole network, of which the outputs may be the first stages.
+            load_pretrained(keras.Model(images, x, name=name), weights)
+        return keras.Model(images, selected(features, outputs), name=name)
+    if classifier_activation == "auto":
+        classifier_activation = settings.classifier_activation
+    x = add_top(
+        x, outer, pooling, num_classes if include_top else None, classifier_activation
+    )
     model = keras.Model(images, x, name=name)
     if weights is not None:
         load_pretrained(model, weights)
@@ -100,19 +152,13 @@ def build_network(
 
 def _blocks(depth, variant):
     depth = check_positive_integer("depth", depth)
-    if variant == "cifar":
-        if depth < 8 or (depth - 2) % 6 != 0:
-            raise ValueError(
-                "`depth` must be 6n + 2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...) "
-                f"for variant='cifar'. Received: depth={depth!r}"
-            )
-        return "basic", ((depth - 2) // 6,) * 3
-    if depth not in IMAGENET_DEPTHS:
+    found = find_blocks(depth, variant)
+    if found is None:
         raise ValueError(
-            f"`depth` must be one of {', '.join(map(str, IMAGENET_DEPTHS))} for "
-            f"variant={variant!r}. Received: depth={depth!r}"
+            f"`depth` must be {depths_of(variant)} for variant={variant!r}. "
+            f"Received: depth={depth!r}"
         )
-    return IMAGENET_DEPTHS[depth]
+    return found
 
 
 def _input_shape(input_shape, image_size, data_format):
@@ -122,33 +168,67 @@ def _input_shape(input_shape, image_size, data_format):
     return check_image_shape(input_shape, data_format)
 
 
-def _stem(images, settings, use_batch_norm, data_format):
-    small = settings.image_size == 32
+def _strides(settings, stages, output_stride):
+    """For each stage the stride, and the dilation of its first block and of the rest.
+
+    As torchvision's `replace_stride_with_dilation` does it: a first block whose stride
+    is left out still sees its input at the distances of the stage before.
+    """
+    _, stride, pools = STEMS[settings.stem]
+    reached = stride * (2 if pools else 1)
+    whole = reached * 2 ** (stages - 1)
+    if output_stride is not None:
+        check_choice("output_stride", output_stride, (whole // 4, whole // 2, whole))
+    limit = output_stride or math.inf
+    found, dilation = [(1, 1, 1)], 1
+    for _ in range(1, stages):
+        if 2 * reached <= limit:
+            reached *= 2
+            found.append((2, dilation, dilation))
+        else:
+            found.append((1, dilation, 2 * dilation))
+            dilation *= 2
+    return found
+
+
+def _stem(images, settings, outer, preactivation):
+    side, strides, pools = STEMS[settings.stem]
+    data_format, policy = outer.data_format, outer.dtype_policy
+    width = settings.widths[0]
+    widths = (width // 2, width // 2, width) if settings.stem == "deep" else (width,)
     x = images
-    if not small:
-        x = keras.layers.ZeroPadding2D(3, data_format=data_format, name="stem_pad")(x)
-    x = Conv2D(
-        settings.widths[0],
-        3 if small else 7,
-        strides=1 if small else 2,
-        padding="same" if small else "valid",
-        use_bias=not use_batch_norm if settings.use_bias is None else settings.use_bias,
-        kernel_initializer=settings.kernel_initializer,
-        data_format=data_format,
-        name="stem_conv",
-    )(x)
-    if use_batch_norm:
-        x = BatchNormalization(
-            axis=-1 if data_format == "channels_last" else 1,
-            momentum=settings.batch_norm_momentum,
-            epsilon=settings.batch_norm_epsilon,
-            name="stem_bn",
+    if strides > 1:
+        x = keras.layers.ZeroPadding2D(
+            side // 2, data_format=data_format, dtype=policy, name="stem_pad"
         )(x)
-    x = keras.layers.Activation("relu", name="stem_relu")(x)
-    if small:
+    for number, filters in enumerate(widths, 1):
+        suffix = str(number) if number > 1 else ""
+        x = make_convolution(
+            outer,
+            filters,
+            side,
+            strides=strides if number == 1 else 1,
+            name=f"stem_conv{suffix}",
+        )(x)
+        if preactivation and number == len(widths):
+            break  # The first block begins with normalization and activation.
+        x = _normalized(x, outer, f"stem_bn{suffix}")
+        x = keras.layers.Activation("relu", dtype=policy, name=f"stem_relu{suffix}")(x)
+    if not pools:
         return x
-    # After ReLU, padding with zeros gives the same maxima as padding with -inf.
-    x = keras.layers.ZeroPadding2D(1, data_format=data_format, name="stem_pool_pad")(x)
-    return keras.layers.MaxPooling2D(
-        3, strides=2, data_format=data_format, name="stem_pool"
+    # After ReLU, padding with zeros gives the same maxima as padding with -inf. Without
+    # it, it is what keras.applications' ResNet50V2 does.
+    x = keras.layers.ZeroPadding2D(
+        1, data_format=data_format, dtype=policy, name="stem_pool_pad"
     )(x)
+    return keras.layers.MaxPooling2D(
+        3, strides=2, data_format=data_format, dtype=policy, name="stem_pool"
+    )(x)
+
+
+def _normalized(x, outer, name):
+    norm = make_normalization(outer, name=name)
+    if norm is None:
+        return x
+    build_normalization(norm, x.shape)
+    return norm(x)

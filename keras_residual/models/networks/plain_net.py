@@ -1,6 +1,7 @@
 """Plain networks: residual networks without their shortcuts."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -16,9 +17,20 @@ def PlainNet(
     input_shape: tuple | None = None,
     weights: str | os.PathLike | None = None,
     include_top: bool = True,
+    pooling: str | None = None,
+    outputs: tuple[str, ...] | None = None,
+    output_stride: int | None = None,
     classifier_activation: str | None = "auto",
+    preactivation: bool | None = None,
+    widen_factor: int = 1,
+    groups: int = 1,
+    width_per_group: int = 64,
     use_batch_norm: bool = True,
+    normalization: str = "batch",
+    squeeze_excitation: int | None = None,
+    kernel_regularizer: Any = None,
     data_format: str | None = None,
+    dtype: Any = None,
     name: str | None = None,
 ) -> keras.Model:
     """Builds the plain twin of [`ResNet`][keras_residual.ResNet]: no shortcuts.
@@ -33,28 +45,56 @@ def PlainNet(
     no argument.
 
     Args:
-        depth: 18, 34, 50, 101, 152 or 200; `6n + 2` (20, 32, 44, 56, 110, ...) for
-            `variant="cifar"`.
+        depth: 18, 34, 50, 101, 152 or 200. For `variant="cifar"` `6n + 2` (20, 32, 44,
+            56, 110, ...), and with bottlenecks `9n + 2` (164, 1001, and others that are
+            not `6n + 2`). For `variant="wide"` `6n + 4` (16, 28, 40, ...).
         num_classes: Positive integer. Number of classes.
-        variant: `"torchvision"`, `"keras"`, `"paper"` or `"cifar"`.
+        variant: `"torchvision"`, `"resnet_d"`, `"keras"`, `"paper"`, `"cifar"` or
+            `"wide"`.
         input_shape: Shape of one image, `(height, width, channels)`, or `(channels,
             height, width)` with `data_format="channels_first"`; height and width may be
-            None. None: 224 x 224 x 3, and 32 x 32 x 3 for `"cifar"`.
+            None. None: 224 x 224 x 3, and 32 x 32 x 3 for `"cifar"` and `"wide"`.
         weights: Path of a `.weights.h5` or `.keras` file of such a network, or None for
             new weights.
         include_top: Whether the network ends in global average pooling and the
             classifier. False: it outputs the last stage's feature map.
+        pooling: With `include_top=False`: `"avg"` or `"max"` over the feature map, or
+            None.
+        outputs: Names out of `"stem"`, `"stage1"`, `"stage2"` and so on: the network
+            ends in a dictionary of their feature maps, for detection and segmentation.
+            None: in one output, as `include_top` says.
+        output_stride: 8, 16 or 32 (1, 2 or 4 of a network for 32 x 32): by how much the
+            last feature map is smaller than the image. Strides beyond it become
+            dilation, as in torchvision's `replace_stride_with_dilation`. None: 32 (4).
         classifier_activation: Activation of the classifier, `"linear"` for logits;
             `"auto"` is the variant's.
-        use_batch_norm: Whether convolutions are followed by batch normalization. False:
-            they have biases instead.
+        preactivation: Whether normalization and activation come before each convolution
+            (He et al. 2016), with one more of both after the last block. None is the
+            variant's: True for `"wide"`.
+        widen_factor: Positive integer. Multiplies the filters of all stages, as in the
+            Wide ResNet-28-10.
+        groups: Positive integer. Groups of a bottleneck's 3x3 convolution: 32 in
+            ResNeXt-50 32x4d.
+        width_per_group: Positive integer. Filters in each group in the first stage: 4
+            in ResNeXt-50 32x4d, 128 (with `groups=1`) in Wide ResNet-50-2.
+        use_batch_norm: Whether convolutions have a normalization. False: they have
+            biases instead.
+        normalization: `"batch"` or `"group"`, see
+            [`PlainBlock`][keras_residual.PlainBlock].
+        squeeze_excitation: Reduction of
+            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
+            each branch (16 in SE-ResNet), or None.
+        kernel_regularizer: Regularizer of all kernels, or None.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
+        dtype: Dtype or dtype policy of all layers, None for
+            `keras.config.dtype_policy()`. The classifier has the dtype of its
+            variables.
         name: Name of the model, `"plainnet18"` for depth 18 if None.
 
     Returns:
         A `keras.Model` from images `(batch, height, width, channels)` of floating-point
-        numbers to `(batch, num_classes)`.
+        numbers to `(batch, num_classes)`, or what `outputs` and `pooling` say.
 
     Raises:
         ValueError: If an argument is outside its range, or the weights do not fit; the
@@ -81,8 +121,19 @@ def PlainNet(
         input_shape=input_shape,
         weights=weights,
         include_top=include_top,
+        pooling=pooling,
+        outputs=outputs,
+        output_stride=output_stride,
         classifier_activation=classifier_activation,
+        preactivation=preactivation,
+        widen_factor=widen_factor,
+        groups=groups,
+        width_per_group=width_per_group,
         use_batch_norm=use_batch_norm,
+        normalization=normalization,
+        squeeze_excitation=squeeze_excitation,
+        kernel_regularizer=kernel_regularizer,
         data_format=data_format,
+        dtype=dtype,
         name=name or f"plainnet{depth}",
     )

@@ -10,9 +10,10 @@ import warnings
 import keras
 
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
+from keras_residual.models._preprocessing_modes import MODES
 from keras_residual.models.networks.resnet import ResNet
 from keras_residual.models.transfer import _hub
-from keras_residual.models.transfer._preprocessing import MODES, application_mode
+from keras_residual.models.transfer._preprocessing import application_mode
 from keras_residual.models.weights._known_weights import find_source
 
 # Not 50, 101 and 152: keras.applications has a ResNet50 with other weights.
@@ -69,7 +70,7 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
         )
     own = _OWN.fullmatch(backbone) if named else None
     if own and weights is not None:
-        find_source("weights", weights, depth=int(own[1]), variant="torchvision")
+        find_source("weights", weights, size=(int(own[1]), 1, 64))
     elif weights == "imagenet":
         if not named:
             raise ValueError(

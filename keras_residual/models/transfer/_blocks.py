@@ -30,7 +30,7 @@ _STAGE = re.compile(
 
 
 @dataclasses.dataclass
-class Block:
+class Section:
     """Consecutive layers under one name."""
 
     name: str
@@ -38,7 +38,7 @@ class Block:
     layers: list
 
 
-def blocks(network) -> list[Block]:
+def blocks(network) -> list[Section]:
     """The network's blocks by the names of its layers, the stem first.
 
     Layers without a block's name belong to the block before them: what follows the
@@ -49,9 +49,9 @@ def blocks(network) -> list[Block]:
         for layer in network.layers
         if not isinstance(layer, keras.layers.InputLayer)
     ]
-    parts: dict[str, Block] = {}
+    parts: dict[str, Section] = {}
     for layer, name in zip(layers, _block_names(layers), strict=True):
-        part = parts.setdefault(name, Block(name, "stem", []))
+        part = parts.setdefault(name, Section(name, "stem", []))
         add_leaves(layer, part.layers)
     _name_stages([part for part in parts.values() if part.name != "stem"])
     return [part for part in parts.values() if part.layers]
@@ -101,7 +101,7 @@ def tail(
     ]
 
 
-def row(block: Block) -> dict:
+def row(block: Section) -> dict:
     """How much of a block trains."""
     training = [layer for layer in block.layers if layer.trainable]
     return {

@@ -18,11 +18,11 @@ _SCHEDULE_FREE = getattr(keras.optimizers, "ScheduleFreeAdamW", ())
 _SEVERAL = getattr(keras.optimizers, "MultiOptimizer", ())
 
 
-def block_multipliers(model, decay: float) -> list[tuple[parts.Block, float]]:
+def block_multipliers(model, decay: float) -> list[tuple[parts.Section, float]]:
     """The blocks of a TransferModel, the head last, each with its share of the rate."""
     blocks = parts.blocks(model.backbone)
     multipliers = [decay ** (len(blocks) - index) for index in range(len(blocks))]
-    head = parts.Block("head", "head", leaves(model.head))
+    head = parts.Section("head", "head", leaves(model.head))
     return [*zip(blocks, multipliers, strict=True), (head, 1.0)]
 
 

@@ -1,25 +1,12 @@
 """What the weights of keras.applications expect of the images, as a layer."""
 
 import types
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
-
-# The modes of keras.applications' preprocess_input.
-_MODES: dict[str, dict[str, Any]] = {
-    "raw": {},
-    "tf": {"value_range": (-1, 1)},
-    "torch": {
-        "value_range": (0, 1),
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-    },
-    "caffe": {"channel_order": "bgr", "mean": (103.939, 116.779, 123.68)},
-}
-MODES = tuple(_MODES)
+from keras_residual.models._preprocessing_modes import MODES, SETTINGS
 
 
 def application_mode(name: str) -> str:
@@ -27,7 +14,7 @@ def application_mode(name: str) -> str:
     pixel = np.array([[[[10.0, 60.0, 210.0]]]], "float32")
     expected = _preprocess_input(name)(pixel.copy(), data_format="channels_last")
     for mode in MODES:
-        found = ImagePreprocessing(**_MODES[mode], data_format="channels_last")(pixel)
+        found = ImagePreprocessing(**SETTINGS[mode], data_format="channels_last")(pixel)
         if np.allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-3):
             return mode
     raise ValueError(
@@ -48,7 +35,7 @@ def preprocess(images, mode, value_range, data_format):
     if isinstance(mode, ImagePreprocessing):
         config = mode.get_config()
     else:
-        config = {**_MODES[mode], "data_format": data_format}
+        config = {**SETTINGS[mode], "data_format": data_format}
     return ImagePreprocessing.from_config({**config, "name": "preprocessing"})(images)
 
 

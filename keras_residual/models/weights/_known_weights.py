@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import keras
 
 from keras_residual._atomic_file import temporary_name
 from keras_residual.models.weights._checkpoint_files import check_readable
+
+# Depth, `groups` and `width_per_group`.
+Size = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +35,19 @@ def _named_by_digest(url: str) -> PublishedFile:
     return PublishedFile(url, url.removesuffix(".pth")[-8:])
 
 
-def _torchvision(*files: str) -> dict[int, PublishedFile]:
+def _size(file: str) -> Size:
+    """From a name such as resnet18, resnext50_32x4d or wide_resnet101_2."""
+    pattern = r"(wide_)?resnex?t(\d+)(?:_(\d+)x(\d+)d)?"
+    wide, depth, groups, width = re.findall(pattern, file)[0]
+    return int(depth), int(groups or 1), int(width or (128 if wide else 64))
+
+
+def _torchvision(*files: str) -> dict[Size, PublishedFile]:
     start = "https://download.pytorch.org/models/"
-    return {
-        int(file.removeprefix("resnet").split("-")[0]): _named_by_digest(start + file)
-        for file in files
-    }
+    return {_size(file): _named_by_digest(start + file) for file in files}
 
 
-def _timm(*files: str) -> dict[str, dict[int, PublishedFile]]:
+def _timm(*files: str) -> dict[str, dict[Size, PublishedFile]]:
     start = (
         "https://github.com/huggingface/pytorch-image-models/releases/download/"
         "v0.1-rsb-weights/"
@@ -47,8 +55,7 @@ def _timm(*files: str) -> dict[str, dict[int, PublishedFile]]:
     named = {}
     for entry in files:
         name, file = entry.split()
-        depth = int(name.removeprefix("resnet").split(".")[0])
-        named[f"timm:{name}"] = {depth: _named_by_digest(start + file)}
+        named[f"timm:{name}"] = {_size(name): _named_by_digest(start + file)}
     return named
 
 
@@ -67,21 +74,30 @@ _TORCHVISION_1 = _torchvision(
     "resnet50-0676ba61.pth",
     "resnet101-63fe2227.pth",
     "resnet152-394f9c45.pth",
+    "resnext50_32x4d-7cdf4587.pth",
+    "resnext101_32x8d-8ba56ff5.pth",
+    "wide_resnet50_2-95faca4d.pth",
+    "wide_resnet101_2-32ee1156.pth",
 )
 
-# By name and variant, then by depth.
-KNOWN: dict[tuple[str, str], dict[int, PublishedFile]] = {
+# By name and variant, then by size.
+KNOWN: dict[tuple[str, str], dict[Size, PublishedFile]] = {
     ("torchvision", "torchvision"): _TORCHVISION_1,
     ("torchvision:v2", "torchvision"): _torchvision(
         "resnet50-11ad3fa6.pth",
         "resnet101-cd907fc2.pth",
         "resnet152-f82ba261.pth",
+        "resnext50_32x4d-1a0047aa.pth",
+        "resnext101_32x8d-110c445d.pth",
+        "resnext101_64x4d-173b62eb.pth",
+        "wide_resnet50_2-9ba9bcbe.pth",
+        "wide_resnet101_2-d733dc28.pth",
     ),
     ("imagenet", "torchvision"): _TORCHVISION_1,
     ("imagenet", "keras"): {
-        50: _keras(50, "2cb95161c43110f7111970584f804107"),
-        101: _keras(101, "f1aeb4b969a6efcfb50fad2f0c20cfc5"),
-        152: _keras(152, "100835be76be38e30d865e96f2aaae62"),
+        (50, 1, 64): _keras(50, "2cb95161c43110f7111970584f804107"),
+        (101, 1, 64): _keras(101, "f1aeb4b969a6efcfb50fad2f0c20cfc5"),
+        (152, 1, 64): _keras(152, "100835be76be38e30d865e96f2aaae62"),
     },
     **{
         (name, "torchvision"): files
@@ -107,40 +123,56 @@ KNOWN: dict[tuple[str, str], dict[int, PublishedFile]] = {
 
 
 def find_source(
-    argument: str, source: Any, *, depth: int, variant: str, residual: bool = True
+    argument: str,
+    source: Any,
+    *,
+    size: Size,
+    variant: str = "torchvision",
+    published: bool = True,
 ) -> Path | PublishedFile:
-    """The file that the source means, or what to download; neither is opened."""
+    """The file that the source means, or what to download; neither is opened.
+
+    No names are known for networks that nobody published (`published=False`).
+    """
     named = isinstance(source, str) and any(name == source for name, _ in KNOWN)
-    if residual and named:
+    if published and named:
         fitting = {v: sorted(KNOWN[n, v]) for n, v in KNOWN if n == source}
-        if depth not in fitting.get(variant, ()):
-            choices = " or ".join(
-                f"depth {', '.join(map(str, depths))} with variant={v!r}"
-                for v, depths in fitting.items()
-            )
+        if size not in fitting.get(variant, ()):
+            choices = " or ".join(_sizes(v, sizes) for v, sizes in fitting.items())
             raise ValueError(
                 f"`{argument}` {source!r} is for {choices}. "
-                f"Received: {argument}={source!r}, depth={depth}, variant={variant!r}"
+                f"Received: {argument}={source!r}, depth={size[0]}, "
+                f"variant={variant!r}{_widths(size)}"
             )
-        published = KNOWN[source, variant][depth]
-        check_readable(Path(published.name))
-        return published
+        file = KNOWN[source, variant][size]
+        check_readable(Path(file.name))
+        return file
     exists = False
     # What cannot be a path at all is reported with the rest, below.
     with contextlib.suppress(OSError, TypeError, ValueError):
         exists = Path(source).is_file()
     if not exists:
-        names = [
-            n for (n, v), files in KNOWN.items() if v == variant and depth in files
-        ]
+        names = [n for (n, v), files in KNOWN.items() if v == variant and size in files]
         raise ValueError(
             f"`{argument}` must be {'None or ' if argument == 'weights' else ''}the "
             "path of a file of weights that exists"
-            + "".join(f", or {name!r}" for name in names if residual)
+            + "".join(f", or {name!r}" for name in names if published)
             + f". Received: {argument}={source!r}"
         )
     check_readable(Path(source))
     return Path(source)
+
+
+def _sizes(variant: str, sizes: list[Size]) -> str:
+    depths = [str(size[0]) for size in sizes if not _widths(size)]
+    wide = [f"depth {size[0]}{_widths(size)}" for size in sizes if _widths(size)]
+    more = f" (and {'; '.join(wide)})" if wide else ""
+    return f"depth {', '.join(depths)} with variant={variant!r}{more}"
+
+
+def _widths(size: Size) -> str:
+    _, groups, width = size
+    return f", groups={groups}, width_per_group={width}" if size[1:] != (1, 64) else ""
 
 
 def download(published: PublishedFile) -> Path:

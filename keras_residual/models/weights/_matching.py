@@ -105,6 +105,7 @@ def _check_variant(network, layout, tensors, path):
 def _described(layout: Layout, tensors) -> str:
     origin = {
         "torchvision": "a PyTorch network for ImageNet",
+        "resnet_d": "a PyTorch network with the stem of ResNet-D",
         "cifar": "a PyTorch network for CIFAR",
         "keras": "a network of keras.applications",
         None: "a network of keras-residual",

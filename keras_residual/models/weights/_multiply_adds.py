@@ -6,7 +6,7 @@ import keras
 
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.models._graph import Graph, functional
-from keras_residual.models.weights._structure import CONVOLUTIONS
+from keras_residual.models.weights._structure import CONVOLUTIONS, is_padded
 
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
@@ -33,10 +33,7 @@ def multiply_adds(model):
                 count, names = multiply_adds(_with_size(nested, call.shapes[0]))
                 uncounted += names
             elif isinstance(layer, PlainBlock):
-                count = _sum(
-                    _of_layer(convolution, shape)
-                    for convolution, shape in _convolutions(layer, call.shapes[0])
-                )
+                count = _of_block(layer, call.shapes[0])
             elif isinstance(layer, (*CONVOLUTIONS, keras.layers.Dense)):
                 count = _of_layer(layer, call.shapes[0])
             else:
@@ -69,13 +66,26 @@ def _with_size(nested, shape):
     return with_input_shape(nested, shape[1:])
 
 
+def _of_block(block, shape):
+    counts = [_of_layer(layer, at) for layer, at in _convolutions(block, shape)]
+    if block.excitation is not None:
+        # Its two layers see one pixel.
+        counts += [math.prod(weight.shape) for weight in _kernels(block.excitation)]
+    return _sum(counts)
+
+
+def _kernels(layer):
+    return [weight for weight in layer.weights if weight.name == "kernel"]
+
+
 def _convolutions(block, shape):
     inside = shape
-    for number, (convolution, _) in enumerate(block._convolutions(), 1):
+    for convolution, _ in block.convolutions():
         if convolution is getattr(block, "projection", None):
-            yield convolution, shape
+            average = block.average
+            yield convolution, average.compute_output_shape(shape) if average else shape
             continue
-        if number == block._strided and block.padding is not None:
+        if is_padded(convolution):
             inside = block.padding.compute_output_shape(inside)
         yield convolution, inside
         inside = convolution.compute_output_shape(inside)

@@ -7,7 +7,6 @@ import keras
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._graph import Graph, functional
-from keras_residual.models._variants import IMAGENET_DEPTHS, VARIANTS
 
 CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -30,12 +29,26 @@ class Block:
     kernels: tuple[int, ...]  # sides of the branch's kernels, input first
     strides: tuple[int, ...]
     filters: tuple[int, ...]
-    shortcut: str | None  # identity, projection, pad, pooling; None: a plain block
+    groups: int
+    dilation: int
+    shortcut: str | None  # as `ResidualBlock.built_shortcut`, or pooling; None: plain
     preactivation: bool
+    squeeze_excitation: bool = False
 
     @property
     def block_type(self):
         return {(3, 3): "basic", (1, 3, 1): "bottleneck"}.get(self.kernels)
+
+    @property
+    def width(self):
+        """What a block of this library calls `filters`."""
+        return self.filters[-1] // (4 if self.block_type == "bottleneck" else 1)
+
+    @property
+    def width_per_group(self):
+        if self.block_type != "bottleneck":
+            return 64
+        return 64 * self.filters[0] // max(self.width * self.groups, 1)
 
     @property
     def stride_on(self):
@@ -52,12 +65,19 @@ class Structure:
 
     model: keras.Model
     stem: keras.layers.Layer | None = None  # the convolution before the first block
-    stem_pooling: bool = False
+    pooled_after: int = 0  # convolutions before the first max pooling, if it is one
     blocks: list[Block] = dataclasses.field(default_factory=list)
     convolutions: list = dataclasses.field(default_factory=list)
     norms: list = dataclasses.field(default_factory=list)
+    group_norms: list = dataclasses.field(default_factory=list)
     paddings: set[str] = dataclasses.field(default_factory=set)
     classifier: keras.layers.Dense | None = None
+
+    def add_norm(self, layer):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            self.norms.append(layer)
+        elif isinstance(layer, keras.layers.GroupNormalization):
+            self.group_norms.append(layer)
 
     @property
     def norm_settings(self):
@@ -72,8 +92,8 @@ class Structure:
         """Width and number of blocks of each stage."""
         stages: list[list[int]] = []
         for block in self.blocks:
-            if not stages or stages[-1][0] != block.filters[0]:
-                stages.append([block.filters[0], 0])
+            if not stages or stages[-1][0] != block.width:
+                stages.append([block.width, 0])
             stages[-1][1] += 1
         return stages
 
@@ -99,133 +119,58 @@ def read_structure(model):
             return networks[0]
     for layer in layers:
         if isinstance(layer, PlainBlock):
-            for convolution, norm in layer._convolutions():
+            for convolution, norm in layer.convolutions():
                 structure.convolutions.append(convolution)
-                structure.norms += [norm] if norm is not None else []
-                if _pads(convolution):
+                structure.add_norm(norm)
+                if is_padded(convolution):
                     structure.paddings.add("symmetric")
         elif isinstance(layer, CONVOLUTIONS):
             if not structure.convolutions:
                 structure.stem = layer
             structure.convolutions.append(layer)
-            if _pads(layer):
+            if is_padded(layer):
                 structure.paddings.add(_padding(graph, layer))
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            structure.norms.append(layer)
         elif isinstance(layer, keras.layers.MaxPooling2D):
-            structure.stem_pooling |= len(structure.convolutions) == 1
+            structure.pooled_after = structure.pooled_after or len(
+                structure.convolutions
+            )
+        else:
+            structure.add_norm(layer)
     if layers and isinstance(layers[-1], keras.layers.Dense):
         structure.classifier = layers[-1]
     return structure
 
 
-def recognise(structure):
-    """Returns (name, variants, differences) of the nearest known network, or None.
-
-    Several variants are as near where they differ in what the network does not have.
-    The number of classes and the activation of the classifier are no difference.
-    """
-    blocks = structure.blocks
-    if not blocks or structure.stem is None:
-        return None
-    types = {block.block_type for block in blocks}
-    plain = {block.shortcut is None for block in blocks}
-    if len(types) > 1 or None in types or len(plain) > 1:
-        return None
-    (block_type,) = types
-    widths = tuple(width for width, _ in structure.stages)
-    counts = tuple(count for _, count in structure.stages)
-    candidates = []
-    for variant, settings in VARIANTS.items():
-        if widths != settings.widths or _depth(variant, block_type, counts) is None:
-            continue
-        differences = list(_differences(structure, settings, block_type))
-        candidates.append((len(differences), variant, differences))
-    if not candidates:
-        return None
-    _, variant, differences = min(candidates, key=lambda candidate: candidate[0])
-    variants = [other for _, other, same in candidates if same == differences]
-    kind = "PlainNet" if plain == {True} else "ResNet"
-    depth = _depth(variant, block_type, counts)
-    return f"{kind}-{depth}", variants, differences
-
-
-def _depth(variant, block_type, counts):
-    if variant == "cifar":
-        even = block_type == "basic" and len(set(counts)) == 1
-        return 6 * counts[0] + 2 if even else None
-    for depth, known in IMAGENET_DEPTHS.items():
-        if known == (block_type, counts):
-            return depth
-    return None
-
-
-def _differences(structure, settings, block_type):
-    blocks = structure.blocks
-    small = settings.image_size == 32
-    stem = structure.stem
-    shape = (stem.kernel_size[0], stem.strides[0], structure.stem_pooling)
-    expected = (3, 1, False) if small else (7, 2, True)
-    if shape != expected:
-        yield "another stem"
-    stride_on = {block.stride_on for block in blocks} - {None}
-    known = settings.stride_on if block_type == "bottleneck" else "3x3"
-    if stride_on != {known}:
-        yield f"stride on {_words(stride_on)} in place of {known}"
-    if structure.paddings - {"symmetric"}:
-        yield f"padding {_words(structure.paddings)} in place of symmetric"
-    if any(block.preactivation for block in blocks):
-        yield "preactivated blocks"
-    shortcuts = {block.shortcut for block in blocks} - {None}
-    resizing = settings.shortcuts[block_type == "bottleneck"]
-    resizing = {"auto": "projection"}.get(resizing, resizing)
-    if shortcuts and shortcuts != {"identity", resizing}:
-        yield f"shortcuts {_words(shortcuts)} in place of identity, {resizing}"
-    if not structure.norms:
-        yield "no batch normalization"
-    for index, name in enumerate(("momentum", "epsilon")):
-        values = {setting[index] for setting in structure.norm_settings}
-        value = getattr(settings, f"batch_norm_{name}")
-        if values - {value}:
-            yield f"batch normalization {name} {_words(values)} in place of {value}"
-    use_bias = settings.use_bias
-    if use_bias is None:
-        use_bias = not structure.norms
-    if structure.biases != {use_bias}:
-        yield "convolutions without biases" if use_bias else "convolution biases"
-
-
-def _words(values):
-    return ", ".join(str(value) for value in sorted(values, key=str))
+def is_padded(convolution):
+    """Whether it needs padding by a rule: it has a stride, and kernels of many taps."""
+    return max(convolution.strides) > 1 and max(convolution.kernel_size) > 1
 
 
 def _block_of_layer(layer):
-    shortcut = None
-    if isinstance(layer, ResidualBlock):
-        shortcut = "identity"
-        if layer.projection is not None:
-            shortcut = "projection"
-        elif layer.shortcut == "pad" and _changes(layer):
-            shortcut = "pad"
+    residual = isinstance(layer, ResidualBlock)
     branch = [
         convolution
-        for convolution, _ in layer._convolutions()
-        if convolution is not getattr(layer, "projection", None)
+        for convolution, _ in layer.convolutions()
+        if not residual or convolution is not layer.projection
     ]
-    return _block(branch, shortcut, layer.preactivation)
+    return _block(
+        branch,
+        layer.built_shortcut if residual else None,
+        layer.preactivation,
+        layer.squeeze_excitation is not None,
+    )
 
 
-def _changes(layer):
-    return layer.strides > 1 or any(layer._channel_padding)
-
-
-def _block(branch, shortcut, preactivation):
+def _block(branch, shortcut, preactivation, squeeze_excitation=False):
     return Block(
         tuple(convolution.kernel_size[0] for convolution in branch),
         tuple(convolution.strides[0] for convolution in branch),
         tuple(getattr(convolution, "filters", 0) for convolution in branch),
+        max(getattr(convolution, "groups", 1) for convolution in branch),
+        max(max(convolution.dilation_rate) for convolution in branch),
         shortcut,
         preactivation,
+        squeeze_excitation,
     )
 
 
@@ -244,7 +189,8 @@ def _block_of_addition(graph, name):
     branch, shortcut = sorted(paths, key=_convolution_count, reverse=True)
     kind = "identity"
     if _convolution_count(shortcut):
-        kind = "projection"
+        pools = any(isinstance(x, keras.layers.AveragePooling2D) for x in shortcut)
+        kind = "average" if pools else "projection"
     elif any(isinstance(layer, keras.layers.MaxPooling2D) for layer in shortcut):
         kind = "pooling"
     elif shortcut:
@@ -272,10 +218,6 @@ def _chain(graph, name):
 
 def _convolution_count(layers):
     return sum(isinstance(layer, CONVOLUTIONS) for layer in layers)
-
-
-def _pads(convolution):
-    return max(convolution.strides) > 1 and max(convolution.kernel_size) > 1
 
 
 def _padding(graph, convolution):

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from keras_residual.models._variants import BLOCK_NAME
+
 HEAD = ("classifier/kernel", "classifier/bias")
 
-_BLOCK = re.compile(r"stage(\d+)_block(\d+)")
 _TORCH_VARIABLES = {
     "kernel": "weight",
     "bias": "bias",
@@ -32,13 +33,15 @@ class Layout:
     variant: str | None
     head: str = "classifier"
     shortcut: str = ""
+    shortcut_parts: tuple[int, int] = (0, 1)  # of its convolution and its norm
+    stem: tuple[tuple[str, str], ...] = (("stem_conv", "conv1"), ("stem_bn", "bn1"))
 
     def name(self, key: str) -> str:
         """The file's name for a key of `Network.variables`."""
         if self.variant is None:
             return key
         *layers, variable = key.split("/")
-        block = _BLOCK.fullmatch(layers[0])
+        block = BLOCK_NAME.fullmatch(layers[0])
         if self.variant == "keras":
             if block:
                 number = "0" if "projection" in layers[1] else layers[1][-1]
@@ -46,19 +49,20 @@ class Layout:
                 stage = int(block[1]) + 1
                 layer = f"conv{stage}_block{block[2]}_{number}_{kind}"
             else:
-                stem = {"stem_conv": "conv1_conv", "stem_bn": "conv1_bn"}
-                layer = stem.get(layers[0], self.head)
+                outside = {**dict(self.stem), "classifier": self.head}
+                layer = outside.get(layers[0], layers[0])
             return f"{layer}/{variable}"
         if block:
+            convolution, norm = self.shortcut_parts
             shortcut = {
-                "projection": f"{self.shortcut}.0",
-                "projection_bn": f"{self.shortcut}.1",
+                "projection": f"{self.shortcut}.{convolution}",
+                "projection_bn": f"{self.shortcut}.{norm}",
             }
-            part = shortcut.get(layers[1], layers[1])
+            part = shortcut.get(layers[1], ".".join(layers[1:]))
             layer = f"layer{block[1]}.{int(block[2]) - 1}.{part}"
         else:
-            stem = {"stem_conv": "conv1", "stem_bn": "bn1"}
-            layer = stem.get(layers[0], self.head)
+            outside = {**dict(self.stem), "classifier": self.head}
+            layer = outside.get(layers[0], layers[0])
         return f"{layer}.{_TORCH_VARIABLES[variable]}"
 
     def to_keras(self, array: np.ndarray) -> np.ndarray:
@@ -77,6 +81,22 @@ class Layout:
 
 
 TORCHVISION = Layout("torchvision", head="fc", shortcut="downsample")
+# timm: the stem is one sequence of layers, and so is the shortcut, whose first layer is
+# the pooling.
+RESNET_D = Layout(
+    "resnet_d",
+    head="fc",
+    shortcut="downsample",
+    shortcut_parts=(1, 2),
+    stem=(
+        ("stem_conv", "conv1.0"),
+        ("stem_bn", "conv1.1"),
+        ("stem_conv2", "conv1.3"),
+        ("stem_bn2", "conv1.4"),
+        ("stem_conv3", "conv1.6"),
+        ("stem_bn3", "bn1"),
+    ),
+)
 # akamaster/pytorch_resnet_cifar10; `shortcut` is its option B.
 CIFAR = Layout("cifar", head="linear", shortcut="shortcut")
 
@@ -93,6 +113,8 @@ def without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def find_layout(tensors: dict[str, np.ndarray]) -> Layout | None:
+    if "conv1.0.weight" in tensors:
+        return RESNET_D
     if "conv1.weight" in tensors:
         layout = CIFAR if tensors["conv1.weight"].shape[2:] == (3, 3) else TORCHVISION
         # Other repositories mix the two ways.
@@ -108,7 +130,8 @@ def find_layout(tensors: dict[str, np.ndarray]) -> Layout | None:
     if "conv1_conv/kernel" in tensors:
         # Files of 2019 call the classifier "probs".
         head = "probs" if "probs/kernel" in tensors else "predictions"
-        return Layout("keras", head=head)
+        stem = (("stem_conv", "conv1_conv"), ("stem_bn", "conv1_bn"))
+        return Layout("keras", head=head, stem=stem)
     if "stem_conv/kernel" in tensors:
         return Layout(None)
     return None

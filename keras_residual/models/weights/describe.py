@@ -8,7 +8,8 @@ import keras
 
 from keras_residual.models._graph import functional
 from keras_residual.models.weights._multiply_adds import multiply_adds, with_input_shape
-from keras_residual.models.weights._structure import read_structure, recognise
+from keras_residual.models.weights._recognition import recognise
+from keras_residual.models.weights._structure import read_structure
 
 
 def describe(
@@ -88,24 +89,27 @@ def _title(structure):
     known = recognise(structure)
     if known is None:
         return f"{structure.model.name}: no network that this library knows"
-    name, variants, differences = known
-    variant = " or ".join(f'"{variant}"' for variant in variants)
-    if not differences:
-        return f"{name}, variant {variant}"
-    return f"{name}, nearest to variant {variant}: {'; '.join(differences)}"
+    variant = " or ".join(f'"{variant}"' for variant in known.variants)
+    if not known.differences:
+        return f"{known}, variant {variant}"
+    differences = "; ".join(known.differences.values())
+    return f"{known}, nearest to variant {variant}: {differences}"
 
 
 def _network_lines(structure):
     blocks, stem = structure.blocks, structure.stem
     if recognise(structure) is None:
         return {"residual additions": len(blocks)} if blocks else {}
-    pooling = ", max pooling" if structure.stem_pooling else ""
+    pooled = structure.pooled_after
+    count = f"{pooled} of " if pooled > 1 else ""
+    pooling = ", max pooling" if pooled else ""
     strides = {block.stride_on for block in blocks} - {None}
+    dilations = ", ".join(map(str, sorted({block.dilation for block in blocks})))
     shortcuts = collections.Counter(block.shortcut for block in blocks)
     order = ", preactivated" if any(block.preactivation for block in blocks) else ""
     return {
         "stem": (
-            f"{stem.kernel_size[0]}x{stem.kernel_size[1]} convolution, "
+            f"{count}{stem.kernel_size[0]}x{stem.kernel_size[1]} convolution, "
             f"stride {stem.strides[0]}{pooling}"
         ),
         "blocks": (
@@ -113,7 +117,12 @@ def _network_lines(structure):
             f"{blocks[0].block_type}{order}"
         ),
         "widths": ", ".join(str(width) for width, _ in structure.stages),
-        "stride": f"on the {' and the '.join(sorted(strides))} convolution",
+        "stride": (
+            f"on the {' and the '.join(sorted(strides))} convolution"
+            if strides
+            else "none"
+        ),
+        **({"dilation": dilations} if dilations != "1" else {}),
         "shortcuts": ", ".join(
             f"{count} {kind}"
             for kind, count in sorted(shortcuts.items(), key=str)
@@ -137,6 +146,9 @@ def _layer_lines(structure):
         for momentum, epsilon in structure.norm_settings
     ]
     lines["batch normalization"] = "; ".join(settings) or "none"
+    if structure.group_norms:
+        epsilons = sorted({norm.epsilon for norm in structure.group_norms})
+        lines["group normalization"] = f"epsilon {', '.join(map(str, epsilons))}"
     if structure.classifier is not None:
         activation = getattr(structure.classifier.activation, "__name__", "other")
         lines["classifier"] = f"{structure.classifier.units} classes, {activation}"

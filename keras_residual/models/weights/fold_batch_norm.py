@@ -169,14 +169,17 @@ def _is_foldable_block(layer):
     return (
         type(layer) in (PlainBlock, ResidualBlock)
         and layer.use_batch_norm
+        and layer.normalization == "batch"
         and not layer.preactivation
     )
 
 
 def _set_folded_block(target, block):
-    pairs = zip(target._convolutions(), block._convolutions(), strict=True)
+    pairs = zip(target.convolutions(), block.convolutions(), strict=True)
     for (convolution, _), (layer, norm) in pairs:
         _set_folded(convolution, layer, norm)
+    if block.excitation is not None:
+        copy_variables(target.excitation, block.excitation)
 
 
 def _set_folded(target, layer, norm):

@@ -7,47 +7,15 @@ import keras
 from keras_residual.layers._checks import check_choice
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models._graph import functional
+from keras_residual.models._preprocessing_modes import (
+    EVALUATION,
+    EVALUATION_OF,
+    SETTINGS,
+)
 from keras_residual.models._variants import VARIANTS
 from keras_residual.models.weights._known_weights import KNOWN
-from keras_residual.models.weights._structure import read_structure, recognise
-
-_IMAGENET: dict[str, Any] = {
-    # Mean and standard deviation of ImageNet's pixels, on a scale of 0 to 1, in RGB.
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "value_range": (0.0, 1.0),
-}
-_CAFFE: dict[str, Any] = {
-    # The mean pixel that keras.applications subtracts, on a scale of 0 to 255, in BGR.
-    "mean": (103.939, 116.779, 123.68),
-    "channel_order": "bgr",
-}
-_EVALUATION = {"resize": 256, "crop": 224}
-
-PREPROCESSING: dict[str, dict[str, Any]] = {
-    # torchvision, `ResNet50_Weights.IMAGENET1K_V1.transforms()`.
-    "torchvision": {**_IMAGENET, **_EVALUATION},
-    # `keras.applications.resnet.preprocess_input`. Keras documents no evaluation: the
-    # size is that of the authors, whose weights were the first of keras.applications.
-    "keras": {**_CAFFE, **_EVALUATION},
-    # KaimingHe/deep-residual-networks: BGR, 0 to 255, "224x224 center crop from resized
-    # image with shorter side = 256"; it subtracts a mean image, of which this is the
-    # mean pixel.
-    "paper": {**_CAFFE, **_EVALUATION},
-    # akamaster/pytorch_resnet_cifar10, trainer.py: ImageNet's constants, on CIFAR-10.
-    "cifar": _IMAGENET,
-}
-
-
-# How the published accuracies of other weights than the first ones were measured.
-_EVALUATION_OF: dict[str, dict[str, Any]] = {
-    # torchvision, `ResNet50_Weights.IMAGENET1K_V2.transforms()`.
-    "torchvision:v2": {"resize": 232, "crop": 224},
-    # timm, models/resnet.py: sizes and shares for tests, `interpolation="bicubic"`.
-    "a1_in1k": {"resize": 288, "crop": 288, "interpolation": "bicubic"},
-    "a2_in1k": {"resize": 288, "crop": 288, "interpolation": "bicubic"},
-    "a3_in1k": {"resize": 235, "crop": 224, "interpolation": "bicubic"},
-}
+from keras_residual.models.weights._recognition import recognise
+from keras_residual.models.weights._structure import read_structure
 
 
 def preprocessing_for(
@@ -58,11 +26,14 @@ def preprocessing_for(
     | variant | channels | values | mean | standard deviation | size |
     |---|---|---|---|---|---|
     | `"torchvision"` | RGB | 0 to 1 | ImageNet's | ImageNet's | 256, crop 224 |
+    | `"resnet_d"` | RGB | 0 to 1 | ImageNet's | ImageNet's | 256, crop 224 |
     | `"keras"`, `"paper"` | BGR | 0 to 255 | Caffe's | 1 | 256, crop 224 |
     | `"cifar"` | RGB | 0 to 1 | ImageNet's | ImageNet's | as it is |
+    | `"wide"` | RGB | 0 to 255 | CIFAR-10's | CIFAR-10's | as it is |
 
     ImageNet's are 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225, Caffe's 103.939,
-    116.779, 123.68 (blue first). "256, crop 224" resizes the shorter side, bilinearly
+    116.779, 123.68 (blue first), CIFAR-10's 125.3, 123, 113.9 and 63, 62.1, 66.7, as in
+    the code of the Cutout paper. "256, crop 224" resizes the shorter side, bilinearly
     with antialiasing, and cuts the middle out; a network for images of another size
     gets a crop of that size and a margin in proportion. Other weights than the first
     that were published were measured at other sizes, which `weights` tells: 232, crop
@@ -115,19 +86,19 @@ def preprocessing_for(
         return ImagePreprocessing(**_settings(network, weights))
     source = functional(network) if isinstance(network, keras.Model) else None
     structure = source and read_structure(source)
-    known = structure and recognise(structure)
-    name, variants, differences = known or (None, [], [])
-    choices = [PREPROCESSING[variant] for variant in variants]
+    known = recognise(structure) if structure else None
+    choices = [_settings(variant, None) for variant in known.variants] if known else []
     same = all(other == choices[0] for other in choices)
-    if structure is None or not choices or differences or not same:
-        found = f", which is {name}, {' or '.join(variants)}" if name else ""
-        but = f", but: {'; '.join(differences)}" if differences else ""
+    if structure is None or known is None or known.differences or not same:
+        found = f", which is {known}, {' or '.join(known.variants)}" if known else ""
+        differences = "; ".join(known.differences.values()) if known else ""
+        but = f", but: {differences}" if differences else ""
         raise ValueError(
             "`network` must be a network of one known variant, or the name of it: "
             f"{', '.join(map(repr, VARIANTS))}. "
             f"Received: network={network!r}{found}{but}"
         )
-    settings = _settings(variants[0], weights)
+    settings = _settings(known.variants[0], weights)
     data_format = structure.stem.data_format
     shape = structure.model.inputs[0].shape[1:]
     sides = shape[:2] if data_format == "channels_last" else shape[1:]
@@ -143,8 +114,11 @@ def preprocessing_for(
 
 
 def _settings(variant: str, weights: str | None) -> dict[str, Any]:
-    if weights is None:
-        return dict(PREPROCESSING[variant])
-    check_choice("weights", weights, tuple(n for n, v in KNOWN if v == variant))
-    evaluation = _EVALUATION_OF.get(weights.rpartition(".")[2], {})
-    return {**PREPROCESSING[variant], **evaluation}
+    known = VARIANTS[variant]
+    settings = dict(SETTINGS[known.preprocessing])
+    if known.image_size == 224:
+        settings.update(EVALUATION)
+    if weights is not None:
+        check_choice("weights", weights, tuple(n for n, v in KNOWN if v == variant))
+        settings.update(EVALUATION_OF.get(weights.rpartition(".")[2], {}))
+    return settings

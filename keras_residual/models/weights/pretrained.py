@@ -19,7 +19,7 @@ from keras_residual.models.weights._known_weights import (
 )
 from keras_residual.models.weights._matching import match
 from keras_residual.models.weights._network import read_network
-from keras_residual.models.weights._weight_names import CIFAR, TORCHVISION
+from keras_residual.models.weights._weight_names import CIFAR, RESNET_D, TORCHVISION
 
 _LOGGER = logging.getLogger("keras_residual")
 
@@ -51,8 +51,10 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
 
     PyTorch's files may hold the state_dict alone or under `"state_dict"` or `"model"`,
     its names may begin with `"module."`. Those with the names of torchvision and timm
-    fit `variant="torchvision"`, those of akamaster/pytorch_resnet_cifar10
-    `variant="cifar"`. Nothing in a file is executed.
+    fit `variant="torchvision"`, also with `groups`, `width_per_group` and
+    `squeeze_excitation`; those of timm's `resnet50d` and its like `variant="resnet_d"`;
+    those of akamaster/pytorch_resnet_cifar10 `variant="cifar"`. Nothing in a file is
+    executed.
 
     Args:
         model: What [`ResNet`][keras_residual.ResNet] returned.
@@ -93,9 +95,9 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
     file = find_source(
         "source",
         source,
-        depth=network.depth,
+        size=network.known.size,
         variant=network.variant,
-        residual=network.residual,
+        published=network.residual,
     )
     path = download(file) if isinstance(file, PublishedFile) else file
     assignments, notes = match(network, read_tensors(path), path)
@@ -111,7 +113,8 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
 
     Without the classifier (`include_top=False`) its two tensors are missing there.
 
-    The names and layouts are those of torchvision, and for `variant="cifar"` those of
+    The names and layouts are those of torchvision (ResNet, ResNeXt and Wide ResNet),
+    for `variant="resnet_d"` those of timm, and for `variant="cifar"` those of
     akamaster/pytorch_resnet_cifar10. `num_batches_tracked` is zero; PyTorch uses it
     only for batch normalization without a momentum. The numbers are float32, so that
     [`load_pretrained`][keras_residual.load_pretrained] brings the same weights back,
@@ -119,8 +122,8 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
 
     Args:
         model: What [`ResNet`][keras_residual.ResNet] returned, of
-            `variant="torchvision"` or `"cifar"`: the others compute what no network of
-            torchvision computes.
+            `variant="torchvision"`, `"resnet_d"` or `"cifar"`: the others compute what
+            no network of these libraries computes.
         path: Path of the file, ending in `.safetensors`. A file that is there is
             replaced, once the new one is whole.
 
@@ -144,20 +147,15 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     if target.suffix != ".safetensors":
         raise ValueError(f"`path` must end in '.safetensors'. Received: path={path!r}")
     network = read_network(model)
-    layouts = {layout.variant: layout for layout in (TORCHVISION, CIFAR)}
+    layouts = {layout.variant: layout for layout in (TORCHVISION, RESNET_D, CIFAR)}
     layout = layouts.get(network.variant)
-    if (
-        layout is None
-        or not network.residual
-        or not network.use_batch_norm
-        or network.has_more_projections
-    ):
+    differences = _differences_of_outputs(network)
+    if layout is None or not network.residual or differences:
         raise ValueError(
-            "`model` must be a ResNet with batch normalization whose outputs are those "
-            "of variant='torchvision' or 'cifar'. "
+            "`model` must be a ResNet whose outputs are those of "
+            f"variant={', '.join(map(repr, layouts))}. "
             f"Received: the model {network.name!r}, which computes what {network} does"
-            + ("" if network.use_batch_norm else ", without batch normalization")
-            + (", with more projections" if network.has_more_projections else "")
+            + (f", but: {'; '.join(differences)}" if differences else "")
         )
     safetensors = import_safetensors(target)
     tensors = {}
@@ -170,3 +168,13 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     # Readers of other libraries look for the format.
     with atomic_file(target) as temporary:
         safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def _differences_of_outputs(network):
+    """What the network computes otherwise than the published one, in words."""
+    differences = dict(network.known.differences)
+    differences.pop("momentum", None)
+    # Both shortcuts of akamaster's networks, options A and B, have their names.
+    if network.variant == "cifar" and "average" not in network.known.shortcuts:
+        differences.pop("shortcuts", None)
+    return list(differences.values())

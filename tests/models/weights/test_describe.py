@@ -81,6 +81,9 @@ def counted_by_torch(model, shape):
         lambda: ResNet(50, input_shape=(47, 61, 3)),
         lambda: ResNet(14, variant="cifar", shortcut="projection"),
         lambda: ResNet(
+            11, variant="cifar", groups=2, squeeze_excitation=4, shortcut="average"
+        ),
+        lambda: ResNet(
             50, variant="keras", input_shape=(3, 47, 61), data_format="channels_first"
         ),
         lambda: keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3)),
@@ -94,7 +97,14 @@ def counted_by_torch(model, shape):
             ]
         ),
     ],
-    ids=["ResNet-50", "ResNet-14", "channels first", "MobileNetV2", "layers"],
+    ids=[
+        "ResNet-50",
+        "ResNet-14",
+        "options",
+        "channels first",
+        "MobileNetV2",
+        "layers",
+    ],
 )
 def test_multiply_adds_are_those_that_run(build):
     model = build()
@@ -130,6 +140,27 @@ def test_every_line_of_a_network():
         (lambda: PlainNet(14, variant="cifar"), 'PlainNet-14, variant "cifar"'),
         (lambda: ResNet(18, variant="paper"), 'ResNet-18, variant "paper"'),
         (lambda: ResNet(18, variant="keras"), 'ResNet-18, variant "keras"'),
+        (lambda: ResNet(18, variant="resnet_d"), 'ResNet-18, variant "resnet_d"'),
+        (lambda: ResNet(11, variant="cifar"), 'ResNet-11, variant "cifar"'),
+        (
+            lambda: ResNet(50, groups=32, width_per_group=4, output_stride=16),
+            'ResNet-50 (groups=32, width_per_group=4), variant "torchvision"',
+        ),
+        (
+            lambda: ResNet(10, variant="wide", widen_factor=2),
+            'ResNet-10 (widen_factor=2), variant "wide"',
+        ),
+        (
+            lambda: ResNet(8, variant="cifar", preactivation=True),
+            'ResNet-8, nearest to variant "cifar": preactivated blocks',
+        ),
+        (
+            lambda: ResNet(
+                8, variant="cifar", normalization="group", squeeze_excitation=4
+            ),
+            'ResNet-8, nearest to variant "cifar": squeeze-and-excitation; group '
+            "normalization",
+        ),
         (lambda: PlainNet(18), 'PlainNet-18, variant "torchvision" or "paper"'),
         (
             lambda: keras.applications.ResNet101(
@@ -155,6 +186,19 @@ def test_every_line_of_a_network():
 )
 def test_variants(model, title):
     assert lines_of(model())["title"] == title
+
+
+def test_lines_of_wide_networks():
+    lines = lines_of(ResNet(50, groups=32, width_per_group=4, output_stride=8))
+    assert lines["widths"] == "64, 128, 256, 512"
+    assert lines["dilation"] == "1, 2, 4"
+    # torchvision's metadata of resnext50_32x4d: 4.23.
+    lines = lines_of(ResNet(50, groups=32, width_per_group=4))
+    assert "(4.23 G)" in lines["multiply-adds"]
+    assert "dilation" not in lines
+    lines = lines_of(ResNet(18, variant="resnet_d", normalization="group"))
+    assert lines["stem"] == "3 of 3x3 convolution, stride 2, max pooling"
+    assert lines["group normalization"] == "epsilon 1e-05"
 
 
 def test_changed_layers_are_described_as_they_are():

@@ -74,7 +74,14 @@ def test_networks(network, depth, arguments, random_statistics):
         np.testing.assert_array_equal(weight, old)
 
 
-@pytest.mark.parametrize("arguments", [{"shortcut": "projection"}, {"shortcut": "pad"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"shortcut": "projection"},
+        {"shortcut": "pad"},
+        {"shortcut": "average", "squeeze_excitation": 4},
+    ],
+)
 def test_shortcuts(arguments, random_statistics):
     model = ResNet(8, 4, variant="cifar", **arguments)
     assert_same_outputs(fold_batch_norm(random_statistics(model)), model)

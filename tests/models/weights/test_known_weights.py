@@ -37,7 +37,7 @@ def published(tmp_path, monkeypatch):
         url = url or (tmp_path / "server").as_uri()
         digest = digest or hashlib.new(algorithm, content).hexdigest()
         file = PublishedFile(f"{url}/weights.safetensors", digest, algorithm)
-        monkeypatch.setitem(KNOWN, ("torchvision", "cifar"), {8: file})
+        monkeypatch.setitem(KNOWN, ("torchvision", "cifar"), {(8, 1, 64): file})
         return model
 
     return publish
@@ -80,7 +80,7 @@ def test_downloads_once_and_checks_the_hash(algorithm, server, published, home):
 
 def test_the_first_digits_of_a_hash_are_enough(published, home):
     model = published()
-    whole = KNOWN["torchvision", "cifar"][8].digest
+    whole = KNOWN["torchvision", "cifar"][8, 1, 64].digest
     model = published(digest=whole[:8])
     equal(model, ResNet(8, 4, variant="cifar", weights="torchvision"))
 
@@ -147,10 +147,37 @@ def test_the_cache_of_keras_is_the_default(monkeypatch, tmp_path, published):
 
 
 def test_the_table_is_torchvisions(torchvision):
+    names = {
+        (50, 32, 4): "resnext50_32x4d",
+        (101, 32, 8): "resnext101_32x8d",
+        (101, 64, 4): "resnext101_64x4d",
+        (50, 1, 128): "wide_resnet50_2",
+        (101, 1, 128): "wide_resnet101_2",
+        **{(depth, 1, 64): f"resnet{depth}" for depth in (18, 34, 50, 101, 152)},
+    }
     for name, version in (("torchvision", 1), ("torchvision:v2", 2)):
-        for depth, file in KNOWN[name, "torchvision"].items():
-            weights = torchvision.models.get_model_weights(f"resnet{depth}")
-            assert weights[f"IMAGENET1K_V{version}"].url == file.url
+        for size, file in KNOWN[name, "torchvision"].items():
+            weights = torchvision.models.get_model_weights(names[size])
+            # The only weights of ResNeXt-101 64x4d are made by the second recipe.
+            found = list(weights)[-1] if size == (101, 64, 4) else None
+            found = found or weights[f"IMAGENET1K_V{version}"]
+            assert found.url == file.url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            {"groups": 32, "width_per_group": 8},
+            r"depth 101, groups=32, width_per_group=8.*Rec.*groups=32, width_per_group",
+        ),
+        ({"widen_factor": 2}, "must be None or the path of a file .* that exists. Rec"),
+        ({"preactivation": True}, "path of a file of weights that exists. Received"),
+    ],
+)
+def test_weights_of_another_width_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        ResNet(50, weights="torchvision", **arguments)
 
 
 def test_every_digest_is_published_with_the_file():

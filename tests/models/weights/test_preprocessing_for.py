@@ -50,6 +50,15 @@ def test_cifar():
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
+def test_wide():
+    """uoguelph-mlrg/Cutout, train.py: mean and deviation of CIFAR-10 over 255."""
+    images = some_images(2, 32, 32, 3)
+    mean, std = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
+    expected = (images / 255 - mean / 255) / (std / 255)
+    actual = run(preprocessing_for("wide"), images)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("network", "arguments", "variant"),
@@ -58,6 +67,8 @@ def test_cifar():
         (ResNet, {"depth": 50, "variant": "keras"}, "keras"),
         (ResNet, {"depth": 18, "variant": "paper"}, "paper"),
         (ResNet, {"depth": 8, "variant": "cifar"}, "cifar"),
+        (ResNet, {"depth": 10, "variant": "wide", "widen_factor": 2}, "wide"),
+        (ResNet, {"depth": 18, "variant": "resnet_d"}, "resnet_d"),
         (PlainNet, {"depth": 50, "num_classes": 3}, "torchvision"),
         (PlainNet, {"depth": 8, "variant": "cifar", "include_top": False}, "cifar"),
     ],

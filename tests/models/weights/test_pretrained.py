@@ -376,11 +376,16 @@ def test_export_replaces_a_file_only_by_a_whole_one(tmp_path, monkeypatch):
     [
         (small, "a.pth", r"`path` must end in '.safetensors'. Received: path='a.pth'"),
         (lambda: PlainNet(8, 4, variant="cifar"), "a.safetensors", "must be a ResNet"),
-        (lambda: small(use_batch_norm=False), "a.safetensors", "without batch norm"),
+        (
+            lambda: small(use_batch_norm=False),
+            "a.safetensors",
+            "no batch normalization",
+        ),
+        (lambda: small(normalization="group"), "a.safetensors", "but: group normaliz"),
         (
             lambda: ResNet(18, input_shape=(32, 32, 3), shortcut="projection"),
             "a.safetensors",
-            "with more projections",
+            "shortcuts projection in place of identity, projection",
         ),
     ],
 )

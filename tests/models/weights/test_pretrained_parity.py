@@ -39,6 +39,93 @@ def test_outputs_are_those_of_torchvision(
         np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("resnext50_32x4d", {"groups": 32, "width_per_group": 4}),
+        ("wide_resnet50_2", {"width_per_group": 128}),
+    ],
+)
+def test_wide_and_grouped_networks_are_those_of_torchvision(
+    name, arguments, torch, torch_resnet, forward, draw_images, tmp_path
+):
+    reference = torch_resnet(name)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    model = ResNet(50, input_shape=(None, None, 3), **arguments)
+    assert load_pretrained(model, tmp_path / "weights.pth") == []
+    batch = draw_images(64, 97)
+    expected = forward(reference, batch)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
+    # ... and back, strictly.
+    export_torch(model, tmp_path / "back.safetensors")
+    torch_files = pytest.importorskip("safetensors.torch")
+    again = torch_files.load_file(tmp_path / "back.safetensors")
+    reference.load_state_dict(again, strict=True)
+    np.testing.assert_allclose(forward(reference, batch), expected, **CLOSE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("output_stride", "dilated"),
+    [(8, [False, True, True]), (16, [False, False, True])],
+)
+def test_dilated_networks_are_those_of_torchvision(
+    output_stride, dilated, torch, torch_resnet, forward, draw_images, tmp_path
+):
+    reference = torch_resnet(50, replace_stride_with_dilation=dilated)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    model = ResNet(
+        50,
+        input_shape=(None, None, 3),
+        output_stride=output_stride,
+        weights=tmp_path / "weights.pth",
+    )
+    batch = draw_images(65, 97)
+    expected = forward(reference, batch)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "depth", "arguments"),
+    [
+        ("resnet50d", 50, {"variant": "resnet_d"}),
+        ("resnet18d", 18, {"variant": "resnet_d"}),
+        ("seresnet50", 50, {"squeeze_excitation": 16}),
+    ],
+)
+def test_outputs_are_those_of_timm(
+    name, depth, arguments, torch, forward, draw_images, tmp_path
+):
+    timm = pytest.importorskip("timm")
+    model = ResNet(depth, 10, input_shape=(None, None, 3), **arguments)
+    reference = timm.create_model(name, num_classes=10).eval()
+    random_statistics_of(reference, torch)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    assert load_pretrained(model, tmp_path / "weights.pth") == []
+    # Odd sizes too: the average over two pixels meets a border of one.
+    for sizes in ((64, 96), (71, 97)):
+        batch = draw_images(*sizes)
+        expected = forward(reference, batch)
+        assert expected.std() > 0.01
+        np.testing.assert_allclose(outputs(model, batch), expected, **CLOSE)
+
+
+def random_statistics_of(network, torch):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2.0)
+            elif name.endswith(("running_mean", "bias")):
+                tensor.normal_(0.0, 0.2)
+            elif tensor.dim() == 1 and name.endswith(".weight"):
+                tensor.uniform_(0.2, 0.6)
+
+
 def test_features_are_those_of_torchvision(torch, torch_resnet, draw_images, tmp_path):
     reference = torch_resnet(18)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")

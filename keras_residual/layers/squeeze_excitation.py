@@ -1,0 +1,94 @@
+"""Squeeze-and-excitation: channels weighted by what the whole image has of them."""
+
+import keras
+from keras import ops
+
+from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers.conv2d import Conv2D
+
+
+@keras.saving.register_keras_serializable(package="keras_residual")
+class SqueezeExcitation(keras.layers.Layer):
+    """Multiplies each channel by a weight between 0 and 1, computed from all of them.
+
+    `y = x * sigmoid(fc2(relu(fc1(mean(x)))))`, with the mean over height and width, and
+    `channels / reduction` values, rounded down and at least one, between the two dense
+    layers. In a block it stands at the end of the branch.
+
+    Args:
+        reduction: Positive integer.
+        data_format: `"channels_last"`, `"channels_first"` or None for
+            `keras.config.image_data_format()`.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
+
+    Call arguments:
+        - inputs: Floating-point tensor of rank 4.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
+        `data_format="channels_first"`. Height and width may be unknown.
+
+    Output shape:
+        The same as the input shape.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual.layers import SqueezeExcitation
+
+        layer = SqueezeExcitation(4)
+        print(layer(np.ones((2, 8, 8, 16), "float32")).shape)  # (2, 8, 8, 16)
+        ```
+
+    Reference:
+        Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, section 3.
+        <https://arxiv.org/abs/1709.01507>
+    """
+
+    def __init__(self, reduction=16, *, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        if data_format is None:
+            data_format = keras.config.image_data_format()
+        check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        self.reduction = check_positive_integer("reduction", reduction)
+        self.data_format = data_format
+        last = data_format == "channels_last"
+        self._channel_axis, self._sides = (-1, (1, 2)) if last else (1, (2, 3))
+
+    def build(self, input_shape):
+        channels = input_shape[self._channel_axis]
+        hidden = max(channels // self.reduction, 1)
+        shape = [input_shape[0], 1, 1, 1]
+        # 1x1 convolutions of one pixel, as whose kernels PyTorch's files have them.
+        self.fc1 = self._dense(hidden, "he_normal", "fc1")
+        self.fc2 = self._dense(channels, "glorot_uniform", "fc2")
+        for layer, features in ((self.fc1, channels), (self.fc2, hidden)):
+            shape[self._channel_axis] = features
+            layer.build(tuple(shape))
+        self.built = True
+
+    def call(self, inputs):
+        x = ops.mean(inputs, axis=self._sides, keepdims=True)
+        x = ops.relu(self.fc1(x))
+        return inputs * ops.sigmoid(self.fc2(x))
+
+    def _dense(self, units, initializer, name):
+        return Conv2D(
+            units,
+            1,
+            kernel_initializer=initializer,
+            data_format=self.data_format,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"reduction": self.reduction, "data_format": self.data_format})
+        return config
