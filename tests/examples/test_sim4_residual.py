@@ -190,7 +190,7 @@ BAD_OPTIONS = {
     "--out {tmp}/file/below": "file is a file",
     "--dataset {tmp}/images": "has 30 x 20 pixels, but 32 x 32 are needed",
     "--dataset {tmp}/empty": "at least two folders of images",
-    "--dataset cifar10 --data-dir {tmp}/empty": "must hold train_labels.npy",
+    "--dataset cifar10 --data-dir {tmp}/empty": "must hold CIFAR-10's binary",
     "--out {tmp}/images": "is not empty and holds no run",
     "--data-dir {tmp}/images": "--data-dir is for cifar10 and tfds:<name>",
     "--dataset {tmp}/images --strength 0.5": "--strength is for --dataset synthetic",
