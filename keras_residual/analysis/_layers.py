@@ -1,4 +1,4 @@
-"""Layers of a network by name, and what they put out."""
+"""Layers of a network by name, and what they output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ def find_layer(model: keras.Model, layer: Any) -> keras.layers.Layer:
 
 
 def last_map_layer(model: keras.Model) -> keras.layers.Layer:
-    """Returns the last layer at the top of a functional model that puts out maps.
+    """Returns the last layer at the top of a functional model that outputs maps.
 
     Raises:
         ValueError: If there is none.
@@ -99,10 +99,10 @@ def recorded(outputs: list[Any]) -> Replacement:
 def output_and_maps(
     model: keras.Model, layer: keras.layers.Layer, images: Any
 ) -> tuple[Any, Any]:
-    """What the model and a layer in it put out in inference mode.
+    """What the model and a layer in it output in inference mode.
 
     Raises:
-        ValueError: If the layer is not called exactly once, or puts out no maps.
+        ValueError: If the layer is not called exactly once, or outputs no maps.
     """
 
     def run(images: Any) -> tuple[Any, Any]:
@@ -112,7 +112,7 @@ def output_and_maps(
         shapes = [getattr(output, "shape", type(output)) for output in maps]
         if len(shapes) != 1 or len(getattr(maps[0], "shape", ())) != 4:
             raise ValueError(
-                "`layer` must be called once and put out maps, "
+                "`layer` must be called once and output maps, "
                 "(batch, height, width, channels). "
                 f"Received: layer={layer.name!r} with the outputs {shapes}"
             )
@@ -122,7 +122,7 @@ def output_and_maps(
 
 
 def logits(model: keras.Model) -> list[tuple[keras.layers.Layer, Replacement]]:
-    """What makes the last layer put out scores before its softmax or sigmoid."""
+    """What makes the last layer output scores before its softmax or sigmoid."""
     last = leaves(model)[-1]
     if isinstance(last, keras.layers.Softmax):
         return [(last, lambda call: lambda inputs, *_, **__: inputs)]

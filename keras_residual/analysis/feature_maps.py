@@ -30,7 +30,7 @@ def feature_maps(
 
     Raises:
         ValueError: If the image has another shape, or the layer is not in the model, is
-            called more or less than once, or puts out something else.
+            called more or less than once, or outputs something else.
 
     Example:
         ```python

@@ -69,7 +69,7 @@ class GradientRecorder:
 
     @property
     def may_hold_records(self) -> bool:
-        """Whether so many train steps ran that one of them was due."""
+        """Whether enough train steps ran that one of them was due."""
         return self._steps_since_read >= self._settings.every
 
     @property

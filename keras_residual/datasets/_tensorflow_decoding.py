@@ -150,7 +150,7 @@ def _is_jpeg(encoded: Any) -> Any:
 
 
 def _largest_scale(extent: Any, image_size: int) -> Any:
-    """By how much a JPEG is scaled down so that the crop keeps so many pixels."""
+    """By how much a JPEG is scaled down so that the crop keeps that many pixels."""
     fits = tf.reduce_min(extent) >= image_size * tf.constant(
         _JPEG_SCALES[1:], "float32"
     )

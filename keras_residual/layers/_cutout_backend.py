@@ -64,7 +64,7 @@ class TensorFlowState:
             if getattr(graph, "name", "").startswith("Dataset_"):
                 return True
             graph = getattr(graph, "outer_graph", None)
-        # Keras itself hands over none of these tensors on another backend.
+        # Keras itself passes none of these tensors on another backend.
         return keras.backend.backend() != "tensorflow"
 
     def __init__(self, generator: keras.random.SeedGenerator) -> None:

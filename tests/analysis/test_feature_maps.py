@@ -34,7 +34,7 @@ def test_inside_a_transfer_model(backbone):
 
 def test_layers_that_put_out_something_else(backbone):
     model = TransferModel(backbone, 2, mode="feature_extraction", preprocessing=None)
-    with pytest.raises(ValueError, match="`layer` must be called once and put out"):
+    with pytest.raises(ValueError, match="`layer` must be called once and output"):
         feature_maps(model, IMAGE, model.layers[-1])
     with pytest.raises(ValueError, match="`image` must be one image"):
         feature_maps(model, IMAGE[None], "stage3_block1")
@@ -44,7 +44,7 @@ def test_a_layer_that_is_called_twice():
     layer = keras.layers.Conv2D(3, 1, name="shared")
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, layer(layer(inputs)))
-    with pytest.raises(ValueError, match="`layer` must be called once and put out"):
+    with pytest.raises(ValueError, match="`layer` must be called once and output"):
         feature_maps(model, np.zeros((4, 4, 3)), "shared")
 
 

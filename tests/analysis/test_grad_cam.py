@@ -141,7 +141,7 @@ def test_bad_arguments():
         ({"class_index": 1.0}, "`class_index` must be None, an integer"),
         ({"layer": "nowhere"}, "`layer` must be a layer of the model, or the name"),
         ({"layer": keras.layers.ReLU()}, "`layer` must be a layer of the model"),
-        ({"layer": "flatten"}, "`layer` must be called once and put out maps"),
+        ({"layer": "flatten"}, "`layer` must be called once and output maps"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
     ):
         arguments = {"images": IMAGES, "layer": "maps"} | change

@@ -51,7 +51,7 @@ def classify(
 def features(
     self, images, *, image_size: int | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """What the head is given: the pooled output of the backbone.
+    """The input of the head: the pooled output of the backbone.
 
     Args:
         images: Paths or images, as in `classify`.
