@@ -39,8 +39,12 @@ class Alert:
         self._was_low = np.zeros(len(layers), "bool")
         self._warned: set[str] = set()
 
-    def check(self, steps: np.ndarray, norms: np.ndarray) -> None:
-        """Takes step numbers `(n,)` and norms of variables `(n, variables)`."""
+    def check(self, steps: np.ndarray, norms: np.ndarray) -> bool:
+        """Takes step numbers `(n,)` and norms of variables `(n, variables)`.
+
+        Returns:
+            Whether something is there to be warned of, also again.
+        """
         present = group_presence(norms, self._columns)
         values = group_norms(norms, self._columns)
         low = present & (values < self._vanishing)
@@ -59,6 +63,7 @@ class Alert:
                 self._warned.add(kind)
                 row = rows[0]
                 self._warn(kind, steps[row], values[row], np.flatnonzero(places[row]))
+        return any(places.any() for places in found.values())
 
     def _warn(
         self, kind: str, step: int, values: np.ndarray, places: np.ndarray

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from keras_residual.callbacks import _backend
 from keras_residual.callbacks._alert import EXPLODING, VANISHING
 from keras_residual.layers._checks import is_number
 
@@ -44,6 +47,15 @@ def alert_limits(alert: Any) -> tuple[float, float] | None:
     return pair
 
 
+def check_flag(argument: str, value: Any) -> bool:
+    """Returns the value, which must be True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"`{argument}` must be True or False. Received: {argument}={value!r}"
+        )
+    return value
+
+
 def as_path(argument: str, value: Any) -> Path:
     """Returns the path that an argument means."""
     try:
@@ -67,3 +79,18 @@ def check_file(argument: str, value: Any, suffixes: tuple[str, ...]) -> Path:
     if not path.parent.is_dir():
         raise ValueError(f"`{argument}` must be in a folder that exists. {received}")
     return path
+
+
+def check_clipping(model: Any, optimizer: Any) -> None:
+    """Raises an error where gradients are clipped in parts that nobody sees whole."""
+    if isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ())):
+        raise ValueError(
+            "`clipped` needs one optimizer, which clips all gradients. "
+            f"Received: clipped=True with {type(optimizer).__name__}"
+        )
+    if _backend.clips_each_replica(model):
+        raise ValueError(
+            "`clipped` needs gradients that are clipped as a whole; Keras clips those "
+            "of each replica before it adds them up. Received: clipped=True with a "
+            "model of several replicas"
+        )

@@ -31,6 +31,13 @@ def variable_creation(model: keras.Model) -> AbstractContextManager[Any]:
     return stack
 
 
+def clips_each_replica(model: keras.Model) -> bool:
+    """Whether the optimizer clips the gradients of single replicas."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return model.distribute_strategy.num_replicas_in_sync > 1
+
+
 @contextmanager
 def untraced_train_step(model: keras.Model) -> Iterator[None]:
     """Scope in which `make_train_function` compiles a train step never seen before.

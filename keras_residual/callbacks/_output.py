@@ -1,7 +1,7 @@
 """What becomes of norms once they are read from the train step."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from keras_residual.callbacks._columns import (
     group_ratios,
     group_variables,
 )
-from keras_residual.callbacks._records import FileRecord, MemoryRecord, Rows
+from keras_residual.callbacks._records import (
+    FileRecord,
+    MemoryRecord,
+    Rows,
+    column_names,
+)
 from keras_residual.callbacks._tensorboard import ScalarWriter
 
 
@@ -23,23 +28,29 @@ class Output:
 
     Args:
         by: What makes one column.
-        ratios: Whether updates and weights were measured as well.
+        global_norm: Whether one more column is that of all variables together.
+        more: What was measured beside the norms, of `PREFIXES`.
         filepath: The file that is the record, or None for memory.
         limits: The norms that an alert is about, or None for no alert.
         tensorboard_dir: The folder for scalar summaries, or None.
+        on_record: Called with each record and its step, or None.
     """
 
     def __init__(
         self,
         by: str,
-        ratios: bool,
+        global_norm: bool,
+        more: Sequence[str],
         filepath: str | os.PathLike[str] | None,
         limits: tuple[float, float] | None,
         tensorboard_dir: str | os.PathLike[str] | None,
+        on_record: Callable[[dict[str, float], int], Any] | None,
     ) -> None:
         self.names: list[str] = []
         self._by = by
-        self._ratios = ratios
+        self._global_norm = global_norm
+        self._more = more
+        self._on_record = on_record
         self._limits = limits
         self._tensorboard_dir = tensorboard_dir
         self._record: FileRecord | MemoryRecord = (
@@ -58,6 +69,8 @@ class Output:
         if self._columns is not None:
             return
         names, columns = group_variables(model, variables, self._by)
+        if self._global_norm:
+            names = [*names, "global_norm"]
         if not self._record.is_empty and names != self.names:
             raise ValueError(
                 "`model` must have the trainable variables of the earlier fit, or a "
@@ -71,20 +84,39 @@ class Output:
         if self._tensorboard_dir is not None and self._writer is None:
             self._writer = ScalarWriter(Path(self._tensorboard_dir))
 
-    def append(self, steps: np.ndarray, values: np.ndarray) -> None:
-        """Takes step numbers `(n,)` and norms `(n, kinds, variables)`."""
-        columns = self._columns or []
-        rows = Rows(
-            steps,
-            group_norms(values[:, 0], columns),
-            group_ratios(values[:, 1], values[:, 2], columns) if self._ratios else None,
-        )
+    def append(self, steps: np.ndarray, values: np.ndarray) -> bool:
+        """Takes step numbers `(n,)` and norms `(n, kinds, variables)`.
+
+        Returns:
+            Whether there was an alert.
+        """
+        more = {}
+        if "clipped_norms" in self._more:
+            more["clipped_norms"] = self._grouped(group_norms, values[:, 1])
+        if "update_ratios" in self._more:
+            more["update_ratios"] = self._grouped(
+                group_ratios, values[:, -2], values[:, -1]
+            )
+        rows = Rows(steps, self._grouped(group_norms, values[:, 0]), more)
         self._record.append(self.names, rows)
         if self._writer is not None:
             self._writer.append(self.names, rows)
+        if self._on_record is not None:
+            names = column_names(self.names, rows.more)
+            for step, numbers in zip(steps.tolist(), rows.values.tolist(), strict=True):
+                self._on_record(dict(zip(names, numbers, strict=True)), step)
         # Last, because a warning may be made an error.
-        if self._alert is not None:
-            self._alert.check(steps, values[:, 0])
+        return self._alert is not None and self._alert.check(steps, values[:, 0])
+
+    def _grouped(
+        self, group: Callable[..., np.ndarray], *values: np.ndarray
+    ) -> np.ndarray:
+        """Columns `(n, names)` of the values of variables."""
+        columns = self._columns or []
+        result = group(*values, columns)
+        if not self._global_norm:
+            return result
+        return np.concatenate([result, group(*values, [0] * len(columns))], axis=1)
 
     def restore(self, names: list[str], rows: Rows) -> None:
         """Takes the content of a file."""
@@ -92,4 +124,4 @@ class Output:
         self._record.append(names, rows)
 
     def rows(self) -> Rows:
-        return self._record.rows(len(self.names), self._ratios)
+        return self._record.rows(len(self.names), self._more)

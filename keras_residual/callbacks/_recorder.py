@@ -23,11 +23,13 @@ class Settings(NamedTuple):
         every: Record the updates whose number is a multiple of this.
         layers: Shell patterns of the layers to measure, or None for all.
         ratios: Whether to measure the updates and the weights as well.
+        clipped: Whether to measure the gradients after clipping as well.
     """
 
     every: int
     layers: Sequence[str] | None
     ratios: bool
+    clipped: bool
 
 
 class GradientRecorder:
@@ -46,7 +48,7 @@ class GradientRecorder:
         self._model = model
         self._optimizer = optimizer
         self._settings = settings
-        self._kinds = 3 if settings.ratios else 1
+        self._kinds = 1 + settings.clipped + 2 * settings.ratios
         self._capacity = max(
             _MINIMUM_CAPACITY, _APPLIES_PER_STEP * model.steps_per_execution
         )
@@ -120,7 +122,8 @@ class GradientRecorder:
         """Returns step numbers `(n,)` and norms `(n, kinds, variables)`, new ones only.
 
         The first kind are gradients, where a variable that got none has the norm
-        `MISSING`; with ratios the second kind are updates and the third weights.
+        `MISSING`; then, where they are measured, gradients after clipping, updates, and
+        weights.
         """
         self._steps_since_read = 0
         # An optimizer whose counter was set by hand is out of step until here.
@@ -159,7 +162,9 @@ class GradientRecorder:
             # The order that `apply(gradients)` means is not public.
             variables = self._optimizer._trainable_variables
         step = self._update_number(ops.convert_to_tensor(self._optimizer._iterations))
-        measured = [self._gradient_norms(due, gradients, variables)]
+        measured = [self._gradient_norms(due, gradients, variables, self.variables)]
+        if self._settings.clipped:
+            measured += [self._clipped_norms(due, gradients, variables, measured[0])]
         weights = _backend.snapshot(self.variables) if self._settings.ratios else []
         result = apply()
 
@@ -200,32 +205,64 @@ class GradientRecorder:
         return is_update & (self._update_number(iterations) % self._settings.every == 0)
 
     def _gradient_norms(
-        self, due: Any, gradients: list[Any], variables: list[Any]
+        self,
+        due: Any,
+        gradients: list[Any],
+        variables: list[Any],
+        wanted: list[Any],
+        largest: float | None = None,
     ) -> Any:
-        """Norms in the order of `self.variables`."""
+        """Norms of the gradients of the wanted variables, in their order."""
         index = {
             id(variable): i
             for i, variable in enumerate(variables)
             if gradients[i] is not None
         }
-        order = [index[id(v)] for v in self.variables if id(v) in index]
+        order = [index[id(v)] for v in wanted if id(v) in index]
         values = [ops.full((1,), MISSING, "float32")]
         if order:
             values.append(
                 _backend.summed_norms(
                     due,
                     len(order),
-                    lambda: [self._applied(gradients[i], variables[i]) for i in order],
+                    lambda: [
+                        self._applied(gradients[i], variables[i], largest)
+                        for i in order
+                    ],
                 )
             )
-        if len(order) == len(self.variables):
+        if len(order) == len(wanted):
             return values[1]
         position = {i: number for number, i in enumerate(order, start=1)}
-        columns = [position.get(index.get(id(v), -1), 0) for v in self.variables]
+        columns = [position.get(index.get(id(v), -1), 0) for v in wanted]
         return ops.take(ops.concatenate(values), columns)
 
-    def _applied(self, gradient: Any, variable: Any) -> Any:
-        """The gradient as the optimizer will use it, but before clipping."""
+    def _clipped_norms(
+        self, due: Any, gradients: list[Any], variables: list[Any], norms: Any
+    ) -> Any:
+        """The norms after the clipping that the optimizer is about to do."""
+        optimizer = self._optimizer
+        if optimizer.clipnorm:
+            return ops.minimum(norms, optimizer.clipnorm)
+        if optimizer.global_clipnorm:
+            everything = norms
+            if len(self.variables) < len(self.trainable):
+                everything = self._gradient_norms(
+                    due, gradients, variables, self.trainable
+                )
+            # Missing gradients have negative norms.
+            total = _backend.l2_norms([ops.maximum(everything, 0.0)])[0]
+            limit = optimizer.global_clipnorm
+            share = limit / ops.maximum(total, limit)
+            return ops.where(norms < 0, norms, norms * share)
+        if optimizer.clipvalue:
+            return self._gradient_norms(
+                due, gradients, variables, self.variables, optimizer.clipvalue
+            )
+        return norms
+
+    def _applied(self, gradient: Any, variable: Any, largest: float | None) -> Any:
+        """The gradient as the optimizer will use it, clipped by value at most."""
         optimizer = self._optimizer
         if optimizer.loss_scale_factor:
             gradient = gradient / optimizer.loss_scale_factor
@@ -234,7 +271,7 @@ class GradientRecorder:
             sums = optimizer._accumulated_gradients
             accumulated = sums[optimizer._get_variable_index(variable)]
             gradient = (gradient + accumulated) / self._accumulation
-        return gradient
+        return gradient if largest is None else ops.clip(gradient, -largest, largest)
 
     def _change(self, weights: list[Any]) -> list[Any]:
         """Norms of the updates since `weights`, and of `weights` themselves."""

@@ -11,7 +11,9 @@ import numpy as np
 
 from keras_residual._atomic_file import atomic_file
 
-RATIO = "update_ratio/"
+# What a record may hold beside the norms: the name of the attribute, and what the names
+# of its columns begin with. Columns come in this order.
+PREFIXES = {"clipped_norms": "clipped_norm/", "update_ratios": "update_ratio/"}
 
 
 class Rows(NamedTuple):
@@ -20,24 +22,27 @@ class Rows(NamedTuple):
     Args:
         steps: Step numbers `(n,)`, int64.
         norms: Gradient norms `(n, columns)`, float32.
-        ratios: Update-to-weight ratios of the same shape, or None.
+        more: What was measured of `PREFIXES`, in their order, of the same shape.
     """
 
     steps: np.ndarray
     norms: np.ndarray
-    ratios: np.ndarray | None
+    more: dict[str, np.ndarray]
 
     @classmethod
-    def none(cls, columns: int, ratios: bool) -> "Rows":
+    def none(cls, columns: int, more: Sequence[str]) -> "Rows":
         norms = np.zeros((0, columns), "float32")
-        return cls(np.zeros(0, "int64"), norms, norms if ratios else None)
+        return cls(np.zeros(0, "int64"), norms, dict.fromkeys(more, norms))
 
     @property
     def values(self) -> np.ndarray:
-        """Norms and ratios side by side, as a file has them."""
-        if self.ratios is None:
-            return self.norms
-        return np.concatenate([self.norms, self.ratios], axis=1)
+        """All numbers side by side, as a file has them."""
+        return np.concatenate([self.norms, *self.more.values()], axis=1)
+
+    def at(self, rows: np.ndarray) -> "Rows":
+        """Some of the records."""
+        more = {name: values[rows] for name, values in self.more.items()}
+        return Rows(self.steps[rows], self.norms[rows], more)
 
 
 class MemoryRecord:
@@ -54,9 +59,9 @@ class MemoryRecord:
         if len(rows.steps):
             self._parts.append(rows)
 
-    def rows(self, columns: int, ratios: bool) -> Rows:
+    def rows(self, columns: int, more: Sequence[str]) -> Rows:
         if self.is_empty:
-            return Rows.none(columns, ratios)
+            return Rows.none(columns, more)
         # Once, and not again at each access.
         self._parts = [join(self._parts)]
         return self._parts[0]
@@ -80,26 +85,28 @@ class FileRecord:
         else:
             append_rows(self._path, rows)
 
-    def rows(self, columns: int, ratios: bool) -> Rows:
+    def rows(self, columns: int, more: Sequence[str]) -> Rows:
         if self.is_empty:
-            return Rows.none(columns, ratios)
+            return Rows.none(columns, more)
         _, rows = read_file(self._path)
         return rows
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Returns records one after the other; all have ratios, or none has."""
-    steps, norms, ratios = zip(*parts, strict=True)
+    """Returns records one after the other; all hold the same kinds of numbers."""
     return Rows(
-        np.concatenate(steps),
-        np.concatenate(norms),
-        None if ratios[0] is None else np.concatenate(ratios),
+        np.concatenate([part.steps for part in parts]),
+        np.concatenate([part.norms for part in parts]),
+        {
+            name: np.concatenate([part.more[name] for part in parts])
+            for name in parts[0].more
+        },
     )
 
 
-def column_names(names: Sequence[str], ratios: bool) -> list[str]:
+def column_names(names: Sequence[str], more: Iterable[str]) -> list[str]:
     """Returns the names of all columns of values."""
-    return [*names, *(RATIO + name for name in names)] if ratios else list(names)
+    return [*names, *(PREFIXES[kind] + name for kind in more for name in names)]
 
 
 def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
@@ -108,11 +115,9 @@ def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
         if path.suffix == ".npz":
             arrays = {"names": np.asarray(names, "str")}
             arrays |= {"steps": rows.steps, "norms": rows.norms}
-            if rows.ratios is not None:
-                arrays["update_ratios"] = rows.ratios
-            np.savez(temporary, allow_pickle=False, **arrays)
+            np.savez(temporary, allow_pickle=False, **arrays, **rows.more)
         else:
-            columns = column_names(names, rows.ratios is not None)
+            columns = column_names(names, rows.more)
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerow(["step", *columns])
             append_rows(temporary, rows)
@@ -127,10 +132,8 @@ def start_file(path: Path, names: Sequence[str], rows: Rows) -> None:
     with contextlib.suppress(OSError, ValueError):
         there, old = read_file(path)
         # Not the names: Keras numbers models again when one is rebuilt.
-        if len(there) == len(names) and (old.ratios is None) == (rows.ratios is None):
-            earlier = old.steps < rows.steps[0]
-            ratios = None if old.ratios is None else old.ratios[earlier]
-            rows = join([Rows(old.steps[earlier], old.norms[earlier], ratios), rows])
+        if len(there) == len(names) and list(old.more) == list(rows.more):
+            rows = join([old.at(old.steps < rows.steps[0]), rows])
     write_file(path, names, rows)
 
 
@@ -148,8 +151,8 @@ def read_file(path: Path) -> tuple[list[str], Rows]:
     """Reads names and rows back."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
-            rows = Rows(file["steps"], file["norms"], file.get("update_ratios"))
-            return file["names"].tolist(), rows
+            held = {name: file[name] for name in PREFIXES if name in file}
+            return file["names"].tolist(), Rows(file["steps"], file["norms"], held)
     with open(path, newline="", encoding="utf-8") as text:
         first, *header = next(csv.reader(text), [""])
         if first != "step":
@@ -158,10 +161,12 @@ def read_file(path: Path) -> tuple[list[str], Rows]:
                 f"Received: path={str(path)!r}"
             )
         steps, values = _parse(text, len(header))
-    half = len(header) // 2
-    if half and header[half:] == [RATIO + name for name in header[:half]]:
-        return header[:half], Rows(steps, values[:, :half], values[:, half:])
-    return header, Rows(steps, values, None)
+    for more in (list(PREFIXES), *([name] for name in PREFIXES)):
+        names = header[: len(header) // (1 + len(more))]
+        if names and header == column_names(names, more):
+            norms, *others = np.split(values, 1 + len(more), axis=1)
+            return names, Rows(steps, norms, dict(zip(more, others, strict=True)))
+    return header, Rows(steps, values, {})
 
 
 def _parse(lines: Iterable[str], columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_residual.callbacks._records import RATIO, Rows
+from keras_residual.callbacks._records import PREFIXES, Rows
 
 _numbers = itertools.count()
 
@@ -26,7 +26,7 @@ def check_tensorboard() -> None:
 
 
 class ScalarWriter:
-    """Writes gradient norms and update ratios to an event file of their own.
+    """Writes records to an event file of their own.
 
     Args:
         folder: The log folder; it is made where it is missing.
@@ -45,8 +45,7 @@ class ScalarWriter:
     def append(self, names: Sequence[str], rows: Rows) -> None:
         """Adds records."""
         tags = [f"gradient_norm/{name}" for name in names]
-        if rows.ratios is not None:
-            tags += [RATIO + name for name in names]
+        tags += [PREFIXES[kind] + name for kind in rows.more for name in names]
         self._write(
             {
                 "step": step,

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -11,7 +11,9 @@ import numpy as np
 from keras_residual.callbacks._arguments import (
     alert_limits,
     as_path,
+    check_clipping,
     check_file,
+    check_flag,
     layer_patterns,
 )
 from keras_residual.callbacks._output import Output
@@ -69,13 +71,20 @@ class GradientNormCallback(keras.callbacks.Callback):
             layers to measure, or None for all. A layer that holds others, a block or a
             nested model, stands for all of them. The others cost nothing.
         ratios: Whether to record `update_ratios` as well.
+        clipped: Whether to record `clipped_norms` as well.
+        global_norm: Whether the last column is `"global_norm"`, the norm of all
+            measured gradients together: the one that `global_clipnorm` compares.
         alert: True, or a pair of norms `(vanishing, exploding)`: one `UserWarning` of
             each kind in each `fit` when the gradient of a whole layer is below the
             first in two records in a row, above the second, or not finite. True stands
             for `(1e-7, 1e3)`. It is issued when records are read: every 64 steps, with
             `filepath` after each record, and at the end.
+        stop: Whether an alert also ends `fit`, after the step in which it comes.
         tensorboard_dir: A folder for scalar summaries, `gradient_norm/<name>` and
             `update_ratio/<name>`. Needs the extra `tensorboard`.
+        on_record: A function of a dictionary, from the name of a column to its number,
+            and the step, called for each record when it is read. `mlflow.log_metrics`
+            and `wandb.log` take these two.
 
     Attributes:
         names: Names of the columns in forward order: variable or layer paths.
@@ -87,6 +96,9 @@ class GradientNormCallback(keras.callbacks.Callback):
             the weights, after clipping, momentum, learning rate and weight decay, over
             the norm of the weights before it: a float32 array like `norms`, else None.
             For weights that were all zero it is infinity, or NaN if they stayed zero.
+        clipped_norms: With `clipped`, the norms after the optimizer's clipping
+            (`clipnorm`, `clipvalue`, `global_clipnorm`): a float32 array like `norms`,
+            else None.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -117,30 +129,52 @@ class GradientNormCallback(keras.callbacks.Callback):
         *,
         layers: str | Sequence[str] | None = None,
         ratios: bool = False,
+        clipped: bool = False,
+        global_norm: bool = False,
         alert: bool | tuple[float, float] | None = None,
+        stop: bool = False,
         tensorboard_dir: str | os.PathLike[str] | None = None,
+        on_record: Callable[[dict[str, float], int], Any] | None = None,
     ) -> None:
         super().__init__()
         self.every = check_positive_integer("every", every)
         check_choice("by", by, ("variable", "layer", "block"))
         if filepath is not None:
             check_file("filepath", filepath, (".csv",))
-        if not isinstance(ratios, bool):
+        self.ratios = check_flag("ratios", ratios)
+        self.clipped = check_flag("clipped", clipped)
+        self.global_norm = check_flag("global_norm", global_norm)
+        self.stop = check_flag("stop", stop)
+        limits = alert_limits(alert)
+        if stop and limits is None:
             raise ValueError(
-                f"`ratios` must be True or False. Received: ratios={ratios!r}"
+                "`stop` needs `alert`, which says when to stop. "
+                f"Received: stop=True, alert={alert!r}"
+            )
+        if on_record is not None and not callable(on_record):
+            raise ValueError(
+                "`on_record` must be a function of a dictionary and a step. "
+                f"Received: on_record={on_record!r}"
             )
         if tensorboard_dir is not None:
             as_path("tensorboard_dir", tensorboard_dir)
             check_tensorboard()
-        self._settings = Settings(self.every, layer_patterns(layers), ratios)
+        self._settings = Settings(self.every, layer_patterns(layers), ratios, clipped)
         self.by = by
         self.filepath = filepath
         self.layers = layers
-        self.ratios = ratios
         self.alert = alert
         self.tensorboard_dir = tensorboard_dir
+        self.on_record = on_record
+        chosen = {"clipped_norms": clipped, "update_ratios": ratios}
         self._output = Output(
-            by, ratios, filepath, alert_limits(alert), tensorboard_dir
+            by,
+            global_norm,
+            [name for name, is_chosen in chosen.items() if is_chosen],
+            filepath,
+            limits,
+            tensorboard_dir,
+            on_record,
         )
         self._probe: GradientProbe | None = None
         self._recorder: GradientRecorder | None = None
@@ -164,12 +198,18 @@ class GradientNormCallback(keras.callbacks.Callback):
     @property
     def update_ratios(self) -> np.ndarray | None:
         """Update-to-weight ratios of all records up to now."""
-        return self._rows().ratios
+        return self._rows().more.get("update_ratios")
+
+    @property
+    def clipped_norms(self) -> np.ndarray | None:
+        """Norms after clipping of all records up to now."""
+        return self._rows().more.get("clipped_norms")
 
     def to_frame(self) -> "pandas.DataFrame":
         """Returns a pandas table with one row for each step.
 
-        The columns are `names`, and with ratios `update_ratio/...` for each name.
+        The columns are `names`, with `clipped` also `clipped_norm/...` for each name,
+        and with `ratios` `update_ratio/...`.
         """
         import pandas
 
@@ -177,7 +217,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         return pandas.DataFrame(
             rows.values,
             index=pandas.Index(rows.steps, name="step"),
-            columns=column_names(self.names, rows.ratios is not None),
+            columns=column_names(self.names, rows.more),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -200,7 +240,9 @@ class GradientNormCallback(keras.callbacks.Callback):
         """
         path = check_file("path", path, (".csv", ".npz"))
         names, rows = read_file(path)
-        callback = cls(ratios=rows.ratios is not None)
+        callback = cls(
+            ratios="update_ratios" in rows.more, clipped="clipped_norms" in rows.more
+        )
         callback._output.restore(names, rows)
         return callback
 
@@ -228,6 +270,8 @@ class GradientNormCallback(keras.callbacks.Callback):
             or not self._recorder.fits(self.model, self._settings)
         ):
             optimizer = innermost_optimizer(self.model)
+            if self.clipped:
+                check_clipping(self.model, optimizer)
             self._recorder = GradientRecorder(self.model, optimizer, self._settings)
         self._probe = probe
         probe.join(self._recorder)
@@ -275,7 +319,8 @@ class GradientNormCallback(keras.callbacks.Callback):
         steps, values = self._recorder.read()
         if len(steps):
             self._name_columns()
-            self._output.append(steps, values)
+            if self._output.append(steps, values) and self.stop:
+                self.model.stop_training = True
 
     def _rows(self) -> Rows:
         self._read()
