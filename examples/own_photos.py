@@ -1,0 +1,313 @@
+"""From a folder of your own photos to a model, an export and a report.
+
+    python examples/own_photos.py photos --out pets --backbone MobileNetV2
+    python examples/own_photos.py predict pets/model.keras new/*.jpg
+
+The folder has one folder of photos per class. Three fifths of the photos train, a fifth
+chooses (when to stop, whether fine-tuning helps), and a fifth, which chooses nothing,
+gives the accuracy in pets/report.html. The same command goes on where it was stopped.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from _own_photos_report import draw_inputs, draw_learning_rate, write_photo_report
+from sklearn.model_selection import StratifiedGroupKFold
+
+from keras_residual import TransferModel
+from keras_residual.datasets import read_photos
+
+PARTS = 5  # one part tests, one validates, the others train
+HEAD_EPOCHS = 50  # at most: the head stops when the validation loss rises
+TUNING_RATE = 0.01  # share of the head's learning rate
+
+
+# --- Command line
+
+
+def positive(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return int(text)
+
+
+def parse_options(arguments):
+    parser = argparse.ArgumentParser(
+        prog="own_photos.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("photos", type=Path, help="folder with one folder of photos per class")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    add("--backbone", default="MobileNetV2", metavar="NAME", help="pretrained network")
+    add("--weights", metavar="FILE", help="its weights (default: downloaded, ImageNet)")
+    add(
+        "--image-size", type=positive, default=160, metavar="N", help="pixels of a side"
+    )
+    add("--batch-size", type=positive, default=32, metavar="N", help="photos in a step")
+    add(
+        "--unfreeze", type=positive, default=20, metavar="N", help="layers to fine-tune"
+    )
+    add("--tuning-epochs", type=int, default=3, metavar="N", help="0: no fine-tuning")
+    add("--seed", type=int, default=0, metavar="N", help="of split and training")
+    add(
+        "--group-by",
+        type=re.compile,
+        metavar="REGEX",
+        help="photos whose paths match with the same text stay in one part, such as "
+        r"'series\d+' or 'cat/(.*)_\d+'",
+    )
+    add(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="for few photos: train N times, so that each photo tests once",
+    )
+    options = parser.parse_args(arguments)
+    if options.folds is not None and not 3 <= options.folds <= 20:
+        parser.error("argument --folds: must be 3 to 20")
+    if options.out.resolve().is_relative_to(options.photos.resolve()):
+        parser.error("argument --out: a folder of the photos would become a class")
+    return options
+
+
+@contextlib.contextmanager
+def in_words():
+    """Ends the program with one line where the input is wrong, not the program."""
+    try:
+        yield
+    except (ConnectionError, ImportError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"own_photos.py: {error}")
+
+
+# --- Photos and their split
+
+
+def split(photos, options):
+    """Training, validation and test photos of each fold, as arrays of indices."""
+    groups = np.arange(len(photos))
+    if options.group_by:
+        found = [options.group_by.search(file) for file in photos.files]
+        texts = [
+            (match[1] if match.re.groups else match[0]) if match else file
+            for match, file in zip(found, photos.files, strict=True)
+        ]
+        groups = np.unique(texts, return_inverse=True)[1]
+    number = options.folds or PARTS
+    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=options.seed)
+    classes = set(photos.labels.tolist())
+    try:
+        found = splitter.split(photos.labels, photos.labels, groups)
+        parts = [test for _, test in found]
+    except ValueError as error:
+        sys.exit(f"own_photos.py: {number} parts cannot be made of the photos: {error}")
+    if any(set(photos.labels[part].tolist()) != classes for part in parts):
+        sys.exit(
+            "own_photos.py: a part would have no photo of some class: there are too "
+            "few photos or groups of it. Give more photos or fewer --folds."
+        )
+    folds, generator = [], np.random.default_rng(options.seed)
+    for fold in range(options.folds or 1):
+        validation = (fold + 1) % number
+        rest = [i for i in range(number) if i not in (fold, validation)]
+        training = generator.permutation(np.concatenate([parts[i] for i in rest]))
+        folds.append((training, parts[validation], parts[fold]))
+    return folds
+
+
+# --- The network
+
+
+def make_model(photos, options):
+    keras.utils.set_random_seed(options.seed)
+    model = TransferModel(
+        options.backbone,
+        class_names=photos.names,
+        weights=options.weights or "imagenet",
+        augmentation=[
+            keras.layers.RandomFlip("horizontal", seed=options.seed),
+            keras.layers.RandomTranslation(0.1, 0.1, seed=options.seed),
+        ],
+        dropout=0.2,
+        input_shape=(options.image_size, options.image_size, 3),
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def train_head(photos, fold, options, folder):
+    """Features once, a learning rate, and the head until validation gets worse."""
+    training, validation, _ = fold
+    with in_words():
+        try:
+            model = make_model(photos, options)
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"no weights of {options.backbone}: give --weights FILE. On a machine "
+                'with a network: python -c "import keras; keras.applications.'
+                f"{options.backbone}().save_weights('{options.backbone}.weights.h5')\""
+            ) from error
+    draw_inputs(model, photos, training[:9], options.out / "figures/inputs.png")
+    features = model.cache_features(
+        photos.images, photos.labels, filepath=options.out / "features.h5"
+    )
+    found = model.find_learning_rate(features.part(training))
+    draw_learning_rate(found, options.out / "figures/learning_rate.png")
+    rate = min(found.suggestion or 1e-3, 1e-2)
+    model.optimizer.learning_rate = rate
+    stop = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
+    history = model.fit(
+        features.part(training),
+        validation_data=features.part(validation),
+        batch_size=options.batch_size,
+        epochs=HEAD_EPOCHS,
+        callbacks=[stop],
+        verbose=0,
+    )
+    epochs = len(history.epoch)
+    print(f"The head: {epochs} epochs at a learning rate of {rate:.2g}.")
+    write_json(folder / "head.json", {"learning_rate": rate, "epochs": epochs})
+    save(model, folder / "head.keras")
+
+
+def fine_tune(photos, fold, options, folder):
+    """The better of head and fine-tuned network, by the loss on validation photos."""
+    training, validation, _ = fold
+    model = keras.saving.load_model(folder / "head.keras")
+    held_out = (photos.images[validation], photos.labels[validation])
+    chosen = json.loads((folder / "head.json").read_text())
+    chosen["head_loss"], chosen["head_accuracy"] = model.evaluate(*held_out, verbose=0)
+    chosen["fine_tuned"] = False
+    if options.tuning_epochs:
+        with in_words():
+            model.unfreeze(options.unfreeze)
+        model.optimizer.learning_rate = TUNING_RATE * chosen["learning_rate"]
+        model.fit(
+            photos.images[training],
+            photos.labels[training],
+            batch_size=options.batch_size,
+            epochs=options.tuning_epochs,
+            callbacks=[keras.callbacks.BackupAndRestore(folder / "backup")],
+            verbose=2,
+        )
+        loss, accuracy = model.evaluate(*held_out, verbose=0)
+        chosen.update(tuned_loss=loss, tuned_accuracy=accuracy)
+        chosen["fine_tuned"] = loss < chosen["head_loss"]
+    if not chosen["fine_tuned"]:
+        model = keras.saving.load_model(folder / "head.keras")
+    print(f"Fine-tuning is {'kept' if chosen['fine_tuned'] else 'not kept'}.")
+    write_json(folder / "chosen.json", chosen)
+    save(model, folder / "model.keras")
+
+
+def run_fold(photos, fold, options, folder):
+    """Trains what is not trained yet; returns the probabilities of the test photos."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "head.keras").exists():
+        train_head(photos, fold, options, folder)
+    if not (folder / "model.keras").exists():
+        fine_tune(photos, fold, options, folder)
+    model = keras.saving.load_model(folder / "model.keras")
+    return model.predict(photos.images[fold[2]], verbose=0)
+
+
+def export(model, out):
+    """What runs without Keras: ONNX on PyTorch, a SavedModel elsewhere."""
+    torch = keras.backend.backend() == "torch"
+    path = out / ("model.onnx" if torch else "saved_model")
+    if not path.exists():
+        temporary = out / f".{path.name}"
+        try:
+            kind = "onnx" if torch else "tf_saved_model"
+            model.export(temporary, format=kind, verbose=False)
+        except ImportError as error:
+            return f"none, {error}"
+        os.replace(temporary, path)
+    return path.name
+
+
+# --- The program
+
+
+def write_json(file, content):
+    file.write_text(json.dumps(content, indent=1))
+
+
+def save(model, file):
+    """Writes a file that is whole or not there: the program may be killed."""
+    temporary = file.with_name(f".{file.name}")
+    model.save(temporary)
+    os.replace(temporary, file)
+
+
+def check_folder(photos, options):
+    """Results of other photos or options must not be taken for these."""
+    settings = {name: str(value) for name, value in vars(options).items()}
+    del settings["photos"], settings["out"]
+    content = photos.images.tobytes() + repr((photos.files, photos.names)).encode()
+    settings["photos_sha256"] = hashlib.sha256(content).hexdigest()
+    file = options.out / "settings.json"
+    trained = any(options.out.glob("folds/*/head.keras"))
+    if trained and json.loads(file.read_text()) != settings:
+        sys.exit(
+            f"own_photos.py: {options.out} holds a training of other photos or "
+            "options. Give another --out, or delete it."
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
+
+
+def train(options):
+    start = time.monotonic()
+    keras.config.set_image_data_format("channels_last")
+    with in_words():
+        photos = read_photos(
+            options.photos, image_size=options.image_size, min_per_class=PARTS
+        )
+    for file, reason in photos.left_out:
+        print(f"left out: {file} ({reason})")
+    folds = split(photos, options)
+    check_folder(photos, options)
+    print(f"{len(photos)} photos: {', '.join(photos.names)}")
+    probabilities = [
+        run_fold(photos, fold, options, options.out / "folds" / str(number))
+        for number, fold in enumerate(folds)
+    ]
+    model = keras.saving.load_model(options.out / "folds/0/model.keras")
+    save(model, options.out / "model.keras")
+    model.predict(photos.images[:1], verbose=0)  # PyTorch exports what was called
+    exported = export(model, options.out)
+    answer = write_photo_report(
+        photos, folds, np.concatenate(probabilities), options, exported
+    )
+    print(f"Right: {answer} of the test photos. {options.out / 'report.html'}")
+    print(f"{time.monotonic() - start:.0f} seconds")
+
+
+def predict(arguments):
+    parser = argparse.ArgumentParser(prog="own_photos.py predict")
+    parser.add_argument("model", type=Path, help="a model.keras")
+    parser.add_argument("photos", nargs="+", type=Path, help="files")
+    options = parser.parse_args(arguments)
+    with in_words():
+        model = keras.saving.load_model(options.model)
+        ranked = model.classify(options.photos)
+    for file, row in zip(options.photos, ranked, strict=True):
+        print(f"{file}: {', '.join(f'{name} {p:.1%}' for name, p in row[:5])}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["predict"]:
+        predict(sys.argv[2:])
+    else:
+        train(parse_options(sys.argv[1:]))
