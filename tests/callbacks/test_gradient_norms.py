@@ -43,7 +43,12 @@ def network(dropout):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Dropout(dropout)(inputs)
     x = keras.layers.Conv2D(
-        4, 3, use_bias=False, kernel_regularizer="l2", name="first"
+        4,
+        3,
+        use_bias=False,
+        kernel_regularizer="l2",
+        activity_regularizer="l2",
+        name="first",
     )(x)
     x = keras.layers.BatchNormalization(name="normalization")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
