@@ -1,5 +1,7 @@
 """The images of the ImageNet comparison: from a folder, TFDS, or a tiny tree."""
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +40,21 @@ def open_data(
     if said:
         print(report, flush=True)
     return data.without(report)
+
+
+def fingerprint(source: str, data: ImageNetFolder) -> str | None:
+    """Of the names and sizes of all images: what was encoded anew is another image.
+
+    TensorFlow Datasets have a version in their name instead.
+    """
+    if source.startswith("tfds:"):
+        return None
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        for file in data.files(split):
+            size = os.stat(file).st_size
+            digest.update(f"{os.path.relpath(file, source)} {size}\n".encode())
+    return digest.hexdigest()
 
 
 def training_batches(
@@ -83,8 +100,8 @@ def validation_batches(
 def write_tiny_tree(
     folder: Path, num_classes: int, train_per_class: int, val_per_class: int
 ) -> Path:
-    """The tiny tree in a run folder, whole or not at all."""
-    path = folder / TINY
+    """The tiny tree in a folder, whole or not at all; one for each size."""
+    path = folder / f"{TINY}-{num_classes}x{train_per_class}x{val_per_class}"
     if not path.is_dir():
         make_tiny_imagenet_tree(
             path,

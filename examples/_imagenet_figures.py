@@ -1,6 +1,7 @@
 """Figures of the ImageNet report."""
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _imagenet_tables import with_mean_shares
-from _reporting import save_figure
 
 from keras_residual.analysis import plots
+from keras_residual.experiments.reporting import save_figure
 
 Figures = list[tuple[str, str]]
+Corrected = dict[str, float]  # p-values by hypothesis
 
 PICTURES = 12
 NETWORKS: dict[str, Any] = {
@@ -26,12 +28,15 @@ LABELS = {
     "gap": "gap between training and validation accuracy",
     "ece": "expected calibration error",
 }
-# Not on the way from the input to the output that all networks share.
-_SIDE_LAYERS = ("projection", "classifier", "logits")
+CUTOUT = ("resnet-cutout", "resnet")
 
 
 def accuracy_figures(
-    folder: Path, results: pd.DataFrame, history: pd.DataFrame, settings: dict[str, Any]
+    folder: Path,
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    settings: dict[str, Any],
+    corrected: Corrected,
 ) -> Figures:
     history = history.rename(columns={"val_top1": "val_accuracy"})
     metrics = ["val_accuracy", "loss"]
@@ -48,25 +53,29 @@ def accuracy_figures(
         )
         for metric in metrics
     ]
+    both = {"H3a": ("resnet", "plain"), "H3b": CUTOUT}
     named = results.rename(columns={"top1": "accuracy"})
     by_seed = functools.partial(plots.accuracy_by_seed, named, **NETWORKS)
-    return [
-        (save_figure(folder, "curves.png", *curves), caption),
-        (
-            save_figure(
-                folder, "accuracy.png", by_seed, *_differences(named, "accuracy")
-            ),
-            "Top-1 accuracy by seed after the last epoch, and its differences.",
-        ),
-    ]
+    figures = []
+    if len(history):
+        figures.append((save_figure(folder, "curves.png", *curves), caption))
+    differences = _differences(named, "accuracy", both, corrected)
+    name = save_figure(folder, "accuracy.png", by_seed, *differences)
+    caption = "Top-1 accuracy by seed after the last epoch, and its differences."
+    return [*figures, (name, caption)]
 
 
-def gap_figures(folder: Path, results: pd.DataFrame, compared: pd.DataFrame) -> Figures:
+def gap_figures(
+    folder: Path,
+    results: pd.DataFrame,
+    compared: pd.DataFrame,
+    corrected: Corrected,
+) -> Figures:
     if results["train_top1"].isna().all():
         return []
     named = results.rename(columns={"top1": "accuracy", "train_top1": "train_accuracy"})
     gap = functools.partial(plots.generalization_gap, named, **NETWORKS)
-    differences = _differences(compared, "gap", only_cutout=True)
+    differences = _differences(compared, "gap", {"H3c": CUTOUT}, corrected)
     return [
         (
             save_figure(folder, "gap.png", gap, *differences),
@@ -88,13 +97,16 @@ def occlusion_figures(folder: Path, occlusion: pd.DataFrame) -> Figures:
 
 
 def calibration_figures(
-    folder: Path, compared: pd.DataFrame, predictions: pd.DataFrame
+    folder: Path,
+    compared: pd.DataFrame,
+    predictions: pd.DataFrame,
+    corrected: Corrected,
 ) -> Figures:
     judged = predictions.assign(
         correct=predictions["label"] == predictions["predicted_1"]
     )
     draw = functools.partial(plots.reliability_diagram, judged, **NETWORKS)
-    differences = _differences(compared, "ece", only_cutout=True)
+    differences = _differences(compared, "ece", {"H3e": CUTOUT}, corrected)
     return [
         (
             save_figure(folder, "reliability.png", draw, *differences),
@@ -163,9 +175,12 @@ def picture_figures(
 
 
 def _differences(
-    frame: pd.DataFrame, metric: str, only_cutout: bool = False
+    frame: pd.DataFrame,
+    metric: str,
+    claims: dict[str, tuple[str, str]],
+    corrected: Corrected,
 ) -> list[Any]:
-    pairs = [("resnet", "plain"), ("resnet-cutout", "resnet")]
+    """The differences that claims are about, with the p-values that the tables have."""
     trained = set(frame["network"])
     return [
         functools.partial(
@@ -176,20 +191,23 @@ def _differences(
             control=control,
             by="network",
             label=LABELS.get(metric),
+            p_value=corrected.get(claim),
         )
-        for treatment, control in pairs[only_cutout:]
+        for claim, (treatment, control) in claims.items()
         if {treatment, control} <= trained
     ]
 
 
 def _kernels(norms: pd.DataFrame) -> pd.DataFrame:
-    """Rows network, seed, step, depth, norm of the kernels, counted from the input."""
+    """Rows network, seed, step, depth, norm of the kernels, counted from the input.
+
+    Without projections and the classifier, which are not on the way that all share.
+    """
+    # A column for each layer, whose only weight is the kernel in a convolution.
     paths = [
         path
         for path in norms.columns
-        if path.endswith("/kernel")
-        and not path.startswith("update_ratio/")
-        and not path.split("/")[-2].startswith(_SIDE_LAYERS)
+        if re.fullmatch(r"(\w+_)?conv\d*", path.split("/")[-1])
     ]
     depths = {path: depth for depth, path in enumerate(paths, start=1)}
     long = norms.melt(["network", "seed", "step"], paths, "path", "norm")

@@ -3,9 +3,9 @@
 import math
 
 import pandas as pd
-from _hypotheses import Hypothesis, test_family
 
 from keras_residual.analysis.statistics import compare_paired
+from keras_residual.experiments import Hypothesis, compare_hypotheses
 
 # Name, claim, outcome, and the networks whose outcome is claimed to be larger and
 # smaller.
@@ -81,14 +81,15 @@ def test_hypotheses(frame: pd.DataFrame) -> pd.DataFrame:
             pairs = frame.pivot(index="seed", columns="network", values=outcome)
             pairs = pairs[[larger, smaller]].astype(float)
             family.append(Hypothesis(name, claim, pairs, larger, smaller))
-    return pd.DataFrame(test_family(family)) if family else pd.DataFrame()
+    return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
 
 
-def against_claims(frame: pd.DataFrame) -> str:
+def against_claims(frame: pd.DataFrame, other_task: bool = False) -> str:
     """How the difference of residual and plain fits to those that were published.
 
     An estimate, no test: the claims contradict each other, and an interval says which
-    of them it leaves room for.
+    of them it leaves room for. Where the task is another one than ImageNet's
+    (`other_task`), no published figure stands beside it.
     """
     pairs = frame.pivot(index="seed", columns="network", values="top1")
     if not {"plain", "resnet"} <= set(pairs):
@@ -106,6 +107,8 @@ def against_claims(frame: pd.DataFrame) -> str:
         words += ", from one seed, which gives no interval"
     else:
         words += f" (95 % interval {low:+z.1f} to {high:+z.1f})"
+    if other_task:
+        return f"{words}. On this task no published difference can be compared with it."
     for source, claimed in CLAIMED_DIFFERENCES:
         words += f"; {source} {100 * claimed:+.3g}"
         if found.n > 1:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from _experiment import RunFolder
-from _hypotheses import LEVEL
 from _imagenet_tables import NETWORKS, network_name
-from _reporting import count, facts_table
 
 from keras_residual.analysis.report import Section
+from keras_residual.experiments import RunFolder
+from keras_residual.experiments.hypotheses import LEVEL
+from keras_residual.experiments.reporting import count, facts_table
 
 LIMITS = """\
 - What holds here holds for these images, this size, this recipe and this number of

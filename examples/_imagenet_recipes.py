@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_residual.experiments import RefusedError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -92,12 +94,34 @@ def complete(name: str, given: dict[str, object]) -> Recipe:
     """A recipe with the values that were given in its place.
 
     With SGD a rate that is not given grows in proportion to the batch size (Goyal et
-    al. 2017, "Accurate, Large Minibatch SGD", section 2.1).
+    al. 2017, "Accurate, Large Minibatch SGD", section 2.1). A recipe whose optimizer
+    is exchanged takes the rate and the momentum of one that has it.
+
+    Raises:
+        RefusedError: If momentum is given for Adam, which has none of this kind.
     """
     base = RECIPES[name]
+    optimizer = given.get("optimizer", base.optimizer)
+    if optimizer == "adam":
+        for option in ("momentum", "nesterov"):
+            if given.get(option):
+                raise RefusedError(
+                    f"argument --{option}: is for the optimizer sgd, not for adam"
+                )
+    if optimizer != base.optimizer:
+        other = RECIPES["he2015" if optimizer == "sgd" else "source"]
+        base = dataclasses.replace(
+            base,
+            optimizer=other.optimizer,
+            learning_rate=other.learning_rate,
+            momentum=other.momentum,
+            nesterov=False,
+        )
+        base_batch = other.batch_size
+    else:
+        base_batch = base.batch_size
     recipe = dataclasses.replace(base, **given)  # type: ignore[arg-type]
-    is_sgd = recipe.optimizer == base.optimizer == "sgd"
-    if is_sgd and "learning_rate" not in given:
-        rate = base.learning_rate * recipe.batch_size / base.batch_size
+    if recipe.optimizer == "sgd" and "learning_rate" not in given:
+        rate = base.learning_rate * recipe.batch_size / base_batch
         recipe = dataclasses.replace(recipe, learning_rate=rate)
     return recipe

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _experiment import RunFolder
+from _imagenet_evaluation import PICTURE_INDICES, PICTURES
 from _imagenet_figures import (
     accuracy_figures,
     calibration_figures,
@@ -25,12 +25,17 @@ from _imagenet_tables import (
     comparability,
     costs,
     gaps,
+    other_task,
     under_occlusion,
 )
-from _reporting import read_results, read_with_keys
-from _workers import Task
 
 from keras_residual.analysis.report import Section, write_report
+from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.reporting import (
+    finished_units,
+    read_results,
+    read_with_keys,
+)
 
 MEASURED = (
     *("top1", "top5", "loss", "best_top1", "best_epoch", "train_top1", "ece"),
@@ -41,23 +46,16 @@ OUTCOMES = MEASURED[:7]
 
 
 def write_imagenet_report(
-    folder: RunFolder,
-    tasks: Sequence[Task],
-    settings: dict[str, Any],
-    images: np.ndarray | None = None,
-    image_indices: Sequence[int] | None = None,
+    folder: RunFolder, tasks: Sequence[Task], settings: dict[str, Any]
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing.
 
     Args:
-        folder: The run folder, with a unit for each task.
-        tasks: The trainings.
+        folder: The run folder.
+        tasks: All tasks of the run, finished or not.
         settings: The settings of the run.
-        images: Validation images for the pictures, values 0 to 255; none without.
-        image_indices: Which images of the validation split they are; the first ones
-            by default.
     """
-    units = [folder.units / task.name for task in tasks]
+    units, incomplete = finished_units(folder, tasks)
     results = _results(units)
     keys = results[["network", "seed"]].to_dict("records")
     order = np.argsort([NETWORKS.index(key["network"]) for key in keys], kind="stable")
@@ -76,6 +74,8 @@ def write_imagenet_report(
         )
 
     history = read("history.csv")
+    if history.empty:  # all diverged in the first epoch
+        history = pd.DataFrame(columns=["network", "seed", "epoch", "val_top1"])
     finite = results.loc[results["top1"].notna(), ["network", "seed"]]
     occlusion = _of(finite, read("occlusion.csv"))
     predictions = _of(
@@ -92,6 +92,7 @@ def write_imagenet_report(
     ):
         folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
 
+    corrected = {row.hypothesis: row.p_holm for row in hypotheses.itertuples() if row.n}
     tested = int((hypotheses["n"] > 0).sum()) if len(hypotheses) else 0
     sections = [
         method_section(folder, results, tested, settings),
@@ -108,7 +109,9 @@ def write_imagenet_report(
         ),
         Section(
             "Accuracy",
-            figures=accuracy_figures(folder.path, results, history, settings),
+            figures=accuracy_figures(
+                folder.path, results, history, settings, corrected
+            ),
             tables=[
                 (
                     accuracies(results),
@@ -125,7 +128,7 @@ def write_imagenet_report(
             "pixels, so it should know its training images less by heart: a smaller "
             "gap at the same or a higher validation accuracy. A network that has "
             "learnt little has a small gap as well.",
-            figures=gap_figures(folder.path, results, compared),
+            figures=gap_figures(folder.path, results, compared, corrected),
             tables=[(gaps(results, compared), "Means, 95 % t intervals.")],
         ),
     ]
@@ -136,7 +139,9 @@ def write_imagenet_report(
             Section(
                 "Calibration: how sure, and how often right",
                 "Below the diagonal a network is right less often than it claims.",
-                figures=calibration_figures(folder.path, compared, predictions),
+                figures=calibration_figures(
+                    folder.path, compared, predictions, corrected
+                ),
                 tables=[(calibration(results), "Means, 95 % t intervals.")],
             )
         )
@@ -149,15 +154,21 @@ def write_imagenet_report(
                 figures=figures,
             )
         )
-    if images is not None and len(images) and len(predictions):
-        indices = range(len(images)) if image_indices is None else image_indices
+    shown = [unit for unit in units if (unit / PICTURES).is_file()]
+    if shown and len(predictions):
+        images, indices = (
+            np.load(shown[0] / name) for name in (PICTURES, PICTURE_INDICES)
+        )
         figures = picture_figures(
             folder.path, predictions, settings, images, list(indices)
         )
         sections.append(Section("Pictures", figures=figures))
     sections.append(Section("What this does not show", LIMITS))
     return write_report(
-        folder.path, title(settings), _summary(hypotheses, compared), sections
+        folder.path,
+        title(settings),
+        incomplete + _summary(hypotheses, compared, settings),
+        sections,
     )
 
 
@@ -179,9 +190,11 @@ def _of(trainings: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return frame if frame.empty else trainings.merge(frame, on=["network", "seed"])
 
 
-def _summary(hypotheses: pd.DataFrame, compared: pd.DataFrame) -> str:
+def _summary(
+    hypotheses: pd.DataFrame, compared: pd.DataFrame, settings: dict[str, Any]
+) -> str:
     parts = [f"- {row.hypothesis}. {row.words}" for row in hypotheses.itertuples()]
-    if claims := against_claims(compared):
+    if claims := against_claims(compared, bool(other_task(settings))):
         parts.append(f"- {claims}")
     return "\n".join(parts)
 

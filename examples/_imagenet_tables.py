@@ -55,13 +55,18 @@ def beside_published(
     return pd.DataFrame(rows)
 
 
-def comparability(settings: dict[str, Any]) -> str:
-    """Which figures of this run can be compared with which of the others."""
+def other_task(settings: dict[str, Any]) -> list[str]:
+    """In what the task differs from ImageNet's, so that no figure can be compared."""
     classes = len(settings["classes"])
     task = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
     if settings.get("per_class"):
         task.append(f"{settings['per_class']} training images of each class")
-    task += _differences(settings, SOURCE_TASK)
+    return task + _differences(settings, SOURCE_TASK)
+
+
+def comparability(settings: dict[str, Any]) -> str:
+    """Which figures of this run can be compared with which of the others."""
+    task = other_task(settings)
     training = _differences(settings, SOURCE_TRAINING)
     if settings["epochs"] < SOURCE_EPOCH:
         training.append(f"{settings['epochs']} epochs, fewer than {SOURCE_EPOCH}")
@@ -73,7 +78,8 @@ def comparability(settings: dict[str, Any]) -> str:
         return (
             f"{start}, and differs: {'; '.join(task + training)}. Its figures must not "
             "be compared with the others: what can be compared is the order of the "
-            f"networks, and guessing would be right in {100 / classes:.3g} %."
+            f"networks, and guessing would be right in "
+            f"{100 / len(settings['classes']):.3g} %."
         )
     ours = "where these are ImageNet's images, its figures can be compared with"
     if training:

@@ -1,6 +1,8 @@
 """One training of the ImageNet comparison: it goes on from its last checkpoint."""
 
 import contextlib
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -9,15 +11,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from _checkpoints import Checkpoints
-from _connection import Connection
-from _experiment import duration
 from _imagenet_data import training_batches, validation_batches
 from _imagenet_networks import build_network, compile_network
 from _imagenet_recipes import Recipe, recipe_of
-from _workers import StoppedError
 
 from keras_residual import GradientNormCallback, ImageNetFolder
+from keras_residual.experiments import Checkpoints, StoppedError, say
+from keras_residual.experiments.devices import Connection
+from keras_residual.experiments.run import duration
 
 _OUT_OF_MEMORY = (
     *("out of memory", "resource_exhausted", "unable to allocate"),
@@ -25,6 +26,15 @@ _OUT_OF_MEMORY = (
 )
 _LINE_EVERY = 30  # seconds
 NORMS = "gradient_norms.csv"
+DIVERGED = "diverged.txt"
+
+
+class Diverged(Exception):
+    """The loss is not finite. The message says where, and which layer went first."""
+
+    def __init__(self, message: str, history: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 def train_network(
@@ -48,8 +58,9 @@ def train_network(
         tensorboard: Folder for the summaries of TensorBoard, or None.
 
     Raises:
-        StoppedError: If memory or the disk is too small, the loss is not finite, or the
-            last checkpoint is damaged. The checkpoints stay.
+        Diverged: If the loss is not finite.
+        StoppedError: If memory or the disk is too small, or the last checkpoint is
+            damaged. The checkpoints stay.
     """
     recipe = recipe_of(settings)
     checkpoints = Checkpoints(state)
@@ -60,11 +71,17 @@ def train_network(
         model = build_network(network, settings, seed)
         compile_network(model, recipe, steps)
         history = checkpoints.restore(model)
+    # A digest: among all settings the one that differs would not be seen.
+    text = json.dumps(settings, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    connection.agree("settings", f"settings with the digest {digest[:12]}")
     # All hosts read the same folder; if not, they would train apart from each other.
     connection.agree("checkpoint", f"of {state.name} after epoch {len(history)}")
+    if (state / DIVERGED).is_file():
+        raise Diverged((state / DIVERGED).read_text("utf-8"), history)
     first = len(history)
     if history:
-        print(f"{state.name}: goes on after epoch {first}", flush=True)
+        say(f"{state.name}: goes on after epoch {first}")
     if first == recipe.epochs:
         if recipe.ema_epochs:
             # What `fit` does at its end: the average is what is evaluated and kept.
@@ -111,7 +128,11 @@ def train_network(
                 verbose=0,
             )
     except FloatingPointError as error:
-        raise StoppedError(_not_finite(finite.first, steps, norms)) from error
+        reason = _not_finite(finite.first, steps, norms)
+        if writes:
+            # So that the one host that measures, or the next start, knows as well.
+            (state / DIVERGED).write_text(reason, "utf-8")
+        raise Diverged(reason, history) from error
     return model, history
 
 
@@ -180,7 +201,7 @@ class Progress(keras.callbacks.Callback):
 
     def _say(self, words: str) -> None:
         epochs = f"epoch {self._epoch + 1} of {self._recipe.epochs}"
-        print(f"{self._name}: {epochs}, {words}", flush=True)
+        say(f"{self._name}: {epochs}, {words}")
 
 
 class EpochRecord(keras.callbacks.Callback):
@@ -254,8 +275,7 @@ def _not_finite(
     epoch, batch = place or (0, 0)
     return (
         f"the loss is not finite in epoch {epoch + 1}, step {batch + 1} (update "
-        f"{epoch * steps + batch}). {_where(norms)} Try a lower --learning-rate; the "
-        "checkpoints stay"
+        f"{epoch * steps + batch}). {_where(norms)} Try a lower --learning-rate"
     )
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_residual import TransferModel
+from keras_residual.experiments import RefusedError
 
 HIDDEN_UNITS = 128
 UNFREEZE = 20  # layers
@@ -41,6 +42,34 @@ def transfer(
         input_shape=(image_size, image_size, 3),
         **tail,
     )
+
+
+def resolve_source(settings: Any, num_classes: int) -> str:
+    """Where the backbone's weights come from: "ImageNet", "file" or "generated".
+
+    Whatever is wrong with the backbone, its weights or the image size is found here.
+    """
+    image_size = settings.image_size
+
+    def attempt(mode: str, weights: str | None, size: int = image_size) -> Any:
+        return transfer(mode, settings.backbone, weights, size, num_classes)
+
+    try:
+        baseline(image_size, num_classes)
+        attempt("scratch", None).unfreeze(UNFREEZE)
+        if settings.source != "generated":
+            try:
+                attempt("fine_tuning", settings.weights or "imagenet")
+                return "ImageNet" if settings.weights in (None, "imagenet") else "file"
+            except (ConnectionError, ImportError, ValueError) as error:
+                # No network, no reader of the file, or no such weights.
+                if settings.weights is not None:
+                    raise
+                print(f"{error}\nInstead, the backbone learns on generated images.")
+        attempt("scratch", None, settings.source_image_size)
+    except (ConnectionError, ImportError, OSError, ValueError) as error:
+        raise RefusedError(str(error).splitlines()[0]) from error
+    return "generated"
 
 
 def first_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,22 +1,27 @@
 """The report of simulation 5: reads the finished trainings and draws conclusions."""
 
 import functools
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _experiment import RunFolder
-from _reporting import count, facts_table, read_results, read_with_keys, save_figure
-from _sim5_hypotheses import fewest_images, test_hypotheses
-from _workers import Task
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 from keras_residual.analysis.statistics import mean_interval
+from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.reporting import (
+    count,
+    facts_table,
+    finished_units,
+    read_result,
+    read_results,
+    read_with_keys,
+    save_figure,
+)
 
 APPROACHES = {
     "scratch": plots.STYLES[0],
@@ -48,21 +53,27 @@ not."""
 def write_sim5_report(
     folder: RunFolder,
     tasks: Sequence[Task],
-    settings: dict[str, Any],
     images: np.ndarray,
+    test: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> Path:
-    """Writes tables, figures and report into the run folder; trains nothing."""
-    units = {
-        task.name: folder.units / task.name
-        for task in tasks
-        if "seed" in task.arguments  # all but the source
-    }
-    results = read_results(list(units.values()))
+    """Writes tables, figures and report into the run folder; trains nothing.
+
+    Args:
+        folder: The run folder.
+        tasks: All tasks of the run, finished or not.
+        images: The images of the run.
+        test: From the results to the tested claims.
+    """
+    settings = folder.settings
+    # All but the source.
+    approaches = [task for task in tasks if "seed" in task.arguments]
+    units, incomplete = finished_units(folder, approaches)
+    results = read_results(units, ["accuracy", "epochs_to_best"])
     keys = results[["approach", "share", "seed"]].to_dict("records")
     history = read_with_keys(
-        list(units.values()), keys, lambda unit: pd.read_csv(unit / "history.csv")
+        units, keys, lambda unit: pd.read_csv(unit / "history.csv")
     )
-    hypotheses = test_hypotheses(results)
+    hypotheses = test(results)
     for name, frame in (
         ("results.csv", results),
         ("history.csv", history),
@@ -73,19 +84,22 @@ def write_sim5_report(
     most = results["share"].max()
     largest = {
         (row.approach, row.seed): unit
-        for row, unit in zip(results.itertuples(), units.values(), strict=True)
+        for row, unit in zip(results.itertuples(), units, strict=True)
         if row.share == most and math.isfinite(row.accuracy)
     }
     history = history[history["share"] == most]
     sections = [
         _method(folder, results, settings),
-        _all_images(folder.path, results, history, most),
+        _all_images(folder.path, results, history, most, hypotheses),
         _amounts(folder.path, results),
         _pictures(folder.path, largest, settings, images),
         Section("What this does not show", LIMITS),
     ]
     return write_report(
-        folder.path, title(settings), _summary(results, hypotheses), sections
+        folder.path,
+        title(settings),
+        incomplete + _summary(results, hypotheses),
+        sections,
     )
 
 
@@ -122,6 +136,31 @@ def _summary(results: pd.DataFrame, hypotheses: pd.DataFrame) -> str:
             )
         parts.append(f"- How few images are enough: {row['approach']} {words}.")
     return "\n".join(parts)
+
+
+def fewest_images(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """From how few images on an approach reaches scratch with all images, on average.
+
+    "On" means at that amount and all larger ones. None if it never does.
+    """
+    means = results.groupby(["approach", "images"])["accuracy"].mean()
+    all_images = int(results["images"].max())
+    reference = means.get(("scratch", all_images), math.nan)
+    rows: list[dict[str, Any]] = []
+    for approach in ("frozen", "fine-tuned"):
+        if approach not in means or math.isnan(reference):
+            continue  # the run is not finished, or diverged
+        reached = means[approach].sort_index(ascending=False) >= reference
+        enough = reached[reached.cummin()].index
+        rows.append(
+            {
+                "approach": approach,
+                "reference": reference,
+                "images": int(enough.min()) if len(enough) else None,
+                "of": all_images,
+            }
+        )
+    return rows
 
 
 def _method(
@@ -166,7 +205,7 @@ def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
         return "ImageNet, as keras.applications or the library gives them"
     if settings["source"] == "file":
         return f"a file, SHA-256 {settings['weights_sha256'][:16]}..."
-    source = json.loads((folder.units / "source" / "result.json").read_text("utf-8"))
+    source = read_result(folder.units / "source")
     return (
         f"trained on {settings['source_images']} generated images of "
         f"{settings['source_image_size']} pixels, {settings['source_classes']} classes "
@@ -177,9 +216,19 @@ def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
 
 
 def _all_images(
-    folder: Path, results: pd.DataFrame, history: pd.DataFrame, most: float
+    folder: Path,
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    most: float,
+    hypotheses: pd.DataFrame,
 ) -> Section:
     results = results[results["share"] == most]
+    there = set(results["approach"])
+    corrected = {
+        row.hypothesis: row.p_holm
+        for row in hypotheses.itertuples()
+        if math.isfinite(getattr(row, "p_holm", math.nan))
+    }
     paired = [
         functools.partial(
             plots.paired_difference,
@@ -187,8 +236,13 @@ def _all_images(
             treatment=treatment,
             control=control,
             by="approach",
+            p_value=corrected.get(claim) if most == 1 else None,
         )
-        for treatment, control in (("frozen", "scratch"), ("fine-tuned", "frozen"))
+        for claim, treatment, control in (
+            ("H2a", "frozen", "scratch"),
+            ("H2b", "fine-tuned", "frozen"),
+        )
+        if {treatment, control} <= there
     ]
     figures = [
         (
@@ -200,10 +254,6 @@ def _all_images(
                 ),
             ),
             "Test accuracy by seed.",
-        ),
-        (
-            save_figure(folder, "differences.png", *paired),
-            "Differences by seed.",
         ),
         (
             save_figure(
@@ -233,6 +283,11 @@ def _all_images(
             "Validation accuracy and training loss over the epochs.",
         ),
     ]
+    if paired:
+        figures.insert(
+            1,
+            (save_figure(folder, "differences.png", *paired), "Differences by seed."),
+        )
     return Section(
         f"With {results['images'].max()} training images",
         figures=figures,

@@ -1,7 +1,5 @@
 """The generated source task of simulation 5: a backbone learns shapes and textures."""
 
-import json
-import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -9,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
-from _training import ShuffledBatches
-from _workers import Output
 
 from keras_residual import TransferModel
 from keras_residual.datasets import shape_texture_images
+from keras_residual.experiments import Checkpoints, StoppedError, say
+from keras_residual.experiments.training import ShuffledBatches
 
 WEIGHTS = "backbone.weights.h5"
 TRAINING_SHARE = 0.9
@@ -25,7 +24,7 @@ LEARNING_RATE = 0.001
 BATCH_NORM_MOMENTUM = 0.9
 
 
-def train_source(settings: Mapping[str, Any], partial: Path) -> Output:
+def train_source(settings: Mapping[str, Any], partial: Path) -> Any:
     """Trains the backbone; the weights are among the files of the output.
 
     Args:
@@ -45,8 +44,9 @@ def train_source(settings: Mapping[str, Any], partial: Path) -> Output:
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     model = _make_model(settings, steps=epochs * len(batches))
-    first, history = _restore(model, partial)
-    for epoch in range(first, epochs):
+    checkpoints = Checkpoints(partial)
+    history = checkpoints.restore(model)
+    for epoch in range(len(history), epochs):
         epoch_start = time.perf_counter()
         batches.begin_epoch(epoch)
         _begin_dropout(model, epoch)
@@ -60,12 +60,16 @@ def train_source(settings: Mapping[str, Any], partial: Path) -> Output:
         logs = {name: values[0] for name, values in fitted.history.items()}
         seconds = time.perf_counter() - epoch_start
         history.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
-        _save(model, history, partial)
-        print(
+        if not np.isfinite(logs["loss"]):
+            raise StoppedError(
+                f"the loss is not finite in epoch {epoch + 1}: without a source there "
+                "is no transfer. Try another --backbone or more --source-images"
+            )
+        checkpoints.save(model, history)
+        say(
             f"source: epoch {epoch + 1} of {epochs}, accuracy "
             f"{logs['val_accuracy']:.3f}, {seconds:.0f} s; about "
-            f"{seconds * (epochs - epoch - 1) / 60:.0f} min left",
-            flush=True,
+            f"{seconds * (epochs - epoch - 1) / 60:.0f} min left"
         )
     accuracy = history[-1]["val_accuracy"]
     # Those of a process that was killed as well.
@@ -107,27 +111,3 @@ def _begin_dropout(model, epoch):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign([index, epoch])
-
-
-def _save(model, history, partial):
-    """Keeps the state after an epoch: the weights appear last, in one move."""
-    partial.mkdir(parents=True, exist_ok=True)
-    epoch = len(history)
-    own = f"epoch-{epoch:03d}."  # a kill may have left its first file
-    before = [file for file in partial.glob("epoch-*") if not file.name.startswith(own)]
-    (partial / f"epoch-{epoch:03d}.json").write_text(json.dumps(history), "utf-8")
-    temporary = partial / "unfinished.weights.h5"
-    model.save_weights(temporary)
-    os.replace(temporary, partial / f"epoch-{epoch:03d}.weights.h5")
-    for file in before:
-        file.unlink()
-
-
-def _restore(model, partial):
-    states = sorted(partial.glob("epoch-*.weights.h5"))
-    if not states:
-        return 0, []
-    model.load_weights(states[-1])
-    epoch = int(states[-1].name[len("epoch-") :].split(".")[0])
-    history = (partial / f"epoch-{epoch:03d}.json").read_text("utf-8")
-    return epoch, json.loads(history)

@@ -7,20 +7,29 @@ import contextlib
 import dataclasses
 import shutil
 import statistics
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from _experiment import RefusedError, RunFolder, run_main, run_tasks
-from _imagenet_options import parse_options
-from _workers import Output, Task, quiet_import
+import _backend  # noqa: F401  before anything that imports one
+import keras
+import numpy as np
+import pandas as pd
+from _imagenet_data import fingerprint, open_data, write_tiny_tree
+from _imagenet_settings import Settings, parse_options
 
-# Backends take seconds to import: whoever asks for help shall not wait for them.
-if TYPE_CHECKING:
-    import argparse
-
-    from keras_residual import ImageNetFolder
+from keras_residual import ImageNetFolder
+from keras_residual.experiments import (
+    RefusedError,
+    RunFolder,
+    Task,
+    run_main,
+    run_tasks,
+)
+from keras_residual.experiments.devices import Cluster, check_cluster
 
 STATES = ".states"  # checkpoints of trainings that are not finished
 
@@ -39,14 +48,12 @@ class Job:
     tensorboard: bool
 
 
-def train(arguments: Mapping[str, Any], job: Job) -> Output:
+def train(arguments: Mapping[str, Any], job: Job) -> Any:
     """Trains and measures one network with one seed, in a worker process."""
-    import keras
-    import pandas as pd
-    from _checkpoints import BEST, without_optimizer
-    from _devices import Cluster, connect
-    from _imagenet_data import open_data
-    from _imagenet_training import NORMS, train_network
+    from _imagenet_training import NORMS, Diverged, train_network
+
+    from keras_residual.experiments.checkpoints import BEST, without_optimizer
+    from keras_residual.experiments.devices import connect
 
     network, seed = arguments["network"], arguments["seed"]
     name = task_name(network, seed)
@@ -61,15 +68,20 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     )
     connection = connect(cluster, job.settings["batch_size"])
     data = open_data(job.source, job.settings, job.settings["per_class"])
-    model, history = train_network(
-        network,
-        seed,
-        job.settings,
-        data,
-        state,
-        connection,
-        job.folder / "tensorboard" / name if job.tensorboard else None,
-    )
+    try:
+        model, history = train_network(
+            network,
+            seed,
+            job.settings,
+            data,
+            state,
+            connection,
+            job.folder / "tensorboard" / name if job.tensorboard else None,
+        )
+    except Diverged as error:
+        if job.hosts:
+            connection.close()
+        return diverged(arguments, error, state, connection.describe())
     best = max(history, key=lambda row: row["val_top1"])
     result = {
         **arguments,
@@ -108,10 +120,29 @@ def train(arguments: Mapping[str, Any], job: Job) -> Output:
     return {**result, **measured, "seconds": round(seconds, 3)}, files
 
 
-def images_to_compare(data: "ImageNetFolder") -> int:
-    """Training images of each class, so that all are about as many as to validate."""
-    import numpy as np
+def diverged(
+    arguments: Mapping[str, Any], error: Any, state: Path, devices: str
+) -> Any:
+    """The result of a training whose loss was not finite: a result like any other."""
+    from _imagenet_training import NORMS
 
+    history = pd.DataFrame(error.history)
+    result = {
+        **arguments,
+        "diverged": True,
+        "reason": str(error),
+        "top1": None,
+        "devices": devices,
+        "seconds": float(history["seconds"].sum()) if len(history) else 0.0,
+    }
+    files: dict[str, Any] = {"history.csv": history} if len(history) else {}
+    if (state / NORMS).is_file():
+        files[NORMS] = (state / NORMS).read_bytes()
+    return result, files
+
+
+def images_to_compare(data: ImageNetFolder) -> int:
+    """Training images of each class, so that all are about as many as to validate."""
     there = np.bincount(data.labels("train"), minlength=data.num_classes).min()
     return min(int(there), max(1, round(data.num_images("val") / data.num_classes)))
 
@@ -128,18 +159,18 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
     ]
 
 
-def open_source(options: "argparse.Namespace") -> tuple[str, "ImageNetFolder"]:
+def open_source(options: Settings, tree: Path) -> tuple[str, ImageNetFolder]:
     """Where the images are, and those that can be decoded."""
-    from _imagenet_data import open_data, write_tiny_tree
-
     try:
         if options.is_tiny:
-            options.out.mkdir(parents=True, exist_ok=True)
-            source = str(write_tiny_tree(options.out, **options.tiny))
+            source = str(write_tiny_tree(tree, **options.tiny))
         else:
-            source = options.dataset or str(options.data_dir.resolve())
-        wanted = {"class_ids": options.classes, "data_dir": data_dir_of(options)}
-        data = open_data(source, wanted, options.per_class, said=True)
+            source = options.dataset or str(Path(options.data_dir or "").resolve())
+        wanted = {
+            "class_ids": options.wanted_classes,
+            "data_dir": data_dir_of(options),
+        }
+        data = open_data(source, wanted, options.per_class, said=not options.is_tiny)
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error)) from error
     missing = {"train", "val"} - set(data.splits)
@@ -151,13 +182,13 @@ def open_source(options: "argparse.Namespace") -> tuple[str, "ImageNetFolder"]:
     return source, data
 
 
-def data_dir_of(options: "argparse.Namespace") -> str | None:
+def data_dir_of(options: Settings) -> str | None:
     """Where TensorFlow Datasets keeps its data, if that was said."""
     return str(options.data_dir) if options.dataset and options.data_dir else None
 
 
 def make_settings(
-    options: "argparse.Namespace", data: "ImageNetFolder"
+    options: Settings, data: ImageNetFolder, digest: str | None = None
 ) -> dict[str, Any]:
     """What the numbers depend on."""
     names = (
@@ -170,6 +201,8 @@ def make_settings(
     images = {split: data.num_images(split) for split in ("train", "val")}
     return {
         **settings,
+        # Sums over threads depend on how many there are.
+        "threads": "one" if options.jobs > 1 else "all",
         "recipe": options.recipe,
         **dataclasses.asdict(options.values),
         "data": describe_data(options),
@@ -177,17 +210,18 @@ def make_settings(
         "classes": list(data.class_names),
         "class_ids": list(data.class_ids),
         "images": images,
+        "images_sha256": digest,
         "steps_per_epoch": images["train"] // options.values.batch_size,
     }
 
 
-def describe_data(options: "argparse.Namespace") -> str:
+def describe_data(options: Settings) -> str:
     if options.is_tiny:
         return "a tiny generated tree"
-    return options.dataset or options.data_dir.resolve().name
+    return options.dataset or Path(options.data_dir or "").resolve().name
 
 
-def check_settings(settings: Mapping[str, Any], data: "ImageNetFolder") -> None:
+def check_settings(settings: Mapping[str, Any], data: ImageNetFolder) -> None:
     """Refuses what would fail in the first training, or after it."""
     from _imagenet_networks import build_network
 
@@ -211,17 +245,17 @@ def check_settings(settings: Mapping[str, Any], data: "ImageNetFolder") -> None:
 
 
 def evaluate_file(
-    options: "argparse.Namespace", data: "ImageNetFolder", settings: Mapping[str, Any]
+    file: Path, data: ImageNetFolder, settings: Mapping[str, Any]
 ) -> None:
     """Prints how well a saved network does on the validation images."""
     from _imagenet_evaluation import accuracies_of
     from _imagenet_networks import load_network
 
     try:
-        model = load_network(options.evaluate)
+        model = load_network(file)
     except (OSError, ValueError, TypeError) as error:
         raise RefusedError(
-            f"{options.evaluate} cannot be read: {str(error).splitlines()[0]}"
+            f"{file} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     size = settings["image_size"]
     for name, theirs, ours in (
@@ -230,42 +264,48 @@ def evaluate_file(
     ):
         if tuple(theirs) != ours:
             raise RefusedError(
-                f"{options.evaluate} is for {name} {', '.join(map(str, theirs))}, not "
+                f"{file} is for {name} {', '.join(map(str, theirs))}, not "
                 f"{', '.join(map(str, ours))}"
             )
     found = accuracies_of(model, data, settings)
     print(
-        f"{options.evaluate}: top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}, "
+        f"{file}: top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}, "
         f"loss {found['loss']:.4f} on {data.num_images('val')} images"
     )
 
 
-def main() -> None:
-    options = parse_options()
-    with quiet_import():
-        import keras
-
-        # It decodes the images, on every backend.
-        with contextlib.suppress(ModuleNotFoundError):
-            import tensorflow  # noqa: F401
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse_options(arguments)
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
-    from _devices import Cluster, check_cluster
-
     hosts, host_index = tuple(options.hosts), options.host_index
     check_cluster(
         Cluster(options.devices, hosts, host_index), options.values.batch_size
     )
-    source, data = open_source(options)
-    settings = make_settings(options, data)
-    if options.check:
-        return
-    if options.evaluate is not None:
-        evaluate_file(options, data, settings)
-        return
-    check_settings(settings, data)
-    folder = RunFolder(options.out, settings)
+    with contextlib.ExitStack() as stack:
+        # The tiny tree is made anew, elsewhere, until it is known that it is needed.
+        tree = options.out
+        if options.is_tiny:
+            tree = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        source, data = open_source(options, tree)
+        settings = make_settings(options, data, fingerprint(source, data))
+        if options.check:
+            return
+        if options.evaluate is not None:
+            evaluate_file(options.evaluate, data, settings)
+            return
+        check_settings(settings, data)
+        folder = RunFolder(options.out, settings, decoder())
     tasks = make_tasks(settings)
+
+    def report() -> Path:
+        from _imagenet_report import write_imagenet_report
+
+        return write_imagenet_report(folder, tasks, settings)
+
+    if options.report_only:
+        print(f"Report: {report()}")
+        return
     job = Job(
         source,
         settings,
@@ -277,40 +317,50 @@ def main() -> None:
         options.tensorboard,
     )
     coordinates = options.host_index == 0
-    with folder.locked() if coordinates else contextlib.nullcontext():
-        if coordinates:
-            folder.create(options.jobs)
+    with folder.locked(options.jobs) if coordinates else contextlib.nullcontext():
+        if options.is_tiny:
+            source = str(write_tiny_tree(folder.path.resolve(), **options.tiny))
+            open_data(source, settings, options.per_class, said=True)
+            job = dataclasses.replace(job, source=source)
         if options.hosts:
             # All hosts train together; what comes of it are checkpoints, which one
             # host alone then measures.
-            run(folder, tasks, job, options.jobs, writes=False)
+            run(folder, tasks, job, options, writes=False)
             job = dataclasses.replace(job, hosts=(), host_index=0)
         if not coordinates:
             return
-        run(folder, tasks, job, options.jobs)
+        run(folder, tasks, job, options)
+        print(f"Report: {report()}")
+        # They are what a report that failed could not be made again without.
         shutil.rmtree(folder.path / STATES, ignore_errors=True)
-        import numpy as np
-        from _imagenet_evaluation import PICTURE_INDICES, PICTURES
-        from _imagenet_report import write_imagenet_report
 
-        first = folder.units / tasks[0].name
-        pictures = [np.load(first / name) for name in (PICTURES, PICTURE_INDICES)]
-        report = write_imagenet_report(folder, tasks, settings, *pictures)
-        print(f"Report: {report}")
+
+def decoder() -> dict[str, str]:
+    """What decodes the images, on every backend."""
+    if keras.config.backend() == "tensorflow":
+        return {}
+    return {"images decoded by": f"tensorflow {version('tensorflow')}"}
 
 
 def run(
-    folder: RunFolder, tasks: list[Task], job: Job, jobs: int, writes: bool = True
+    folder: RunFolder,
+    tasks: list[Task],
+    job: Job,
+    options: Settings,
+    writes: bool = True,
 ) -> None:
     run_tasks(
         folder,
         tasks,
         train,
         job,
-        jobs,
+        options.jobs,
+        scheduler=options.scheduler,
         measure="top1",
         # One training alone has the machine for itself.
-        one_thread=jobs > 1,
+        one_thread=options.jobs > 1,
+        # A host whose process died cannot go on without the others.
+        deaths=1 if job.hosts else 3,
         writes=writes,
     )
 

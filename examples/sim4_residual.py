@@ -6,34 +6,133 @@ Run it with `python examples/sim4_residual.py --preset quick`; `--help` lists th
 import hashlib
 import math
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from _experiment import RefusedError, RunFolder, run_main, run_tasks
-from _sim4_options import parse_options
-from _workers import Output, Task, quiet_import
+import _backend  # noqa: F401  before anything that imports one
+import keras
+import numpy as np
+import pandas as pd
 
-# Backends take seconds to import: whoever asks for help shall not wait for them.
-if TYPE_CHECKING:
-    import argparse
+from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock, datasets
+from keras_residual.experiments import (
+    Aside,
+    Hypothesis,
+    Positive,
+    Rate,
+    RefusedError,
+    Run,
+    RunFolder,
+    Share,
+    Task,
+    compare_hypotheses,
+    parse_settings,
+    run_experiment,
+    run_main,
+)
+from keras_residual.experiments.training import (
+    EpochTimer,
+    ShuffledBatches,
+    split,
+    standardized,
+)
 
-    import keras
-    import numpy as np
+DESCRIPTION = """\
+Train a plain and a residual network that differ in the shortcuts alone, over several
+seeds, and report whether shortcuts keep gradients stronger and raise the accuracy.
+
+Both have a 3x3 convolution of stride 2 (which keeps the blocks at 16 x 16 pixels and
+the price at a quarter), N blocks of two 3x3 convolutions at constant width, average
+pooling and a dense layer: with 10 blocks about 60,000 parameters each, equal to each
+other, and for one seed the same initial weights, data, split and order.
+
+examples:
+  python examples/sim4_residual.py --preset quick
+  python examples/sim4_residual.py --blocks 2 5 10 20 --batch-norm both --out runs/depth
+  python examples/sim4_residual.py --dataset cifar10 --data-dir ../shared/data/cifar10
+
+The same command goes on where an interrupted run stopped. Presets: quick is 4 blocks,
+4 epochs, 7 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
+2, 5, 10 and 20 blocks, with and without batch normalization.
+"""
 
 NETS = ("plain", "residual")
 IMAGE_SIZE = 32
 TRAINING_SHARE = 0.8
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Run):
+    """The settings of simulation 4.
+
+    Args:
+        dataset: synthetic, cifar10, tfds:<name>, or a folder: a local copy of CIFAR-10
+            or one folder of 32x32 images per class
+        data_dir: local copy for cifar10, or the folder of TensorFlow Datasets
+        images: images used; 80 % of them train, 20 % validate
+        strength: largest share of the pattern in a synthetic image, 0 to 1; 0.3 if
+            not given
+        blocks: blocks of each net; several numbers sweep the depth
+        batch_norm: whether blocks have batch normalization
+        seeds: number of seeds; each trains both nets
+        epochs: epochs of each training
+        width: channels of every block
+        batch_size: images in a step
+        record_every: steps between two records of the gradient norms
+        learning_rate: of Adam
+        threshold: accuracy for the figure of the epochs to reach it
+    """
+
+    dataset: str = "synthetic"
+    data_dir: Aside[Path | None] = None
+    images: Positive = 2000
+    strength: Share | None = None
+    blocks: tuple[Positive, ...] = (10,)
+    batch_norm: Literal["on", "off", "both"] = "on"
+    seeds: Positive = 10
+    epochs: Positive = 15
+    width: Positive = 18
+    batch_size: Positive = 32
+    record_every: Positive = 10
+    learning_rate: Rate = 0.001
+    threshold: Share = 0.5
+
+    def checked(self) -> "Settings":
+        if self.images < 10:
+            raise RefusedError(
+                f"argument --images must be 10 or more, not {self.images}"
+            )
+        if not self.blocks:
+            raise RefusedError("argument --blocks: at least one number is needed")
+        _check_source(self.dataset, self.data_dir)
+        if self.dataset != "synthetic" and self.strength is not None:
+            raise RefusedError(
+                f"argument --strength is for --dataset synthetic, not {self.dataset}"
+            )
+        super().checked()
+        strength = 0.3 if self.strength is None else self.strength
+        return self.replace(
+            blocks=tuple(sorted(set(self.blocks))),
+            strength=strength if self.dataset == "synthetic" else None,
+        )
+
+
+PRESETS = {
+    "quick": Settings(out=Path("runs/sim4-quick"), blocks=(4,), seeds=7, epochs=4),
+    "default": Settings(out=Path("runs/sim4-default")),
+    "full": Settings(
+        out=Path("runs/sim4-full"), blocks=(2, 5, 10, 20), batch_norm="both"
+    ),
+}
+
+
 def build_network(
     net: str, blocks: int, width: int, batch_norm: bool, num_classes: int
-) -> "keras.Model":
+) -> keras.Model:
     """Blocks of constant width: every shortcut is an identity, so both nets are equal
     in parameters and, for one seed, in initial weights."""
-    import keras
-
-    from keras_residual import PlainBlock, ResidualBlock
-
     block = {"plain": PlainBlock, "residual": ResidualBlock}[net]
     inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
     x = keras.layers.Conv2D(
@@ -55,14 +154,8 @@ def build_network(
     return keras.Model(inputs, logits, name=net)
 
 
-def train(arguments: Mapping[str, Any], shared: Any) -> Output:
+def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     """Trains one net with one seed, in a worker process."""
-    import keras
-    import pandas as pd
-    from _training import EpochTimer, ShuffledBatches, split, standardized
-
-    from keras_residual import GradientNormCallback
-
     start = time.perf_counter()
     images, labels, num_classes, settings = shared
     seed = arguments["seed"]
@@ -74,23 +167,23 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Output:
     model = build_network(
         arguments["net"],
         arguments["blocks"],
-        settings["width"],
+        settings.width,
         arguments["batch_norm"] == "on",
         num_classes,
     )
     model.compile(
-        keras.optimizers.Adam(settings["learning_rate"]),
+        keras.optimizers.Adam(settings.learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         # For so few steps compiling with XLA costs more than it saves; JAX needs it.
         jit_compile=keras.config.backend() == "jax",
     )
-    gradients = GradientNormCallback(every=settings["record_every"])
+    gradients = GradientNormCallback(every=settings.record_every)
     fitted = model.fit(
         ShuffledBatches(
-            train_images, labels[chosen], batch_size=settings["batch_size"], seed=seed
+            train_images, labels[chosen], batch_size=settings.batch_size, seed=seed
         ),
-        epochs=settings["epochs"],
+        epochs=settings.epochs,
         validation_data=(validation_images, labels[held_out]),
         validation_batch_size=500,
         callbacks=[EpochTimer(), gradients],
@@ -98,13 +191,15 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Output:
     )
     history = pd.DataFrame(fitted.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
+    diverged = not np.isfinite(history[["loss", "val_loss"]].iloc[-1]).all()
     accuracy = history["val_accuracy"]
-    reached = history["epoch"][accuracy >= settings["threshold"]]
+    reached = history["epoch"][accuracy >= settings.threshold]
     result = {
         **arguments,
-        "accuracy": float(accuracy.iloc[-1]),
-        "best_accuracy": float(accuracy.max()),
+        "accuracy": math.nan if diverged else float(accuracy.iloc[-1]),
+        "best_accuracy": math.nan if diverged else float(accuracy.max()),
         "epochs_to_threshold": int(reached.iloc[0]) if len(reached) else None,
+        "diverged": diverged,
         "parameters": sum(
             math.prod(weight.shape) for weight in model.trainable_weights
         ),
@@ -114,38 +209,100 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Output:
     return result, {"history.csv": history, "gradient_norms.csv": norms}
 
 
-def load_data(
-    options: "argparse.Namespace",
-) -> tuple["np.ndarray", "np.ndarray", list[str]]:
-    """As many images as asked for: all classes alike, always the same ones."""
-    from keras_residual import datasets
+def make_tasks(settings: Settings) -> list[Task]:
+    """Both nets of a seed follow each other, so that a report can start early."""
+    conditions = (
+        ["on", "off"] if settings.batch_norm == "both" else [settings.batch_norm]
+    )
+    return [
+        Task(
+            f"{net}-blocks{blocks:03d}-bn_{batch_norm}-seed{seed:03d}",
+            {"net": net, "blocks": blocks, "batch_norm": batch_norm, "seed": seed},
+            weight=blocks + 1,
+        )
+        for seed in range(settings.seeds)
+        for batch_norm in conditions
+        for blocks in settings.blocks
+        for net in NETS
+    ]
 
-    if options.dataset == "synthetic":
+
+# Name, claim, measure, and the net whose measure is claimed to be larger.
+CLAIMS = (
+    (
+        "H1a",
+        "The gradient at the first block's first convolution is larger in the residual "
+        "net (log10 of its kernel's norm)",
+        "log_first",
+        "residual",
+    ),
+    (
+        "H1b",
+        "Without shortcuts the gradient changes more between the first and the last "
+        "convolution of the blocks (size of log10 first / last kernel norm, plain "
+        "against residual)",
+        "drift",
+        "plain",
+    ),
+    (
+        "H2",
+        "The final validation accuracy is higher in the residual net",
+        "accuracy",
+        "residual",
+    ),
+)
+CONDITION = ["blocks", "batch_norm"]
+
+
+def test_claims(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame:
+    """One row for each condition and claim, with a verdict in words.
+
+    Args:
+        results: One row for each training.
+        scales: Its gradient norms at both ends of the blocks: `gradient_scales`.
+    """
+    frame = results.merge(scales, on=["net", *CONDITION, "seed"])
+    frame["log_first"] = np.log10(frame["first_kernel"])
+    frame["drift"] = np.log10(frame["first_kernel"] / frame["last_kernel"]).abs()
+    rows: list[dict[str, Any]] = []
+    for (blocks, batch_norm), group in frame.groupby(CONDITION, sort=False):
+        family = []
+        for name, claim, measure, larger in CLAIMS:
+            pairs = group.pivot(index="seed", columns="net", values=measure)
+            (smaller,) = set(NETS) - {larger}
+            pairs = pairs.reindex(columns=NETS)  # an unfinished run may lack one
+            family.append(Hypothesis(name, claim, pairs, larger, smaller))
+        condition = {"blocks": blocks, "batch_norm": batch_norm}
+        rows += [{**condition, **row} for row in compare_hypotheses(family)]
+    return pd.DataFrame(rows)
+
+
+def load_data(settings: Settings) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """As many images as asked for: all classes alike, always the same ones."""
+    if settings.dataset == "synthetic":
         images, labels = datasets.sinusoid_images(
-            options.images, image_size=IMAGE_SIZE, strength=options.strength
+            settings.images, image_size=IMAGE_SIZE, strength=settings.strength or 0.0
         )
         return images, labels, [f"class {label}" for label in range(10)]
     try:
         images, labels, names = datasets.load_images(
-            options.dataset, data_dir=options.data_dir, image_size=IMAGE_SIZE
+            settings.dataset, data_dir=settings.data_dir, image_size=IMAGE_SIZE
         )
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error)) from error
-    if options.images > len(images):
+    if settings.images > len(images):
         raise RefusedError(
-            f"{options.dataset} has {len(images)} images, fewer than the "
-            f"{options.images} of --images"
+            f"{settings.dataset} has {len(images)} images, fewer than the "
+            f"{settings.images} of --images"
         )
-    chosen = balanced_choice(labels, len(names), options.images)
+    chosen = balanced_choice(labels, len(names), settings.images)
     return images[chosen], labels[chosen], names
 
 
 def balanced_choice(
-    labels: "np.ndarray", num_classes: int, num_images: int
-) -> "np.ndarray":
+    labels: np.ndarray, num_classes: int, num_images: int
+) -> np.ndarray:
     """Indices of images in a fixed random order in which the classes take turns."""
-    import numpy as np
-
     order = np.random.default_rng(0).permutation(len(labels))
     turn = np.empty(len(order), np.int64)
     for label in range(num_classes):
@@ -154,52 +311,41 @@ def balanced_choice(
     return order[np.argsort(turn, kind="stable")][:num_images]
 
 
-def make_tasks(options: "argparse.Namespace") -> list[Task]:
-    """Both nets of a seed follow each other, so that a report can start early."""
-    conditions = {"both": ["on", "off"]}.get(options.batch_norm, [options.batch_norm])
-    return [
-        Task(
-            f"{net}-blocks{blocks:03d}-bn_{batch_norm}-seed{seed:03d}",
-            {"net": net, "blocks": blocks, "batch_norm": batch_norm, "seed": seed},
-            weight=blocks + 1,
+def _check_source(dataset: str, data_dir: Path | None) -> None:
+    stored = dataset == "cifar10" or dataset.startswith("tfds:")
+    named = stored or dataset == "synthetic"
+    for folder in (None if named else Path(dataset), data_dir):
+        if folder is None or folder.is_dir():
+            continue
+        if folder.exists():
+            raise RefusedError(f"{folder} is a file; a folder of images is needed")
+        if folder == data_dir:
+            raise RefusedError(f"the folder --data-dir {folder} does not exist")
+        raise RefusedError(
+            f"unknown dataset {dataset!r}: it must be synthetic, cifar10, "
+            "tfds:<name> or an existing folder"
         )
-        for seed in range(options.seeds)
-        for batch_norm in conditions
-        for blocks in options.blocks
-        for net in NETS
-    ]
+    if data_dir is not None and not stored:
+        raise RefusedError(
+            f"--data-dir is for cifar10 and tfds:<name>, not for --dataset {dataset}"
+        )
 
 
-def main() -> None:
-    options = parse_options()
-    with quiet_import():
-        import keras  # noqa: F401
-    images, labels, names = load_data(options)
-    tasks = make_tasks(options)
-    settings = {
-        "dataset": options.dataset,
-        "data_sha256": hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
-        "images": options.images,
-        "classes": names,
-        "strength": getattr(options, "strength", None),
-        "blocks": options.blocks,
-        "batch_norm": options.batch_norm,
-        "seeds": list(range(options.seeds)),
-        "epochs": options.epochs,
-        "width": options.width,
-        "batch_size": options.batch_size,
-        "learning_rate": options.learning_rate,
-        "record_every": options.record_every,
-        "threshold": options.threshold,
-    }
-    folder = RunFolder(options.out, settings)
-    shared = (images, labels, len(names), settings)
-    with folder.locked():
-        folder.create(options.jobs)
-        run_tasks(folder, tasks, train, shared, options.jobs)
+def main(arguments: Sequence[str] | None = None) -> None:
+    settings = parse_settings(PRESETS, "sim4_residual.py", DESCRIPTION, arguments)
+    images, labels, names = load_data(settings)
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    found = {"classes": names, "data_sha256": digest}
+    folder = RunFolder(settings.out, {**settings.identity(), **found})
+    tasks = make_tasks(settings)
+
+    def report() -> Path:
         from _sim4_report import write_sim4_report
 
-        print(f"Report: {write_sim4_report(folder, tasks, settings)}")
+        return write_sim4_report(folder, tasks, test_claims)
+
+    shared = (images, labels, len(names), settings)
+    run_experiment(settings, folder, tasks, train, shared, report)
 
 
 if __name__ == "__main__":

@@ -8,41 +8,207 @@ import io
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from _experiment import (
-    RefusedError,
-    RunFolder,
-    run_main,
-    run_tasks,
-    stored_settings,
+import _backend  # noqa: F401  before anything that imports one
+import keras
+import numpy as np
+import pandas as pd
+from _sim5_data import (
+    PHOTO_SIZE,
+    check_shares,
+    load_data,
+    split,
+    warn_of_small_images,
 )
-from _sim5_options import parse_options
-from _workers import Output, Task, quiet_import
+from _sim5_networks import baseline, first_maps, resolve_source, transfer
+from _sim5_source import WEIGHTS, train_source
 
-# Backends take seconds to import: whoever asks for help shall not wait for them.
-if TYPE_CHECKING:
-    import argparse
+from keras_residual.experiments import (
+    Aside,
+    Hypothesis,
+    Positive,
+    Rate,
+    RefusedError,
+    Run,
+    RunFolder,
+    Share,
+    Task,
+    compare_hypotheses,
+    parse_settings,
+    run_experiment,
+    run_main,
+)
+from keras_residual.experiments.run_folder import stored_settings
+from keras_residual.experiments.training import ShuffledBatches, ValidationTimer
 
-    import numpy as np
+DESCRIPTION = """\
+Train a classifier of few images in three ways, over several seeds and amounts of data,
+and report what transfer learning is worth:
+
+  scratch     three convolutions (32, 64, 128), average pooling, a dense layer of 512
+  frozen      a pretrained backbone, of which nothing trains, and a dense layer of 128
+  fine-tuned  the same, and the last 20 layers of the backbone train
+
+60 % of the images train, 20 % validate, 20 % test. Each seed draws its own split; the
+three ways of a seed share it. A smaller amount of data is a part of the larger one.
+
+examples:
+  python examples/sim5_transfer.py --preset quick
+  python examples/sim5_transfer.py --data-dir photos --backbone MobileNetV2
+  python examples/sim5_transfer.py --data-dir photos --backbone MobileNetV2 \\
+      --weights mobilenet_v2.weights.h5
+  python examples/sim5_transfer.py --dataset tfds:cats_vs_dogs --source generated
+
+Without --weights and --source, the weights of ImageNet are downloaded; where they
+cannot be had, the run says so and takes the generated source. The preset quick takes
+that one at once. The same command goes on where an interrupted run stopped.
+"""
 
 APPROACHES = ("scratch", "frozen", "fine-tuned")
 # The modes of TransferModel; the baseline is no such model.
 MODES = {"frozen": "feature_extraction", "fine-tuned": "fine_tuning"}
-VALIDATION_SHARE = TEST_SHARE = 0.2
 SMALLEST_BATCH = 8
 SOURCE = "source"
 PARTIAL = ".source"  # the state of the source's training
+SYNTHETIC_SIZES = {"quick": 48, "default": 64}
 
 
-def train(arguments: Mapping[str, Any], shared: Any) -> Output:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Run):
+    """The settings of simulation 5.
+
+    Args:
+        dataset: synthetic (the default: noise tinted warm or cold) or tfds:<name>, such
+            as tfds:cats_vs_dogs
+        data_dir: folder of photos: one folder per class, or files named cat.0.jpg,
+            dog.0.jpg; with tfds:<name> the folder of TensorFlow Datasets
+        per_class: images of each class
+        image_size: height and width in pixels; if not given, 160 for photos in every
+            preset, 64 for synthetic images (quick: 48)
+        strength: largest share of the tint in a synthetic image, 0 to 1
+        backbone: a network of keras.applications, or resnet18 and so on of this library
+        weights: imagenet, or a file of the backbone's weights, with or without its top
+        source: train the backbone first, on generated shapes and textures
+        source_images: generated images; 90 % of them train
+        source_classes: classes of shapes and textures, at most 50
+        source_image_size: their height and width in pixels
+        source_epochs: epochs of that training
+        seeds: number of seeds
+        shares: shares of the training images to train with
+        epochs: epochs of each way: scratch, frozen, fine-tuned
+        batch_size: images in a step with all training images; with fewer of them
+            smaller in proportion, but at least 8
+        learning_rate: of Adam, from scratch and with the backbone frozen
+        fine_tuning_rate: of Adam, for fine-tuning
+    """
+
+    dataset: str | None = None
+    data_dir: Aside[Path | None] = None
+    per_class: Positive = 500
+    image_size: Positive | None = None
+    strength: Share | None = None
+    backbone: str = "ResNet50"
+    weights: Aside[str | None] = None
+    source: Aside[Literal["generated"] | None] = None
+    source_images: Aside[Positive] = 20000
+    source_classes: Aside[Positive] = 50
+    source_image_size: Aside[Positive] = 64
+    source_epochs: Aside[Positive] = 5
+    seeds: Positive = 7
+    shares: tuple[Share, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
+    epochs: tuple[Positive, Positive, Positive] = (20, 10, 12)
+    batch_size: Positive = 32
+    learning_rate: Rate = 0.001
+    fine_tuning_rate: Rate = 0.0001
+
+    def checked(self) -> "Settings":
+        dataset = self.dataset or ("synthetic" if self.data_dir is None else "photos")
+        synthetic = dataset == "synthetic"
+        shares = tuple(sorted(set(self.shares)))
+        file = self.weights not in (None, "imagenet")
+        quick = self.preset == "quick" and self.weights is None
+        for wrong, message in (
+            (
+                self.dataset not in (None, "synthetic")
+                and not dataset.startswith("tfds:"),
+                f"unknown dataset {dataset!r}: it must be synthetic or tfds:<name>; a "
+                "folder of photos is given by --data-dir",
+            ),
+            (
+                synthetic and self.data_dir is not None,
+                "--data-dir is for photos, not for --dataset synthetic",
+            ),
+            (
+                self.data_dir is not None and not self.data_dir.is_dir(),
+                f"the folder --data-dir {self.data_dir} does not exist or is no folder",
+            ),
+            (
+                not synthetic and self.strength is not None,
+                "argument --strength is for --dataset synthetic, not for photos",
+            ),
+            (
+                self.weights is not None and self.source is not None,
+                "argument --source: not allowed with argument --weights",
+            ),
+            (
+                file and not Path(str(self.weights)).is_file(),
+                f"--weights must be imagenet or a file, not {self.weights!r}",
+            ),
+            (
+                not shares or shares[0] == 0,
+                "argument --shares: must be above 0, not '0'",
+            ),
+            (
+                self.per_class < 10,  # two of each to validate and to test
+                f"argument --per-class must be 10 or more, not {self.per_class}",
+            ),
+            (
+                self.source_images < 10,  # one of them is held out
+                "argument --source-images must be 10 or more, not "
+                f"{self.source_images}",
+            ),
+            (
+                not 2 <= self.source_classes <= 50,
+                f"argument --source-classes must be 2 to 50, not {self.source_classes}",
+            ),
+        ):
+            if wrong:
+                raise RefusedError(message)
+        super().checked()
+        size = SYNTHETIC_SIZES[self.preset] if synthetic else PHOTO_SIZE
+        return self.replace(
+            dataset=dataset,
+            shares=shares,
+            source="generated" if quick else self.source,
+            image_size=self.image_size or size,
+        )
+
+
+PRESETS = {
+    "quick": Settings(
+        out=Path("runs/sim5-quick"),
+        backbone="resnet18",
+        per_class=150,
+        seeds=3,
+        shares=(0.1, 1.0),
+        epochs=(10, 10, 4),
+        source_images=4000,
+        source_classes=20,
+        source_image_size=32,
+        source_epochs=3,
+    ),
+    "default": Settings(out=Path("runs/sim5-default")),
+}
+
+
+def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     """One training of a worker process: the source, or one approach."""
     images, labels, settings, run_folder, weights = shared
     if arguments["approach"] == SOURCE:
-        from _sim5_source import train_source
-
         return train_source(settings, run_folder / PARTIAL)
     weights = weights_of(settings, run_folder, weights)
     return train_approach(arguments, images, labels, settings, weights)
@@ -50,18 +216,12 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Output:
 
 def train_approach(
     arguments: Mapping[str, Any],
-    images: "np.ndarray",
-    labels: "np.ndarray",
+    images: np.ndarray,
+    labels: np.ndarray,
     settings: Mapping[str, Any],
     weights: str,
-) -> Output:
+) -> Any:
     """Trains one approach with one seed and one share of the training images."""
-    import keras
-    import numpy as np
-    import pandas as pd
-    from _sim5_networks import baseline, first_maps, transfer
-    from _training import ShuffledBatches, ValidationTimer
-
     approach, seed = arguments["approach"], arguments["seed"]
     parts = split(labels, arguments["share"], seed)
     batch_size = batch_size_for(arguments["share"], settings["batch_size"])
@@ -104,13 +264,15 @@ def train_approach(
     history = pd.DataFrame(fitted.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
     probabilities = model.predict(data["test"][0], batch_size=100, verbose=0)
+    accuracy = accuracy_of(probabilities, data["test"][1])
     predictions = pd.DataFrame({"image": parts["test"], "label": data["test"][1]})
     for label in range(num_classes):
         predictions[f"probability_{label}"] = probabilities[:, label]
     result = {
         **arguments,
         "images": len(parts["train"]),
-        "accuracy": accuracy_of(probabilities, data["test"][1]),
+        "accuracy": accuracy,
+        "diverged": math.isnan(accuracy),
         "epochs_to_best": (
             int(history["val_accuracy"].argmax()) + 1 if validated else None
         ),
@@ -134,108 +296,64 @@ def batch_size_for(share: float, most: int) -> int:
     return max(min(SMALLEST_BATCH, most), round(most * share))
 
 
-def accuracy_of(probabilities: "np.ndarray", labels: "np.ndarray") -> float:
+def accuracy_of(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Share of the images that are right; NaN if training diverged."""
-    import numpy as np
-
     if not np.isfinite(probabilities).all():
         return math.nan
     return float(np.mean(probabilities.argmax(1) == labels))
 
 
-def split(labels: "np.ndarray", share: float, seed: int) -> dict[str, "np.ndarray"]:
-    """Indices of the training, validation and test images, drawn by the seed.
-
-    In each part the classes are as frequent as in the whole. A smaller share of the
-    training images is a part of a larger one; validation and test stay the same.
-    """
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    parts: dict[str, list[Any]] = {"train": [], "validation": [], "test": []}
-    for label in np.unique(labels):
-        order = generator.permutation(np.flatnonzero(labels == label))
-        validation = round(VALIDATION_SHARE * len(order))
-        test = validation + round(TEST_SHARE * len(order))
-        training = max(1, round(share * (len(order) - test)))
-        parts["validation"].append(order[:validation])
-        parts["test"].append(order[validation:test])
-        parts["train"].append(order[test : test + training])
-    return {name: np.concatenate(indices) for name, indices in parts.items()}
-
-
 def weights_of(settings: Mapping[str, Any], run_folder: Path, given: Any) -> str:
     """What the backbone loads: "imagenet", a file, or what the source has learnt."""
-    from _sim5_source import WEIGHTS
-
     generated = str(run_folder / "units" / SOURCE / WEIGHTS)
     return {"ImageNet": "imagenet", "file": given, "generated": generated}[
         settings["source"]
     ]
 
 
-def load_data(
-    options: "argparse.Namespace",
-) -> tuple["np.ndarray", "np.ndarray", list[str]]:
-    """As many images as asked for, equally many of each class, always the same ones."""
-    from keras_residual import datasets
+# Claims about the test accuracy: name, words, treatment and control, each an approach
+# and a share of the training images.
+CLAIMS = (
+    (
+        "H2a",
+        "Transfer beats training from scratch (frozen features, all training images)",
+        ("frozen", 1.0),
+        ("scratch", 1.0),
+    ),
+    (
+        "H2b",
+        "Fine-tuning beats feature extraction (all training images)",
+        ("fine-tuned", 1.0),
+        ("frozen", 1.0),
+    ),
+    (
+        "H2c",
+        "Transfer with a tenth of the training images beats training from scratch "
+        "with all of them",
+        ("frozen", 0.1),
+        ("scratch", 1.0),
+    ),
+)
 
-    if options.dataset == "synthetic":
-        strength = {"strength": options.strength} if "strength" in options else {}
-        images, labels = datasets.tinted_images(
-            2 * options.per_class, options.image_size, **strength
+
+def test_claims(results: pd.DataFrame) -> pd.DataFrame:
+    """One row for each claim whose shares were run, with a verdict in words."""
+    pairs = results.pivot(
+        index="seed", columns=["approach", "share"], values="accuracy"
+    )
+    done = set(pairs.columns)
+    family = [
+        Hypothesis(
+            name,
+            claim,
+            pd.DataFrame({"treatment": pairs[treatment], "control": pairs[control]}),
+            "treatment",
+            "control",
         )
-        return images, labels, ["warm", "cold"]
-    source, data_dir = options.dataset, options.data_dir
-    if source == "photos":
-        source, data_dir = options.data_dir, None
-    try:
-        return datasets.load_photos(
-            source,
-            image_size=options.image_size,
-            per_class=options.per_class,
-            data_dir=data_dir,
-        )
-    except (ConnectionError, ImportError, OSError, ValueError) as error:
-        raise RefusedError(str(error)) from error
-
-
-def resolve_source(options: "argparse.Namespace", num_classes: int) -> str:
-    """Where the backbone's weights come from: "ImageNet", "file" or "generated".
-
-    Whatever is wrong with the backbone, its weights or the image size is found here.
-    """
-    from _sim5_networks import UNFREEZE, baseline, transfer
-
-    def attempt(mode: str, weights: str | None, size: int = options.image_size) -> Any:
-        return transfer(mode, options.backbone, weights, size, num_classes)
-
-    try:
-        baseline(options.image_size, num_classes)
-        attempt("scratch", None).unfreeze(UNFREEZE)
-        if options.source != "generated":
-            try:
-                attempt("fine_tuning", options.weights or "imagenet")
-                return "ImageNet" if options.weights in (None, "imagenet") else "file"
-            except (ConnectionError, ImportError, ValueError) as error:
-                # No network, no reader of the file, or no such weights.
-                if options.weights is not None:
-                    raise
-                print(f"{error}\nInstead, the backbone learns on generated images.")
-        attempt("scratch", None, options.source_image_size)
-    except (ConnectionError, ImportError, OSError, ValueError) as error:
-        raise RefusedError(str(error).splitlines()[0]) from error
-    return "generated"
-
-
-def check_shares(labels: "np.ndarray", shares: list[float]) -> None:
-    counts = [len(split(labels, share, seed=0)["train"]) for share in shares]
-    if len(set(counts)) < len(counts):
-        raise RefusedError(
-            f"--shares must give different numbers of training images, but "
-            f"{', '.join(f'{share:g}' for share in shares)} give "
-            f"{', '.join(map(str, counts))}: fewer shares or more images are needed"
-        )
+        for name, claim, treatment, control in CLAIMS
+        if {treatment, control} <= done
+    ]
+    return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
 
 
 def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
@@ -263,57 +381,57 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
     return tasks
 
 
-def make_settings(options: "argparse.Namespace", **found: Any) -> dict[str, Any]:
-    """What the numbers depend on: the options, and what was found out."""
-    names = (
-        *("dataset", "per_class", "image_size", "backbone", "seeds", "shares"),
-        *("epochs", "batch_size", "learning_rate", "fine_tuning_rate"),
-    )
-    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
-    settings["strength"] = getattr(options, "strength", None)
+def identity(settings: Settings, **found: Any) -> dict[str, Any]:
+    """What the numbers depend on: the settings, and what was found out."""
+    values = settings.identity()
     if found["source"] == "generated":
         for name in ("images", "classes", "image_size", "epochs"):
-            settings[f"source_{name}"] = getattr(options, f"source_{name}")
+            values[f"source_{name}"] = getattr(settings, f"source_{name}")
     elif found["source"] == "file":
-        content = Path(options.weights).read_bytes()
-        settings["weights_sha256"] = hashlib.sha256(content).hexdigest()
-    return {**settings, **found}
+        content = Path(str(settings.weights)).read_bytes()
+        values["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    return {**values, **found}
 
 
-def main() -> None:
-    options = parse_options()
-    with quiet_import():
-        import keras
+def main(arguments: Sequence[str] | None = None) -> None:
+    settings = parse_settings(PRESETS, "sim5_transfer.py", DESCRIPTION, arguments)
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
-    images, labels, names = load_data(options)
-    check_shares(labels, options.shares)
-    if options.weights is None and options.source is None:
+    images, labels, names = load_data(settings)
+    check_shares(labels, settings.shares)
+    before = stored_settings(settings.out)
+    if settings.weights is None and settings.source is None:
         # Whether the network can be reached must not change a run that goes on.
-        before = stored_settings(options.out).get("source")
-        if before == "generated":
-            options.source = before
+        if before.get("source") == "generated":
+            settings = settings.replace(source="generated")
             print("The run that is there learns on generated images, and goes on so.")
-        options.weights = "imagenet" if before == "ImageNet" else None
-    settings = make_settings(
-        options,
-        source=resolve_source(options, len(names)),
+        elif before.get("source") == "ImageNet":
+            settings = settings.replace(weights="imagenet")
+    source = resolve_source(settings, len(names))
+    warn_of_small_images(settings, source)
+    compared = identity(
+        settings,
+        source=source,
         classes=names,
         data_sha256=hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     )
-    folder = RunFolder(options.out, settings)
-    tasks = make_tasks(settings)
-    shared = (images, labels, settings, folder.path, options.weights)
-    with folder.locked():
-        if not stored_settings(options.out):
-            # The state of a run that was deleted, but for hidden files.
-            shutil.rmtree(folder.path / PARTIAL, ignore_errors=True)
-        folder.create(options.jobs)
-        run_tasks(folder, tasks, train, shared, options.jobs)
-        shutil.rmtree(folder.path / PARTIAL, ignore_errors=True)
+    folder = RunFolder(settings.out, compared)
+    tasks = make_tasks(compared)
+    state = folder.path / PARTIAL
+    if not before and not settings.report_only:
+        # The state of a run that was deleted, but for hidden files.
+        shutil.rmtree(state, ignore_errors=True)
+
+    def report() -> Path:
         from _sim5_report import write_sim5_report
 
-        print(f"Report: {write_sim5_report(folder, tasks, settings, images)}")
+        path = write_sim5_report(folder, tasks, images, test_claims)
+        if not settings.report_only:
+            shutil.rmtree(state, ignore_errors=True)
+        return path
+
+    shared = (images, labels, compared, folder.path.resolve(), settings.weights)
+    run_experiment(settings, folder, tasks, train, shared, report)
 
 
 if __name__ == "__main__":

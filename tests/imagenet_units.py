@@ -37,10 +37,10 @@ LEVELS = {
     "resnet-cutout": (0.85, 0.70, 0.10),
 }
 SIZES = (0.0, 0.25, 0.5)
+# As `GradientNormCallback(by="layer")` names them; the real ones are tested as well.
 PATHS = (
-    *("stem_conv/kernel", "stem_bn/gamma", "block1/conv1/kernel"),
-    *("block1/bn1/beta", "block1/conv2/kernel", "block1/projection/kernel"),
-    *("classifier/kernel", "classifier/bias", "update_ratio/stem_conv/kernel"),
+    *("stem_conv", "stem_bn", "stage1_block1/conv1", "stage1_block1/bn1"),
+    *("stage1_block1/conv2", "stage1_block1/projection", "classifier"),
 )
 
 

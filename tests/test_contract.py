@@ -10,7 +10,7 @@ import pytest
 from code_blocks import python_blocks, run_blocks
 
 import keras_residual
-from keras_residual import analysis, datasets
+from keras_residual import analysis, datasets, experiments
 
 PUBLIC = {name: getattr(keras_residual, name) for name in keras_residual.__all__}
 LAYERS = {
@@ -21,7 +21,14 @@ LAYERS = {
 }
 
 # What is imported by name.
-MODULES = [datasets, analysis, analysis.statistics, analysis.plots, analysis.report]
+MODULES = [
+    datasets,
+    analysis,
+    analysis.statistics,
+    analysis.plots,
+    analysis.report,
+    experiments,
+]
 FUNCTIONS = {
     f"{module.__name__.split('.')[-1]}.{name}": function
     for module in MODULES

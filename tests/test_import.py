@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "callbacks": {"layers"},
     "datasets": {"layers"},
     "analysis": {"layers"},
+    "experiments": {"analysis", "datasets", "models", "callbacks", "layers"},
 }
 
 # Makes packages look as if they were not installed.

@@ -97,6 +97,7 @@ def paired_difference(
     control: str,
     by: str = "net",
     label: str | None = None,
+    p_value: float | None = None,
 ) -> Axes:
     """Draw the difference of each seed, and their mean with its interval.
 
@@ -109,6 +110,8 @@ def paired_difference(
         control: Group whose values are subtracted.
         by: Column that names the groups, such as "net" or "approach".
         label: What to call the metric in the figure.
+        p_value: The p-value to show, corrected for all tests of the experiment. By
+            default that of this comparison alone.
 
     Returns:
         The axes.
@@ -157,9 +160,12 @@ def paired_difference(
             if found.n == 1
             else f"95 % t interval {low:.3g} to {high:.3g}"
         )
+        p = f"sign-flip p\xa0=\xa0{found.sign_flip_p_value:.3g}"
+        if p_value is not None:
+            p = f"corrected p\xa0=\xa0{p_value:.3g}"
         note = (
             f"square and bar: mean {found.mean_difference:+.3g}, {interval}; "
-            f"n\xa0=\xa0{found.n}; sign-flip p\xa0=\xa0{found.sign_flip_p_value:.3g}"
+            f"n\xa0=\xa0{found.n}; {p}"
         )
     else:
         note = "nothing to compare"

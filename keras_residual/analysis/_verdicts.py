@@ -53,7 +53,7 @@ def verdict(
     comparison: PairedComparison,
     p_value: float | None = None,
     *,
-    num_hypotheses: int = 1,
+    smallest_p_value: float | None = None,
 ) -> Verdict:
     """Say what the data say about "the treatment is larger than the control".
 
@@ -61,17 +61,16 @@ def verdict(
         comparison: Result of `compare_paired`.
         p_value: The sign-flip p-value after `holm`, where several hypotheses are
             tested on the same experiment. Default: the comparison's own.
-        num_hypotheses: How many hypotheses `holm` corrected together.
+        smallest_p_value: The smallest value that `p_value` could have had: `holm` of
+            the smallest p-values of all hypotheses. Default: the comparison's own.
 
     Returns:
         "supported" (significant, treatment larger), "contradicted" (significant,
         treatment smaller), "undecided" (not significant) or "not enough seeds": with
-        that few seeds the smallest of that many corrected p-values cannot be
-        significant, whatever the data.
+        that few seeds the p-value cannot be significant, whatever the data.
 
     Raises:
-        ValueError: If `p_value` is not between 0 and 1, or `num_hypotheses` is less
-            than 1.
+        ValueError: If `p_value` or `smallest_p_value` is not between 0 and 1.
 
     Example:
         ```python
@@ -82,16 +81,13 @@ def verdict(
         ```
     """
     p = comparison.sign_flip_p_value if p_value is None else p_value
-    if not 0 <= p <= 1:
-        raise ValueError(
-            f"`p_value` must lie between 0 and 1. Received: p_value={p_value!r}"
-        )
-    if num_hypotheses < 1:
-        raise ValueError(
-            "`num_hypotheses` must be a positive integer. "
-            f"Received: num_hypotheses={num_hypotheses!r}"
-        )
-    if comparison.smallest_p_value * num_hypotheses > comparison.level:
+    smallest = _smallest(comparison, smallest_p_value)
+    for name, value in (("p_value", p), ("smallest_p_value", smallest)):
+        if not 0 <= value <= 1:
+            raise ValueError(
+                f"`{name}` must lie between 0 and 1. Received: {name}={value!r}"
+            )
+    if smallest > comparison.level:
         return "not enough seeds"
     if p <= comparison.level:
         return "supported" if comparison.mean_difference > 0 else "contradicted"
@@ -105,7 +101,7 @@ def describe(
     unit: str = "",
     *,
     p_value: float | None = None,
-    num_hypotheses: int = 1,
+    smallest_p_value: float | None = None,
 ) -> str:
     """Put a comparison and its verdict into words.
 
@@ -115,7 +111,7 @@ def describe(
         claim: The hypothesis as a clause, such as "Residual beats plain in accuracy".
         unit: Unit of the numbers, such as "epochs".
         p_value: The corrected p-value that the verdict used, if any.
-        num_hypotheses: How many hypotheses were corrected together.
+        smallest_p_value: The smallest value that `p_value` could have had, if any.
 
     Returns:
         Claim, verdict, number of seeds, both means, their difference with its t
@@ -143,10 +139,10 @@ def describe(
     notes = []
     if p_value is not None:
         notes.append(f"corrected for several tests {_p(p_value, c.level)}")
-    smallest = min(1.0, c.smallest_p_value * num_hypotheses)
+    smallest = _smallest(c, smallest_p_value)
     if smallest > c.level:
         count = "1 seed" if c.n == 1 else f"{c.n} seeds"
-        corrected = " after the correction" if num_hypotheses > 1 else ""
+        corrected = " after the correction" if smallest > c.smallest_p_value else ""
         notes.append(
             f"with {count} it cannot fall below {smallest:.4g}{corrected}, so it "
             f"cannot reach {c.level:g}"
@@ -165,6 +161,10 @@ def describe(
         f"{kind} sign-flip {_p(c.sign_flip_p_value, c.level)}"
         f"{' (' + '; '.join(notes) + ')' if notes else ''}, {effect}."
     )
+
+
+def _smallest(comparison: PairedComparison, given: float | None) -> float:
+    return min(1.0, comparison.smallest_p_value) if given is None else given
 
 
 def _number_format(difference: float, half_width: float, mean: float) -> str:

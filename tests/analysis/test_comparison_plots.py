@@ -49,6 +49,12 @@ def test_paired_difference_is_by_seed():
     assert ax.get_xlabel() == "final accuracy (share of images): residual minus plain"
 
 
+def test_paired_difference_shows_the_corrected_p_alone():
+    ax = difference(results(), p_value=0.75)
+    assert "corrected p = 0.75" in note_of(ax)
+    assert "sign-flip" not in note_of(ax)
+
+
 def test_paired_difference_the_other_way_round():
     ax = difference(results(), treatment="plain", control="residual")
     np.testing.assert_allclose(dots_of(ax)[0][:, 0], [-0.10, -0.10, -0.12])

@@ -287,18 +287,21 @@ def test_verdict_after_a_correction():
     assert verdict(ten, p_value=0.06) == "undecided"
     # All six agree, so only the correction stands in the way.
     six = compare_paired(np.arange(1, 7), np.zeros(6))
-    assert verdict(six, p_value=2 * 2 / 2**6, num_hypotheses=2) == "not enough seeds"
+    assert (
+        verdict(six, p_value=4 / 2**6, smallest_p_value=4 / 2**6) == "not enough seeds"
+    )
     # Not the data but the number of seeds decides whether they are enough.
     mixed = compare_paired([2, 3, 4, 5, 6, -1], [0] * 6)
     assert mixed.sign_flip_p_value > mixed.smallest_p_value
     adjusted = 3 * mixed.sign_flip_p_value
-    assert verdict(mixed, adjusted, num_hypotheses=3) == "not enough seeds"
+    assert verdict(mixed, adjusted, smallest_p_value=6 / 2**6) == "not enough seeds"
     seven = compare_paired([2, 3, 4, 5, 6, 7, -1], [0] * 7)
-    assert verdict(seven, 3 * seven.sign_flip_p_value, num_hypotheses=3) == "undecided"
-    sentence = describe(mixed, "not enough seeds", "Claim", num_hypotheses=3)
+    adjusted = 3 * seven.sign_flip_p_value
+    assert verdict(seven, adjusted, smallest_p_value=6 / 2**7) == "undecided"
+    sentence = describe(mixed, "not enough seeds", "Claim", smallest_p_value=6 / 2**6)
     assert "with 6 seeds it cannot fall below 0.09375 after the correction" in sentence
-    with pytest.raises(ValueError, match="`num_hypotheses` must be a positive integer"):
-        verdict(six, num_hypotheses=0)
+    with pytest.raises(ValueError, match="`smallest_p_value` must lie between 0 and 1"):
+        verdict(six, smallest_p_value=1.5)
 
 
 def test_description_for_a_student():

@@ -1,14 +1,14 @@
 """What the tests of all examples share: running them, and importing their modules."""
 
-import contextlib
 import importlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
+
+from keras_residual.experiments import run_main
 
 
 @pytest.fixture(scope="session")
@@ -68,29 +68,9 @@ def run_here(load, monkeypatch, capsys, tmp_path):
     def run_here(example, *arguments):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", [example, *map(str, arguments)])
-        experiment = load("_experiment")
-        # What it sets for its workers would stay.
-        monkeypatch.setattr(experiment, "SHARING", {})
         program = load(example.removesuffix(".py"))
         with pytest.raises(SystemExit) as ended:
-            experiment.run_main(program.main, example)
+            run_main(program.main, example)
         return ended.value.code, *capsys.readouterr()
 
     return run_here
-
-
-@pytest.fixture(scope="session")
-def reserve_port():
-    """A function that binds a socket: nobody but a server who asks gets its port.
-
-    That server must set SO_REUSEADDR, as the servers here do.
-    """
-    with contextlib.ExitStack() as stack:
-
-        def reserve_port():
-            reserved = stack.enter_context(socket.socket())
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            reserved.bind(("127.0.0.1", 0))
-            return reserved
-
-        yield reserve_port

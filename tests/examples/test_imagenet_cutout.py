@@ -1,9 +1,9 @@
 """The ImageNet comparison as a user runs it, on a tree of a few small pictures."""
 
-import argparse
 import json
 import os
 import re
+import shutil
 import signal
 
 import keras
@@ -14,6 +14,8 @@ from programs import read_until, table
 
 from keras_residual import ResNet
 from keras_residual.analysis.statistics import expected_calibration_error
+from keras_residual.experiments import RefusedError, StoppedError
+from keras_residual.experiments.devices import Connection
 
 EXAMPLE = "imagenet_cutout.py"
 TINY = (
@@ -146,18 +148,24 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_ends_the_training(run, tree, tmp_path):
-    arguments = ("--data-dir", tree, "--out", tmp_path / "run", *TINY)
-    status, _, err = run(
-        EXAMPLE,
-        *arguments,
-        *("--learning-rate", "1e38", "--record-every", "1", "--networks", "plain"),
+def test_a_loss_that_is_not_finite_is_a_result(run, tree, tmp_path):
+    """The other network is trained all the same, and the report counts both."""
+    arguments = (
+        *("--data-dir", tree, "--out", tmp_path / "run", *TINY, "--jobs", "2"),
+        *("--learning-rate", "1e38", "--record-every", "1"),
+        *("--networks", "plain", "resnet"),
     )
-    assert status == 1
-    assert len(err.splitlines()) == 1
-    assert "the training plain-seed000 stopped: the loss is not finite" in err
-    assert re.search(r"in epoch 1, step [234] .*in the layer \S+", err)
-    assert "Try a lower --learning-rate" in err
+    status, out, err = run(EXAMPLE, *arguments)
+    assert (status, err) == (0, "")
+    assert sum("seed000: diverged, " in line for line in out.splitlines()) == 2
+    result = json.loads((tmp_path / "run/units/plain-seed000/result.json").read_text())
+    assert result["diverged"] is True
+    assert result["top1"] is None
+    assert re.search(r"in epoch 1, step [234] .*in the layer \S+", result["reason"])
+    assert "Try a lower --learning-rate" in result["reason"]
+    text = (tmp_path / "run/report.md").read_text("utf-8")
+    assert "2 trainings of 2 diverged (plain-seed000, resnet-seed000)" in text
+    assert "cannot be tested, no seed has finite numbers" in text
 
 
 @pytest.mark.slow
@@ -166,13 +174,13 @@ def test_what_is_kept_is_the_average_that_was_validated(
 ):
     monkeypatch.chdir(tmp_path)
     recipe = ("--recipe", "modern", "--warmup-epochs", "1", "--epochs", "3")
-    options = load("_imagenet_options").parse_options(
+    options = load("_imagenet_settings").parse_options(
         [*("--data-dir", str(tree)), *TINY, *recipe, *("--label-smoothing", "0")]
     )
     program = load("imagenet_cutout")
-    _, data = program.open_source(options)
+    _, data = program.open_source(options, tmp_path)
     settings = program.make_settings(options, data)
-    alone = load("_connection").Connection()
+    alone = Connection()
     network, history = load("_imagenet_training").train_network(
         "resnet-cutout", 0, settings, data, tmp_path / "state", alone
     )
@@ -203,10 +211,10 @@ REFUSED = {
     "--data-dir {tree} --out {tree}": "not empty and holds no run",
     "--recipe modern --epochs 3": "must be above the 5 of the warm-up",
     "--warmup-epochs 3": "schedule cosine",
-    "--momentum 1": "below 1",
+    "--recipe he2015 --momentum 1": "below 1",
     "--center-fraction 0": "above 0",
     "--record-every -1": "0 or above",
-    "--hosts localhost:1234 other --jobs 2": "one training at a time",
+    "--jobs 2 --hosts localhost:1234 other": "one training at a time",
     "--host-index 1": "no hosts",
     "--hosts localhost:1234 other": "for --data-dir or --dataset",
 }
@@ -229,13 +237,13 @@ def test_what_cannot_work_is_refused_in_one_line(run_here, tree, tmp_path, argum
 def test_a_device_without_memory_says_what_to_try(load, batch_size, advice):
     training = load("_imagenet_training")
     with (
-        pytest.raises(load("_workers").StoppedError, match=advice),
+        pytest.raises(StoppedError, match=advice),
         training._memory_said(batch_size),
     ):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
     for error in (
         RuntimeError("another reason"),
-        load("_workers").StoppedError("no space for rooms, but not out of memory"),
+        StoppedError("no space for rooms, but not out of memory"),
     ):
         with pytest.raises(type(error), match=str(error)), training._memory_said(8):
             raise error
@@ -264,7 +272,7 @@ def test_a_class_without_images_is_refused_beforehand(load, tree):
     program.check_settings(settings, data)
     labels = data.labels("train")
     data.labels = lambda split: labels[labels != 2]
-    with pytest.raises(load("_experiment").RefusedError, match="white"):
+    with pytest.raises(RefusedError, match="white"):
         program.check_settings(settings, data)
 
 
@@ -276,14 +284,39 @@ def test_a_network_for_other_classes_is_not_evaluated(load, tree, tmp_path):
     settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": CLASSES}
     network = load("_imagenet_networks").build_network("plain", settings, seed=0)
     network.save(tmp_path / "network.keras")
-    options = argparse.Namespace(evaluate=tmp_path / "network.keras")
-    with pytest.raises(load("_experiment").RefusedError, match="classes 3, not 2"):
-        program.evaluate_file(options, data, settings)
+    with pytest.raises(RefusedError, match="classes 3, not 2"):
+        program.evaluate_file(tmp_path / "network.keras", data, settings)
 
 
 @pytest.mark.once
-def test_the_help_names_every_recipe_and_needs_no_backend(run):
-    status, out, err = run(EXAMPLE, "--help")
+def test_images_that_were_encoded_anew_are_other_images(load, tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "copy")
+    shutil.copytree(tree, tmp_path / "anew")
+    file = tmp_path / "anew/val/white/0.jpg"
+    Image.open(file).save(file, quality=30)
+    data = load("_imagenet_data")
+    settings = {"class_ids": CLASSES, "data_dir": None}
+
+    digests = [
+        data.fingerprint(str(root), data.open_data(str(root), settings, None))
+        for root in (tree, tmp_path / "copy", tmp_path / "anew")
+    ]
+
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.once
+def test_the_tiny_tree_has_the_size_that_is_asked_for(load, tmp_path):
+    write = load("_imagenet_data").write_tiny_tree
+    first = write(tmp_path, 2, 2, 1)
+    assert write(tmp_path, 2, 2, 1) == first
+    other = write(tmp_path, 2, 3, 1)
+    assert len(list(other.rglob("*.JPEG"))) > len(list(first.rglob("*.JPEG")))
+
+
+@pytest.mark.once
+def test_the_help_names_every_recipe(run_here):
+    status, out, err = run_here(EXAMPLE, "--help")
     assert (status, err) == (0, "")
     for word in ("source", "he2015", "modern", "--hosts", "--devices", "examples:"):
         assert word in out

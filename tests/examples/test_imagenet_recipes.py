@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_residual.experiments import RefusedError
+
 STEPS = 4  # of an epoch
 
 
@@ -48,10 +50,21 @@ def test_warm_up_is_linear_and_the_rest_a_cosine(recipes, networks):
         ("he2015", {"batch_size": 1024, "learning_rate": 0.3}, 0.3),
         ("modern", {"batch_size": 256}, 0.1),
         ("source", {"batch_size": 1024}, 0.001),
+        # Another optimizer than the recipe's has the rate that it needs.
+        ("he2015", {"optimizer": "adam"}, 0.001),
+        ("source", {"optimizer": "sgd"}, 0.1 * 32 / 256),
     ],
 )
 def test_the_rate_of_sgd_grows_with_the_batch(recipes, name, given, expected):
     assert recipes.complete(name, given).learning_rate == pytest.approx(expected)
+
+
+def test_momentum_is_not_adams(recipes):
+    assert recipes.complete("he2015", {"optimizer": "adam"}).momentum == 0
+    assert not recipes.complete("modern", {"optimizer": "adam"}).nesterov
+    assert recipes.complete("source", {"optimizer": "sgd"}).momentum == 0.9
+    with pytest.raises(RefusedError, match="--momentum: is for the optimizer sgd"):
+        recipes.complete("source", {"momentum": 0.9})
 
 
 def test_weight_decay_is_as_strong_as_in_pytorch(recipes, networks):

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from programs import table
 
+from keras_residual import GradientNormCallback
 from keras_residual.analysis import plots
+from keras_residual.experiments import RunFolder, Task
 
 pytestmark = pytest.mark.once
 
@@ -19,22 +21,25 @@ pytestmark = pytest.mark.once
 def write(load, tmp_path):
     """A function that writes trainings, lets them be changed, and reports on them."""
 
-    def write(networks=units.NETWORKS, seeds=(0, 1), change=None, **arguments):
+    def write(networks=units.NETWORKS, seeds=(0, 1), change=None, images=None, at=None):
         settings = units.SETTINGS | {"networks": list(networks)}
-        folder = load("_experiment").RunFolder(tmp_path / "run", settings)
-        folder.create(processes=1)
+        folder = RunFolder(tmp_path / "run", settings)
+        with folder.locked():
+            pass
         units.write_units(folder.path, networks, seeds)
+        if images is not None:
+            unit = folder.units / units.name(networks[-1], seeds[0])
+            np.save(unit / "pictures.npy", images)
+            np.save(unit / "picture_indices.npy", at or np.arange(len(images)))
         if change:
             change(folder.units)
         # In the order in which a run would compute them: seed by seed.
         tasks = [
-            load("_workers").Task(units.name(network, seed), {"seed": seed})
+            Task(units.name(network, seed), {"seed": seed})
             for seed in seeds
             for network in reversed(networks)
         ]
-        path = load("_imagenet_report").write_imagenet_report(
-            folder, tasks, settings, **arguments
-        )
+        path = load("_imagenet_report").write_imagenet_report(folder, tasks, settings)
         return folder.path, path.read_text("utf-8")
 
     return write
@@ -152,7 +157,7 @@ def test_pictures_are_those_of_the_indices(write, monkeypatch):
         [150, 7, 255, 33], np.uint8
     ).reshape(4, 1, 1, 1)
 
-    folder, _ = write(["resnet"], [0], images=pictures, image_indices=indices)
+    folder, _ = write(["resnet"], [0], images=pictures, at=indices)
 
     ((shown, labels, probabilities),) = grids
     rows = table(folder / "units/resnet-seed000/predictions.csv")
@@ -255,6 +260,8 @@ def test_the_difference_is_held_against_both_claims(load):
     assert "+0.0 points of top-1 (95 % interval -0.9 to +0.9)" in words
     assert "He et al. 2015 (table 2, trained to the end) +0.06, inside it" in words
     assert "the source (epoch 10) +28, outside it" in words
+    assert "inside" not in against(frame, other_task=True)
+    assert "outside" not in against(frame, other_task=True)
     assert "from one seed" in against(frame[frame["seed"] == 0])
     assert against(frame[frame["network"] != "plain"]) == ""
 
@@ -328,15 +335,38 @@ def test_needed_seeds(load, tests, seeds):
     assert 2 * tests / 2**seeds <= 0.05 < 2 * tests / 2 ** (seeds - 1)
 
 
-def test_gradient_norms_are_those_of_the_shared_convolutions(load):
-    norms = pd.DataFrame(
-        {path: [1.0 + place] for place, path in enumerate(units.PATHS)}
-    )
-    norms = norms.assign(network="resnet", seed=0, step=5)
+@pytest.mark.parametrize(
+    ("variant", "depth"),
+    [
+        ("cifar", 8),
+        pytest.param("torchvision", 18, marks=pytest.mark.slow),
+    ],
+)
+def test_gradient_norms_are_those_of_the_shared_convolutions(
+    load, tmp_path, variant, depth
+):
+    """The file that the callback of a training writes, with the names that it has."""
+    settings = {
+        **{"image_size": 32, "depth": depth, "variant": variant},
+        **{"classes": "abc", "cutout_size": 8},
+    }
+    frames = []
+    for network in ("plain", "resnet"):
+        model = load("_imagenet_networks").build_network(network, settings, seed=0)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        norms = GradientNormCallback(by="layer", filepath=tmp_path / "norms.csv")
+        images = np.zeros((2, 32, 32, 3), "uint8")
+        model.fit(images, np.zeros(2), verbose=0, callbacks=[norms])
+        frames.append(pd.read_csv(tmp_path / "norms.csv"))
+        frames[-1].insert(0, "network", network)
+        frames[-1].insert(1, "seed", 0)
 
-    found = load("_imagenet_figures")._kernels(norms)
+    found = load("_imagenet_figures")._kernels(pd.concat(frames))
 
-    # The stem and the two convolutions of the block; neither projection nor classifier.
-    assert found["depth"].tolist() == [1, 2, 3]
-    assert found["norm"].tolist() == [1.0, 3.0, 5.0]
-    assert set(found["network"]) == {"resnet"}
+    # The stem, and two convolutions in each of the blocks.
+    convolutions = depth - 1
+    depths = list(range(1, convolutions + 1))
+    for network in ("plain", "resnet"):
+        assert found.loc[found["network"] == network, "depth"].tolist() == depths
+    (figure,) = load("_imagenet_figures").gradient_figures(tmp_path, pd.concat(frames))
+    assert (tmp_path / figure[0]).is_file()

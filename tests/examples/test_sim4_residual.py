@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 
 import keras
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from programs import read_until, table
+
+from keras_residual import datasets
 
 TINY = (
     *("--blocks", "1", "--images", "64", "--epochs", "2", "--seeds", "2"),
@@ -114,6 +117,52 @@ def test_again_only_rebuilds_the_report(run_here, finished):
 
 
 @pytest.mark.once
+def test_the_report_of_an_unfinished_run_names_what_is_missing(
+    run_here, finished, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    arguments = ("sim4_residual.py", "--out", folder, *TINY, "--report-only")
+    shutil.rmtree(folder / "units/residual-blocks001-bn_on-seed001")
+
+    status, out, err = run_here(*arguments)
+
+    assert (status, err) == (0, "")
+    assert out == f"Report: {folder / 'report.md'}\n"
+    text = (folder / "report.md").read_text("utf-8")
+    assert "1 of 4 trainings are missing (residual-blocks001-bn_on-seed001)" in text
+    assert "n = 1 seed" in text
+    shutil.rmtree(folder / "units/residual-blocks001-bn_on-seed000")
+    assert run_here(*arguments)[0] == 0
+    shutil.rmtree(folder / "units")
+    status, out, err = run_here(*arguments)
+    assert (status, out) == (2, "")
+    assert "holds no finished training to report on" in err
+
+
+def test_a_training_that_diverges_is_a_result(load):
+    program = load("sim4_residual")
+    settings = program.PRESETS["quick"].replace(
+        **{"epochs": 3, "width": 4, "record_every": 1, "learning_rate": 1e38}
+    )
+    images, labels = datasets.sinusoid_images(64)
+    arguments = {"net": "plain", "blocks": 1, "batch_norm": "off", "seed": 0}
+
+    result, files = program.train(arguments, (images, labels, 10, settings))
+
+    assert result["diverged"] is True
+    assert np.isnan(result["accuracy"])
+    assert len(files["history.csv"]) == 3
+
+
+@pytest.mark.once
+def test_limits_say_what_was_chosen(load):
+    limits = load("_sim4_report").LIMITS
+    assert "chose nothing" not in limits
+    assert "on two of the seeds" in " ".join(limits.split())
+
+
+@pytest.mark.once
 def test_refuses_a_folder_with_other_settings(run_here, finished):
     before = sorted(finished.rglob("*"))
 
@@ -173,15 +222,15 @@ def _numbers(folder):
 
 
 BAD_OPTIONS = {
-    "--blocks 0": "--blocks: must be a whole number above 0, not '0'",
-    "--blocks 2 x": "--blocks: must be a whole number above 0, not 'x'",
-    "--seeds -1": "--seeds: must be a whole number above 0, not '-1'",
-    "--epochs 1.5": "--epochs: must be a whole number above 0, not '1.5'",
-    "--strength 2": "--strength: must be from 0 to 1, not '2'",
-    "--learning-rate nan": "--learning-rate: must be a number above 0, not 'nan'",
+    "--blocks 0": "--blocks: must be a whole number above 0, not 0",
+    "--blocks 2 x": "--blocks",
+    "--seeds -1": "--seeds: must be a whole number above 0, not -1",
+    "--epochs 1.5": "--epochs",
+    "--strength 2": "--strength: must be from 0 to 1, not 2.0",
+    "--learning-rate nan": "--learning-rate: must be a number above 0, not nan",
     "--images 3": "--images must be 10 or more, not 3",
     "--preset slow": "--preset: invalid choice: 'slow'",
-    "--batch-norm maybe": "--batch-norm: invalid choice: 'maybe'",
+    "--batch-norm maybe": "invalid choice 'maybe' for argument '--batch-norm'",
     "--dataset cifar9": "unknown dataset 'cifar9'",
     "--dataset {tmp}/nowhere": "unknown dataset",
     "--dataset {tmp}/file": "file is a file; a folder of images is needed",
@@ -267,17 +316,20 @@ def test_on_class_folders(run, tmp_path):
 
     assert status == 0, err
     assert (tmp_path / "run/figures/degradation-bn_on.png").is_file()
+    text = (tmp_path / "run/report.md").read_text("utf-8")
+    assert "There are 2 conditions, each a family of its own" in text
     results = table(tmp_path / "run" / "results.csv")
     assert {row["blocks"] for row in results} == {"1", "2"}
     assert min(float(row["best_accuracy"]) for row in results) > 0.9
 
 
 @pytest.mark.once
-def test_help_names_defaults(run):
-    status, out, _ = run("sim4_residual.py", "--help")
+def test_help_names_defaults(run_here):
+    status, out, _ = run_here("sim4_residual.py", "--help")
 
     assert status == 0
-    assert "(default: 2000)" in out
+    assert "--images INT" in out
+    assert "2000)" in out
     assert "python examples/sim4_residual.py --preset quick" in out
 
 

@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
-from _full_batches import full_batches
-from _workers import StoppedError
+
+from keras_residual.experiments._full_batches import full_batches
+from keras_residual.experiments.tasks import StoppedError
 
 
 class Connection:

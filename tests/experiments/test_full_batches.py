@@ -4,17 +4,19 @@ import keras
 import numpy as np
 import pytest
 
+from keras_residual.experiments._full_batches import full_batches
+
 tf = pytest.importorskip("tensorflow")
 
 
 @pytest.mark.parametrize(("images", "steps"), [(7, 2), (8, 2), (5, 3)])
-def test_metrics_are_those_of_the_images(load, images, steps):
+def test_metrics_are_those_of_the_images(images, steps):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(images, 3)).astype("float32")
     y = generator.integers(0, 3, images)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
 
-    filled = load("_full_batches").full_batches(dataset, 4, steps, 4 * steps / images)
+    filled = full_batches(dataset, 4, steps, 4 * steps / images)
 
     assert [batch[0].shape for batch in filled] == [(4, 3)] * steps
     np.testing.assert_array_equal(

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 import keras
 import pytest
 
+from keras_residual.experiments import RefusedError, StoppedError, devices
+
 BACKEND = keras.backend.backend()
 DEVICES = pytest.mark.skipif(
     BACKEND == "torch", reason="Keras trains on one device there"
@@ -34,7 +36,7 @@ def start(root):
                 "logical": devices,
                 **arguments,
             }
-            program = root / "tests/examples/train_on_devices.py"
+            program = root / "tests/experiments/train_on_devices.py"
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, str(program), json.dumps(arguments)],
@@ -173,11 +175,10 @@ def test_hosts_that_disagree(start_hosts, tmp_path):
         ("jax", {"hosts": ("a:1", "b", "c")}, 8, "among 3 hosts; .* 6 or 9 can"),
     ],
 )
-def test_refused(load, monkeypatch, backend, cluster, batch_size, message):
-    devices, experiment = load("_devices"), load("_experiment")
+def test_refused(monkeypatch, backend, cluster, batch_size, message):
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
-    with pytest.raises(experiment.RefusedError, match=message):
+    with pytest.raises(RefusedError, match=message):
         devices.check_cluster(devices.Cluster(**cluster), batch_size)
 
 
@@ -189,29 +190,27 @@ def test_refused(load, monkeypatch, backend, cluster, batch_size, message):
         ("jax", {"devices": "all", "hosts": ("[::1]:80", "b"), "host_index": 1}),
     ],
 )
-def test_accepted(load, monkeypatch, backend, cluster):
-    devices = load("_devices")
+def test_accepted(monkeypatch, backend, cluster):
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
     assert devices.check_cluster(devices.Cluster(**cluster), 8) is None
 
 
 @HOSTS
-def test_hosts_with_other_values(load):
-    devices, workers = load("_devices"), load("_workers")
+def test_hosts_with_other_values():
     connection = devices.connect(devices.Cluster("all"))
 
     # JAX's words, where a variable of several hosts is assigned.
     words = "ndarray passed to device_put is not the same on each process."
-    stopped = pytest.raises(workers.StoppedError, match="do not hold the same values")
+    stopped = pytest.raises(StoppedError, match="do not hold the same values")
     with stopped, connection.scope():
         raise AssertionError(words)
     with pytest.raises(AssertionError, match="another"), connection.scope():
         raise AssertionError("another")
 
 
-def test_one_device_needs_nothing(load):
-    connection = load("_devices").connect(load("_devices").Cluster(), 7)
+def test_one_device_needs_nothing():
+    connection = devices.connect(devices.Cluster(), 7)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
     assert connection.is_writer

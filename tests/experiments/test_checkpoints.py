@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 
 import keras_residual
+from keras_residual.experiments import Checkpoints, StoppedError
 
 
 @pytest.fixture
-def checkpoints(load, tmp_path):
-    return load("_checkpoints").Checkpoints(tmp_path / "state")
-
-
-@pytest.fixture
-def stopped(load):
-    return load("_workers").StoppedError
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path / "state")
 
 
 def make_model(seed, policy="float32"):
@@ -65,12 +61,12 @@ def test_the_scale_of_the_loss_goes_on(checkpoints):
     assert float(resumed.optimizer.dynamic_scale) == 1024
 
 
-def test_an_optimizer_that_would_be_left_out_is_refused(checkpoints, stopped):
+def test_an_optimizer_that_would_be_left_out_is_refused(checkpoints):
     checkpoints.save(make_model(0), [{"epoch": 1}])
     other = make_model(0)
     other.compile("adam", "mse")
     other.optimizer.build(other.trainable_variables)
-    with pytest.raises(stopped, match="does not fit"):
+    with pytest.raises(StoppedError, match="does not fit"):
         checkpoints.restore(other)
 
 
@@ -94,9 +90,7 @@ def test_keeps_the_last_two_and_the_best(checkpoints):
 
 
 @pytest.mark.parametrize("damage", ["a byte", "cut", "gone", "json"])
-def test_a_damaged_checkpoint_is_named_and_the_older_one_serves(
-    checkpoints, stopped, damage
-):
+def test_a_damaged_checkpoint_is_named_and_the_older_one_serves(checkpoints, damage):
     model = make_model(0)
     checkpoints.save(model, [{"epoch": 1}])
     checkpoints.save(model, [{"epoch": 1}, {"epoch": 2}])
@@ -111,7 +105,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_serves(
         file.unlink()
     else:
         file.with_suffix(".json").write_text("{")
-    with pytest.raises(stopped, match=r"00002\.keras is damaged.*00001\.keras"):
+    with pytest.raises(StoppedError, match=r"00002\.keras is damaged.*00001\.keras"):
         checkpoints.restore(model)
     # What the message says to do.
     file.with_suffix(".json").unlink()
@@ -119,7 +113,7 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_serves(
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_full_disk_leaves_the_older_one(checkpoints, stopped, monkeypatch, before):
+def test_a_full_disk_leaves_the_older_one(checkpoints, monkeypatch, before):
     model = make_model(0)
     if before:
         checkpoints.save(model, [{"epoch": 1}])
@@ -130,7 +124,7 @@ def test_a_full_disk_leaves_the_older_one(checkpoints, stopped, monkeypatch, bef
 
     monkeypatch.setattr(model, "save", full)
     expected = r"00001\.keras, is intact" if before else "there is none before it"
-    with pytest.raises(stopped, match=f"no space left on the disk; .*{expected}"):
+    with pytest.raises(StoppedError, match=f"no space left on the disk; .*{expected}"):
         checkpoints.save(model, [{"epoch": number} for number in range(before + 1)])
     monkeypatch.undo()
     assert len(checkpoints.restore(model)) == before
@@ -145,10 +139,10 @@ def test_a_kill_between_its_two_files_leaves_the_one_before(checkpoints):
     assert checkpoints.restore(model) == [{"epoch": 1}]
 
 
-def test_another_network_is_refused(checkpoints, stopped):
+def test_another_network_is_refused(checkpoints):
     checkpoints.save(make_model(0), [{"epoch": 1}])
     other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
-    with pytest.raises(stopped, match="does not fit"):
+    with pytest.raises(StoppedError, match="does not fit"):
         checkpoints.restore(other)
 
 

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from keras_residual.experiments import _meeting
+
 # Whoever waits for a host that does not come waits long enough for a slow one.
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -20,9 +22,9 @@ def address(port):
 
 
 @pytest.fixture
-def outcomes(load, address):
+def outcomes(address):
     """A function from the (count, index) of each host to what it raises, or None."""
-    meet = load("_meeting").meet
+    meet = _meeting.meet
 
     def outcomes(*hosts, timeout=5):
         with ThreadPoolExecutor(len(hosts)) as threads:
@@ -64,11 +66,10 @@ def test_index_given_twice(outcomes):
     assert "two hosts have the index 1" in others
 
 
-def test_strangers_are_sent_away(load, address):
-    meeting = load("_meeting")
+def test_strangers_are_sent_away(address):
     host, port = address.split(":")
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(meeting.meet, address, 2, 0, 20)
+        first = threads.submit(_meeting.meet, address, 2, 0, 20)
         while True:
             try:
                 stranger = socket.create_connection((host, int(port)))
@@ -78,6 +79,6 @@ def test_strangers_are_sent_away(load, address):
         with stranger:
             stranger.sendall(b"PRI * HTTP/2.0\n")
             assert stranger.recv(100) == b"this is not a host of the job\n"
-        second = threads.submit(meeting.meet, address, 2, 1, 20)
+        second = threads.submit(_meeting.meet, address, 2, 1, 20)
         assert first.exception() is None
         assert second.exception() is None

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import jax
 import keras
 import numpy as np
-from _connection import Connection
-from _meeting import meet
-from _workers import StoppedError
 from jax.experimental import multihost_utils
+
+from keras_residual.experiments._connection import Connection
+from keras_residual.experiments._meeting import meet
+from keras_residual.experiments.tasks import StoppedError
 
 # What gloo, NCCL and JAX's distributed service say when a process is not there anymore.
 _LOST = (

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from _connection import Connection as Connection
-from _connection import not_divisible
-from _experiment import RefusedError
-from _workers import StoppedError
+
+from keras_residual.experiments._connection import Connection as Connection
+from keras_residual.experiments._connection import not_divisible
+from keras_residual.experiments.tasks import RefusedError, StoppedError
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def connect(cluster: Cluster, batch_size: int | None = None) -> Connection:
     """
     if cluster.hosts or (cluster.devices == "all" and keras.config.backend() == "jax"):
         # JAX is there under its own backend only.
-        from _jax_devices import DataParallel, join_hosts
+        from keras_residual.experiments._jax_devices import DataParallel, join_hosts
 
         if cluster.hosts:
             join_hosts(

@@ -12,15 +12,12 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
-
 import keras
 import numpy as np
-from _devices import Cluster, check_cluster, connect
-from _experiment import RefusedError
-from _workers import StoppedError
 
 from keras_residual import Cutout, GradientNormCallback
+from keras_residual.experiments import RefusedError, StoppedError
+from keras_residual.experiments.devices import Cluster, check_cluster, connect
 
 BATCH, TRAIN, VALIDATION, EPOCHS = 8, 32, 13, 3
 

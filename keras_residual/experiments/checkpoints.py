@@ -5,13 +5,14 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-from _workers import StoppedError
+
+from keras_residual.experiments.tasks import StoppedError
 
 _KEPT = 2  # the last, and the one before it, should the last be damaged
 BEST = "best.keras"
@@ -23,6 +24,25 @@ class Checkpoints:
     A state is a `.keras` file (weights, optimizer, counters of random layers) and a
     JSON file with its checksum and the history. The JSON file appears last: a state
     without it is not there.
+
+    Args:
+        folder: Folder of one training's states.
+
+    Example:
+        ```python
+        import tempfile
+        from pathlib import Path
+
+        import keras
+        from keras_residual.experiments import Checkpoints
+
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+        model.optimizer.build(model.trainable_variables)
+        checkpoints = Checkpoints(Path(tempfile.mkdtemp()) / "state")
+        checkpoints.save(model, [{"epoch": 1, "loss": 0.5}])
+        print(checkpoints.restore(model))  # [{'epoch': 1, 'loss': 0.5}]
+        ```
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,9 +90,6 @@ class Checkpoints:
             ) from error
         return content["history"]
 
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _names(self) -> list[str]:
         return sorted(file.stem for file in self.folder.glob("epoch-*.json"))
 
@@ -100,7 +117,7 @@ class Checkpoints:
         return digest
 
     @contextlib.contextmanager
-    def _said(self, name: str):
+    def _said(self, name: str) -> Iterator[None]:
         try:
             yield
         except (OSError, RuntimeError) as error:

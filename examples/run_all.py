@@ -1,0 +1,114 @@
+"""Runs the three experiments one after the other, and writes one page about them.
+
+Run it with `python examples/run_all.py --preset quick`; `--help` lists the rest.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import _backend  # noqa: F401  before anything that imports one
+import pandas as pd
+
+from keras_residual.experiments import (
+    Natural,
+    Run,
+    StoppedError,
+    parse_settings,
+    run_main,
+)
+from keras_residual.experiments.run_folder import check_output_path
+
+Experiment = Literal["sim4_residual", "sim5_transfer", "imagenet_cutout"]
+EXPERIMENTS: tuple[Experiment, ...] = (
+    "sim4_residual",
+    "sim5_transfer",
+    "imagenet_cutout",
+)
+DESCRIPTION = """\
+Run simulation 4, simulation 5 and the ImageNet comparison one after the other, each in
+a folder of its own below --out, and write one page with the verdicts of all three. One
+that fails does not stop the others. The same command goes on where it stopped.
+
+examples:
+  python examples/run_all.py --preset quick
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Run):
+    """All three are run by the preset of the same name.
+
+    Args:
+        jobs: trainings at a time; 0 for what each experiment takes by itself
+        only: which of the three
+    """
+
+    jobs: Natural = 0
+    only: tuple[Experiment, ...] = EXPERIMENTS
+
+    def checked(self) -> "Settings":
+        for name in self.only:  # the folder itself holds no run
+            check_output_path(self.out / name)
+        return self
+
+
+PRESETS = {
+    name: Settings(out=Path(f"runs/all-{name}")) for name in ("quick", "default")
+}
+
+
+def run_one(name: str, settings: Settings) -> bool:
+    """Whether the experiment ended well; its output goes where this program's goes."""
+    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py"))]
+    command += ["--preset", settings.preset, "--out", str(settings.out / name)]
+    if settings.jobs:
+        command += ["--jobs", str(settings.jobs)]
+    if settings.scheduler:
+        command += ["--scheduler", settings.scheduler]
+    if settings.report_only:
+        command.append("--report-only")
+    print(f"== {name}", flush=True)
+    return subprocess.run(command, env=os.environ, check=False).returncode == 0
+
+
+def write_page(settings: Settings, failed: Sequence[str]) -> Path:
+    """One page with the verdicts of all experiments that have some."""
+    from keras_residual.analysis.report import Section, write_report
+
+    sections = []
+    for name in settings.only:
+        file = settings.out / name / "hypotheses.csv"
+        text = f"The whole report is {name}/report.html."
+        if not file.is_file() or not file.stat().st_size > 1:
+            sections.append(Section(name, "No verdict is there."))
+            continue
+        words = pd.read_csv(file)["words"]
+        claims = "\n".join(f"- {sentence}" for sentence in words)
+        sections.append(Section(name, f"{claims}\n\n{text}"))
+    summary = "All experiments ended."
+    if failed:
+        summary = f"These failed, as their output says: {', '.join(failed)}."
+    if settings.preset == "quick":
+        summary += (
+            "\n\nA demonstration: the trainings are too short and too few to conclude "
+            "from."
+        )
+    return write_report(settings.out, "All experiments", summary, sections)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    settings = parse_settings(PRESETS, "run_all.py", DESCRIPTION, arguments)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in settings.only if not run_one(name, settings)]
+    print(f"Page: {write_page(settings, failed)}", flush=True)
+    if failed:
+        raise StoppedError(f"these experiments failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    run_main(main, "run_all.py")

@@ -1,0 +1,223 @@
+"""Runs the tasks that a folder lacks, and shows how far it is."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.processes import compute_here
+from keras_residual.experiments.run_folder import RunFolder
+from keras_residual.experiments.settings import Run
+from keras_residual.experiments.tasks import (
+    RefusedError,
+    StoppedError,
+    Task,
+    Train,
+    check_order,
+)
+
+
+def run_tasks(
+    folder: RunFolder,
+    tasks: Sequence[Task],
+    train: Train,
+    shared: Any,
+    processes: int,
+    *,
+    scheduler: str | None = None,
+    measure: str = "accuracy",
+    one_thread: bool = True,
+    deaths: int = 3,
+    writes: bool = True,
+) -> None:
+    """Compute and store the tasks that the folder lacks.
+
+    Every task is computed by a worker process, with a single thread unless it has the
+    machine for itself: its numbers then depend neither on the number of workers nor on
+    what ran before it. A training that diverges is a result like any other: its
+    `result["diverged"]` is true. On a terminal a bar shows how far the run is; in a log
+    each task is a line.
+
+    Args:
+        folder: The run folder, locked.
+        tasks: All tasks of the run.
+        train: Function of a module or of the program itself, from a task's arguments
+            and `shared` to its output.
+        shared: What all tasks use, such as the data.
+        processes: Number of worker processes of this machine.
+        scheduler: Address of a Dask scheduler whose workers compute in their place.
+        measure: The result that a finished task's line shows.
+        one_thread: Whether each process has one thread, or all that there are.
+        deaths: How often the process of one task may die before the run stops.
+        writes: Whether to store what comes; one of several hosts does.
+
+    Raises:
+        ValueError: If tasks have equal names or wait for each other.
+        RefusedError: If the scheduler does not answer or has no worker.
+        StoppedError: If a task cannot go on, or a result cannot be stored.
+    """
+    check_order(tasks)
+    missing = [task for task in tasks if not folder.has(task)]
+    done = len(tasks) - len(missing)
+    if not missing:
+        print(f"All {len(tasks)} trainings are there already.", flush=True)
+        return
+    processes = min(processes, len(missing))
+    where = f"on {scheduler}" if scheduler else f"{processes} at a time"
+    print(
+        f"{len(missing)} trainings" + (f", {done} are there already" if done else ""),
+        f"({where}) -> {folder.path}",
+        flush=True,
+    )
+    how: dict[str, Any] = {"one_thread": one_thread, "deaths": deaths}
+    if scheduler is None:
+        outputs = compute_here(missing, train, shared, processes, **how)
+    else:
+        outputs = compute_on_cluster(missing, train, shared, scheduler, **how)
+    with _Shown(len(tasks), done) as shown, contextlib.closing(outputs):
+        left = _TimeLeft([task.weight for task in missing], processes)
+        for task, output in outputs:
+            if writes:
+                folder.store(task, output)
+            result = output[0]
+            value = (
+                "diverged"
+                if result.get("diverged")
+                else f"{measure} {result[measure]:.3f}"
+            )
+            shown.add(
+                f"{task.name}: {value}, {result['seconds']:.0f} s", left.after_one()
+            )
+
+
+def run_experiment(
+    run: Run,
+    folder: RunFolder,
+    tasks: Sequence[Task],
+    train: Train,
+    shared: Any,
+    report: Callable[[], Path],
+    **options: Any,
+) -> None:
+    """Compute what the folder lacks, then write and name the report.
+
+    Args:
+        run: Number of jobs, scheduler, and whether to write the report only.
+        folder: The run folder.
+        tasks: All tasks of the run.
+        train: See `run_tasks`.
+        shared: See `run_tasks`.
+        report: Writes the report and returns its path.
+        **options: More arguments of `run_tasks`.
+
+    Raises:
+        RefusedError: If the folder is in use, or the scheduler does not answer.
+        StoppedError: If a task cannot go on.
+    """
+    if run.report_only:
+        print(f"Report: {report()}", flush=True)
+        return
+    with folder.locked(run.jobs):
+        run_tasks(
+            folder, tasks, train, shared, run.jobs, scheduler=run.scheduler, **options
+        )
+        print(f"Report: {report()}", flush=True)
+
+
+class _TimeLeft:
+    def __init__(self, weights: list[float], processes: int) -> None:
+        self._weights = weights
+        self._processes = processes
+        self._count = 0
+        self._start = time.monotonic()
+
+    def after_one(self) -> str:
+        self._count += 1
+        # Those that run at the moment are half done, on average.
+        running = self._weights[self._count : self._count + self._processes]
+        computed = sum(self._weights[: self._count]) + sum(running) / 2
+        elapsed = time.monotonic() - self._start
+        return duration(elapsed * (sum(self._weights) - computed) / computed)
+
+
+class _Shown:
+    """A line for each task; on a terminal a bar below them."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total = total
+        self._done = done
+        self._bar = None
+        console = Console(file=sys.stdout)
+        if console.is_terminal:
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}"),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._id = self._bar.add_task("", total=total, completed=done)
+
+    def __enter__(self) -> "_Shown":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def add(self, words: str, left: str) -> None:
+        self._done += 1
+        width = len(str(self._total))
+        # The bar moves what is printed above itself.
+        print(f"[{self._done:{width}d}/{self._total}] {words}; {left} left", flush=True)
+        if self._bar is not None:
+            self._bar.update(self._id, completed=self._done, description=f"{left} left")
+
+
+def duration(seconds: float) -> str:
+    """A time in words, such as "about 10 min"."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def run_main(main: Callable[[], None], program: str) -> NoReturn:
+    """Run the main function of a program, and end the process.
+
+    The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted;
+    the reason is one line on standard error.
+
+    Args:
+        main: The function.
+        program: Name of the program, for its messages.
+
+    Raises:
+        SystemExit: Always.
+    """
+    try:
+        main()
+    except (RefusedError, StoppedError) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, RefusedError) else 1)
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted. The same command goes on where this one stopped.",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    sys.exit(0)

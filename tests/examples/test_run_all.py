@@ -1,0 +1,42 @@
+"""The three experiments together: one that fails is named, and stops no other."""
+
+import subprocess
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.once
+
+
+def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monkeypatch):
+    commands = []
+
+    def started(command, **_):
+        commands.append(command)
+        name, out = command[1], command[command.index("--out") + 1]
+        failed = name.endswith("sim5_transfer.py")
+        if not failed:
+            folder = tmp_path / out
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text("{}")
+            words = [f"A claim of {folder.name}: undecided."]
+            pd.DataFrame({"words": words}).to_csv(folder / "hypotheses.csv")
+        return subprocess.CompletedProcess(command, int(failed))
+
+    monkeypatch.setattr(subprocess, "run", started)
+    for _ in range(2):  # the same command goes on in the same folder
+        status, out, err = run_here("run_all.py", "--preset", "quick", "--jobs", "1")
+
+        assert status == 1
+        assert err == "run_all.py: error: these experiments failed: sim5_transfer\n"
+        assert out.splitlines()[-1] == "Page: runs/all-quick/report.md"
+    assert len(commands) == 6
+    assert commands[0][2:6] == [
+        *("--preset", "quick"),
+        *("--out", "runs/all-quick/sim4_residual"),
+    ]
+    text = (tmp_path / "runs/all-quick/report.md").read_text("utf-8")
+    assert "These failed, as their output says: sim5_transfer." in text
+    assert "A demonstration" in text
+    assert "A claim of sim4_residual: undecided." in text
+    assert "A claim of imagenet_cutout: undecided." in text

@@ -1,0 +1,258 @@
+"""Running tasks: workers, what is missing, lines, deaths and exit statuses."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import distributed
+import engine_tasks
+import psutil
+import pytest
+
+from keras_residual.experiments import (
+    RefusedError,
+    RunFolder,
+    StoppedError,
+    Task,
+    cluster,
+    run_main,
+    run_tasks,
+)
+from keras_residual.experiments import run as module
+from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.processes import compute_here
+from keras_residual.experiments.tasks import check_order
+
+pytestmark = pytest.mark.once
+
+TASKS = [Task(name, {"name": name}) for name in ("one", "two", "three")]
+
+
+def outputs(shared, tasks=TASKS, processes=1, **options):
+    computed = compute_here(tasks, engine_tasks.train, shared, processes, **options)
+    return {task.name: result for task, (result, _) in computed}
+
+
+@pytest.fixture
+def shared(tmp_path):
+    return {"folder": str(tmp_path)}
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """A run of three tasks by two workers, one of which dies once."""
+    path = tmp_path_factory.mktemp("engine")
+    shared = {"folder": str(path), "die": {"two": 1}, "diverge": ["three"]}
+    before = dict(os.environ)
+    listening = set()
+
+    def look(task):
+        listening.update(
+            connection.laddr.ip
+            for process in [psutil.Process(), *psutil.Process().children(True)]
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        )
+
+    folder = RunFolder(path / "run", {})
+    store = folder.store
+    folder.store = lambda task, output: (look(task), store(task, output))
+    tasks = [*TASKS, Task("last", {"name": "last"}, after="three")]
+    with folder.locked():
+        run_tasks(folder, tasks, engine_tasks.train, shared, 2)
+    assert dict(os.environ) == before
+    # What Python itself keeps for all spawned processes may stay.
+    commands = [" ".join(child.cmdline()) for child in psutil.Process().children(True)]
+    assert not [command for command in commands if "resource_tracker" not in command]
+    results = {
+        task.name: json.loads((folder.units / task.name / "result.json").read_text())
+        for task in tasks
+    }
+    return path, results, listening
+
+
+@pytest.mark.slow
+def test_tasks_run_in_other_processes_with_one_thread(computed):
+    _, results, _ = computed
+
+    assert all(result["name"] == name for name, result in results.items())
+    assert {result["threads"] for result in results.values()} == {"1"}
+    assert os.getpid() not in {result["process"] for result in results.values()}
+
+
+@pytest.mark.slow
+def test_a_task_whose_worker_died_is_computed_again(computed):
+    path, results, _ = computed
+
+    assert (path / "two.calls").read_text() == "xx"
+    assert results["two"]["accuracy"] == 0.5
+
+
+@pytest.mark.slow
+def test_a_training_that_diverged_is_a_result(computed):
+    _, results, _ = computed
+
+    assert results["three"]["diverged"] is True
+
+
+@pytest.mark.slow
+def test_workers_open_no_port(computed):
+    _, _, listening = computed
+
+    assert listening == set()
+
+
+def test_lines_and_what_is_there_already(tmp_path, monkeypatch, capsys, shared):
+    names = []
+
+    def compute_here(tasks, train, shared, processes, **options):
+        for task in tasks:
+            names.append(task.name)
+            diverged = task.name == "three"
+            yield task, ({"accuracy": 0.5, "seconds": 1, "diverged": diverged}, {})
+
+    monkeypatch.setattr(module, "compute_here", compute_here)
+    folder = RunFolder(tmp_path / "run", {})
+    with folder.locked():
+        folder.store(TASKS[1], ({"accuracy": 0.5, "seconds": 1.0}, {}))
+        for _ in range(2):
+            run_tasks(folder, TASKS, engine_tasks.train, shared, 1)
+
+    assert names == ["one", "three"]
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0] == f"2 trainings, 1 are there already (1 at a time) -> {folder.path}"
+    )
+    assert lines[1].startswith("[2/3] one: accuracy 0.500, 1 s; about ")
+    assert lines[2] == "[3/3] three: diverged, 1 s; about 0 s left"
+    assert lines[-1] == "All 3 trainings are there already."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ({"fail": ["two"]}, RuntimeError, "two failed: .*no such number"),
+        ({"die": {"two": 9}}, StoppedError, "two stopped: its process died"),
+        ({"stop": ["two"]}, StoppedError, "two stopped: the disk is full"),
+    ],
+)
+def test_a_task_that_fails_is_named(shared, how, error, message):
+    with pytest.raises(error, match=f"(?s){message}"):
+        outputs({**shared, **how})
+
+
+@pytest.mark.slow
+def test_what_workers_say_is_printed_once(shared, capfd):
+    outputs(shared)
+
+    out, err = capfd.readouterr()
+    assert sorted(out.splitlines()) == sorted(
+        f"{task.name} is trained" for task in TASKS
+    )
+    assert err == ""
+
+
+@pytest.mark.slow
+def test_a_process_that_took_all_threads_computes_one_task(shared):
+    results = outputs(shared, one_thread=False)
+
+    assert len({result["process"] for result in results.values()}) == 3
+    assert {result["threads"] for result in results.values()} != {"1"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([Task("a", {}, after="b"), Task("b", {}, after="a")], "a after b after a"),
+        ([Task("a", {}, after="a")], "a after a"),
+        ([Task("a", {}), Task("a", {})], "must have different names"),
+    ],
+)
+def test_tasks_that_never_come_to_an_end_are_refused(tasks, message):
+    with pytest.raises(ValueError, match=message):
+        check_order(tasks)
+    check_order([Task("a", {}, after="stored already"), Task("b", {}, after="a")])
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(shared, monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT", 0.2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(RefusedError, match=f"answers at --scheduler {address}"):
+            list(compute_on_cluster(TASKS, engine_tasks.train, shared, address))
+
+
+@pytest.fixture
+def dask_cluster(tmp_path, root):
+    """Address of a scheduler with two workers, all started by the command line."""
+    file = tmp_path / "scheduler.json"
+    path = os.pathsep.join([str(root), str(root / "tests")])
+    local = ("--host", "127.0.0.1", "--scheduler-file", str(file))
+    programs = [
+        ("dask_scheduler", *local, "--port", "0", "--no-dashboard"),
+        *[("dask_worker", *local, "--nthreads", "1", "--no-nanny")] * 2,
+    ]
+    with contextlib.ExitStack() as stack:
+        for name, *arguments in programs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{name}", *arguments],
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        client = stack.enter_context(distributed.Client(scheduler_file=str(file)))
+        client.wait_for_workers(2, timeout=60)
+        yield client.scheduler.address
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_this_machine_gives(dask_cluster, tmp_path):
+    shared = {"folder": str(tmp_path), "die": {"two": 1}}
+    tasks = [*TASKS, Task("last", {"name": "last"}, after="three")]
+    computed = compute_on_cluster(tasks, engine_tasks.train, shared, dask_cluster)
+    results = {task.name: result for task, (result, _) in computed}
+
+    assert {name: result["name"] for name, result in results.items()} == {
+        name: name for name in ("one", "two", "three", "last")
+    }
+    assert {result["threads"] for result in results.values()} == {"1"}
+    assert (tmp_path / "two.calls").read_text() == "xx"
+    stopped = compute_on_cluster(
+        TASKS, engine_tasks.train, {**shared, "die": {"one": 9}}, dask_cluster, deaths=4
+    )
+    with pytest.raises(StoppedError, match="one stopped: its process died"):
+        list(stopped)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "about 5 s"), (600, "about 10 min"), (9000, "about 2.5 h")],
+)
+def test_time_left_in_words(seconds, words):
+    assert module.duration(seconds) == words
+
+
+def test_exit_statuses(capsys):
+    def refuse():
+        raise RefusedError("no such thing")
+
+    def stop():
+        raise StoppedError("no space")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    for main, status in ((lambda: None, 0), (refuse, 2), (stop, 1), (interrupt, 130)):
+        with pytest.raises(SystemExit) as end:
+            run_main(main, "program")
+        assert end.value.code == status
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[:2] == ["program: error: no such thing", "program: error: no space"]
+    assert lines[-1].startswith("Interrupted. The same command goes on")
