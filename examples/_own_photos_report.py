@@ -16,7 +16,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from keras_residual.analysis import plots
+from keras_residual.analysis import grad_cam, overlay, plots
 from keras_residual.analysis.report import Section, write_report
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the training photos, for the learning curve
@@ -104,6 +104,12 @@ def _most_wrong(photos, test, truth, probabilities, out):
     plots.photo_grid(photos.images[test[worst]], truth[worst], shown, photos.names)
     _save(out / "figures/most_wrong.png")
     predicted = probabilities[worst].argmax(1)
+    model = keras.saving.load_model(out / "model.keras")
+    images = photos.images[test[worst]]
+    maps = grad_cam(model, images, class_index=predicted)
+    looked = overlay(images, maps)
+    plots.photo_grid(looked, truth[worst], shown, photos.names)
+    _save(out / "figures/grad_cam.png")
     table = pd.DataFrame(
         {
             "photo": [photos.files[place] for place in test[worst]],
@@ -115,7 +121,10 @@ def _most_wrong(photos, test, truth, probabilities, out):
     return Section(
         "Photos that are most wrong",
         "Look at them first: some may be labelled wrongly.",
-        [("figures/most_wrong.png", "Test photos, least probable true class first")],
+        [
+            ("figures/most_wrong.png", "Test photos, least probable true class first"),
+            ("figures/grad_cam.png", "Where model.keras looked (Grad-CAM)"),
+        ],
         [(table, "The same photos by file")],
     )
 

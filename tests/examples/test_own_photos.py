@@ -87,13 +87,13 @@ def test_the_whole_way_killed_in_between(
     assert "30 photos: bright, dark" in said
     figures = {file.stem for file in (out / "figures").glob("*.png")}
     assert figures == {
-        *("confusion_matrix", "inputs", "learning_curve", "learning_rate"),
+        *("confusion_matrix", "grad_cam", "inputs", "learning_curve", "learning_rate"),
         *("most_wrong", "reliability"),
     }
     report = (out / "report.md").read_text()
     for heading in ("Each class", "Photos that are most wrong", "Files left out"):
         assert f"## {heading}" in report
-    assert (out / "report.html").read_text().count("data:image/png;base64,") == 6
+    assert (out / "report.html").read_text().count("data:image/png;base64,") == 7
 
     # The accuracy of the report is that of the model on the photos that chose nothing.
     photos = program.read_photos(folder, image_size=32)
