@@ -145,6 +145,7 @@ def test_nothing_heavy_at_module_level(path):
             assert name.split(".")[0] not in HEAVY | BACKENDS
 
 
+@pytest.mark.slow
 def test_trains_with_the_other_backends_not_installed():
     backend = keras.backend.backend()
     done = run_python(HIDE + TRAIN, *(BACKENDS - {backend}), KERAS_BACKEND=backend)

@@ -600,6 +600,7 @@ def test_another_callback_after_an_exception(linear_model, linear_data):
     assert second.steps.tolist() == [2, 3, 4]
 
 
+@pytest.mark.slow
 def test_early_stopping_restores_weights(linear_model, linear_data):
     x, y, _ = linear_data(steps=3)
     stopping = keras.callbacks.EarlyStopping(

@@ -50,7 +50,9 @@ def files(tmp_path_factory):
     return save_greys(tmp_path_factory.mktemp("greys"), COUNT)
 
 
-@pytest.fixture(scope="module", params=["files", "examples"])
+@pytest.fixture(
+    scope="module", params=["files", pytest.param("examples", marks=pytest.mark.slow)]
+)
 def batches(request, files):
     """Makes datasets of small images from files, or from a dataset of their bytes."""
 

@@ -67,6 +67,7 @@ def test_momentum_is_not_adams(recipes):
         recipes.complete("source", {"momentum": 0.9})
 
 
+@pytest.mark.slow
 def test_weight_decay_is_as_strong_as_in_pytorch(recipes, networks):
     torch = pytest.importorskip("torch")
     recipe = recipes.complete("he2015", {"weight_decay": 0.01, "epochs": 75})

@@ -282,6 +282,7 @@ def test_unreadable_folder(run, tmp_path):
     assert "images cannot be read: Permission denied" in err
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_unknown_tfds_name(run, tmp_path):
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")

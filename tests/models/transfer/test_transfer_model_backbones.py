@@ -131,6 +131,7 @@ def test_weights_of_the_whole_network_and_another_size(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network(tmp_path):
     ResNet(8, variant="cifar").save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="does not fit the model 'resnet18'"):

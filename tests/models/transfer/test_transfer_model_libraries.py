@@ -150,6 +150,7 @@ def test_feature_maps_of_many_sizes():
     TransferModel(part, 2, preprocessing="tf")
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_presets_by_name(images, tmp_path):
     """A folder is a preset as well: the reference is KerasHub's own way."""

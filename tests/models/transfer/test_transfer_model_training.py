@@ -453,6 +453,7 @@ def test_two_phases_go_on_where_they_were_killed(head_epochs, stop, kill, tmp_pa
     assert not (tmp_path / "backup").exists()
 
 
+@pytest.mark.slow
 def test_unfreezing_gradually_goes_on_where_it_was_killed(tmp_path):
     def train(kill=None):
         model, observer = compiled(), Observer()
@@ -564,7 +565,9 @@ def everything(model):
     return values([*model.variables, *model.optimizer.variables])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "loss_scale"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", pytest.param("loss_scale", marks=pytest.mark.slow)]
+)
 def test_finder_leaves_no_trace(optimizer):
     """Neither in the values nor, with dropout, in the training that follows."""
     images, labels = tiny_data()

@@ -123,6 +123,7 @@ def test_truncated(file, share, good, refused, tmp_path):
     refused(tmp_path / file, "it is (empty|damaged or incomplete)")
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("file", FORMATS)
 def test_truncated_anywhere(file, good, tmp_path):

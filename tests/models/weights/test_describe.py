@@ -49,6 +49,7 @@ def test_multiply_adds_are_those_of_torchvision(depth, giga):
     assert lines["title"] == f'ResNet-{depth}, variant "torchvision"'
 
 
+@pytest.mark.slow
 def test_multiply_adds_of_keras_applications():
     """He et al. 2015, table 1: 3.8 billion for 50 layers, the stride on 1x1."""
     lines = lines_of(keras.applications.ResNet50(weights=None))
@@ -188,6 +189,7 @@ def test_variants(model, title):
     assert lines_of(model())["title"] == title
 
 
+@pytest.mark.slow
 def test_lines_of_wide_networks():
     lines = lines_of(ResNet(50, groups=32, width_per_group=4, output_stride=8))
     assert lines["widths"] == "64, 128, 256, 512"
@@ -250,6 +252,7 @@ def by_hand(padding, stride_on_first):
     return keras.Model(images, x)
 
 
+@pytest.mark.slow
 def test_network_in_layers_of_keras():
     assert lines_of(by_hand("same", stride_on_first=False))["title"] == (
         'ResNet-50, nearest to variant "keras": stride on 3x3 in place of 1x1; padding '

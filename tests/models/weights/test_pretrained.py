@@ -121,6 +121,7 @@ def test_every_weight_must_be_there(data, state, refused):
         refused(rest, f"In the model, not in the file: {lost}$")
 
 
+@pytest.mark.slow
 @fewer_examples
 @given(
     name=st.from_regex(r"(layer[1-4]\.\d\.|extra\.)[a-z]{1,8}", fullmatch=True),
@@ -261,8 +262,12 @@ def test_the_model_must_be_the_network_of_the_file(build, words, state, refused)
     ("arguments", "variant"),
     [
         # Equal names and shapes, other outputs: only the stride tells them apart.
-        ({"depth": 50, "variant": "paper"}, "paper"),
-        ({"depth": 50, "variant": "keras"}, "keras"),
+        pytest.param(
+            {"depth": 50, "variant": "paper"}, "paper", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"depth": 50, "variant": "keras"}, "keras", marks=pytest.mark.slow
+        ),
         ({"depth": 18, "variant": "paper"}, "paper"),
         ({"depth": 18, "shortcut": "pad"}, "paper"),
     ],
