@@ -102,6 +102,7 @@ def test_channels_first():
     np.testing.assert_allclose(grad_cam(model, maps, 2), expected([2] * 5), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_last_map_is_found_inside_a_transfer_model():
     backbone = ResNet(8, variant="cifar", include_top=False, input_shape=(32, 32, 3))
     model = TransferModel(

@@ -32,6 +32,7 @@ def small_images():
     return x, generator.integers(0, 3, 8)
 
 
+@pytest.mark.slow
 def test_only_matching_layers_are_measured(small_resnet, small_images):
     patterns = [
         ("stage2_block1", lambda name: name.startswith("stage2_block1/")),

@@ -87,6 +87,7 @@ def test_equals_the_first_record_of_a_fit(by):
     np.testing.assert_allclose(list(norms.values()), callback.norms[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_blocks_of_an_uncompiled_network():
     model = ResNet(8, num_classes=3, variant="cifar")
     x = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")

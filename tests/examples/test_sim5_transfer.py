@@ -421,6 +421,7 @@ def test_fewest_images_by_hand(load):
     assert {row["of"] for row in found} == {600}
 
 
+@pytest.mark.slow
 def test_without_network_the_source_is_generated(load, monkeypatch, capsys):
     program, networks = load("sim5_transfer"), load("_sim5_networks")
     real = networks.transfer

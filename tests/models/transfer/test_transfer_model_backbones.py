@@ -120,6 +120,7 @@ def test_this_librarys_networks_by_name(tmp_path):
     assert model.predict(np.full((1, 48, 80, 3), 99.0), verbose=0).shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_weights_of_the_whole_network_and_another_size(tmp_path):
     whole = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3))
     whole.save_weights(tmp_path / "whole.weights.h5")
