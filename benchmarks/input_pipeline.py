@@ -12,8 +12,9 @@ round is not counted either:
 - `image_dataset_from_directory` of Keras at 256 x 256 with the same augmentation of
   each batch (`tf.image.crop_and_resize`), and at 224 x 224 without any;
 - two threads that decode, crop, scale and mirror with Pillow;
-- the bound: `libjpeg`, called by TensorFlow, decodes the same parts of files that lie
-  in memory, and nothing else is done.
+- validation: `image_batches` with the antialiased centre crop;
+- the bounds: `libjpeg`, called by TensorFlow, decodes the same parts of files that lie
+  in memory, or all of each file, and nothing else is done.
 
 Seconds are those of one image: of the clock, or with `--clock processor` of all threads
 together, which other work on the machine hardly changes. TensorFlow reads under every
@@ -168,6 +169,19 @@ def bare_decoder(files):
     return sizes.batch(BATCH).prefetch(tf.data.AUTOTUNE)
 
 
+def whole_decoder(files):
+    """All of each file, decoded and forgotten."""
+    contents = [file.read_bytes() for file in files]
+    sizes = tf.data.Dataset.from_tensor_slices(contents).repeat()
+    sizes = sizes.map(
+        lambda encoded: tf.size(
+            tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return sizes.batch(BATCH).prefetch(tf.data.AUTOTUNE)
+
+
 def read(make, clock, steps, warm_up):
     """Seconds for that many batches, once the buffers are full."""
     batches = iter(make())
@@ -192,7 +206,9 @@ def measure(name, files, root, arguments):
     )
     labels = np.arange(len(files)) % CLASSES
     options = ReaderOptions(SIZE, BATCH, training=True, first_step=0)
-    dataset = batches_of_files(list(map(str, files)), labels, options)
+    names = list(map(str, files))
+    dataset = batches_of_files(names, labels, options)
+    validation = ReaderOptions(SIZE, BATCH, first_step=0)
     cutout = Cutout(SIZE // 2, seed=0)
     with_cutout = dataset.map(lambda images, labels: (cutout(images), labels))
     readers = {
@@ -200,7 +216,9 @@ def measure(name, files, root, arguments):
         f"{BASELINE}, Cutout": with_cutout.prefetch(tf.data.AUTOTUNE),
         "image_dataset_from_directory": keras_reader(root, augmented=True),
         "image_dataset_from_directory, not augmented": keras_reader(root, False),
+        "validation": batches_of_files(names, labels, validation),
         "libjpeg alone": bare_decoder(files),
+        "libjpeg alone, whole files": whole_decoder(files),
     }
     makers = {key: functools.partial(lambda x: x, x) for key, x in readers.items()}
     makers["Pillow, 2 threads"] = functools.partial(pillow_reader, files)

@@ -201,8 +201,10 @@ def _has_no_colour_table(bmp: Any) -> Any:
 
 def _resize(image: Any, image_size: int) -> Any:
     # tf.image.resize does the same, with checks around it at every image.
+    # The operation's path for uint8 is twice as slow, with the same pixels.
+    images = tf.cast(image, tf.float32)[None]
     resized = tf.raw_ops.ResizeBilinear(
-        images=image[None], size=[image_size, image_size], half_pixel_centers=True
+        images=images, size=[image_size, image_size], half_pixel_centers=True
     )
     return tf.cast(resized[0] + 0.5, tf.uint8)
 
