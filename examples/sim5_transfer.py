@@ -408,7 +408,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif before.get("source") == "ImageNet":
             settings = settings.replace(weights="imagenet")
     source = resolve_source(settings, len(names))
-    warn_of_small_images(settings, source)
     compared = identity(
         settings,
         source=source,
@@ -416,6 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data_sha256=hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     )
     folder = RunFolder(settings.out, compared)
+    warn_of_small_images(settings, source)
     tasks = make_tasks(compared)
     state = folder.path / PARTIAL
     if not before and not settings.report_only:

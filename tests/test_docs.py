@@ -8,6 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import matplotlib
 import pytest
 from code_blocks import python_blocks, run_blocks
 from html_site import read_site
@@ -30,6 +31,8 @@ CLASSES = [
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_code_of_the_page_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # The gallery draws more figures than a reader has open at a time.
+    monkeypatch.setitem(matplotlib.rcParams, "figure.max_open_warning", 0)
     run_blocks(python_blocks(PAGES[name].read_text()), name)
 
 

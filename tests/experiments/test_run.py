@@ -211,6 +211,7 @@ def dask_cluster(tmp_path, root):
         yield client.scheduler.address
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_cluster_gives_what_this_machine_gives(dask_cluster, tmp_path):
     shared = {"folder": str(tmp_path), "die": {"two": 1}}
