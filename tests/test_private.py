@@ -5,7 +5,10 @@ A failure means that the other side changed: the row of its name says what for.
 
 import io
 import pickletools
+import platform
 import re
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -254,6 +257,24 @@ def test_native_batch_norm():
     )
     assert mean.item() == 2.0
     assert inverse.item() == pytest.approx((1.0 + 0.25) ** -0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN is an option there")
+@pytest.mark.parametrize(("option", "gains"), [("0", False), ("1", True)])
+def test_one_dnn(monkeypatch, option, gains):
+    """On a CPU, TensorFlow's own kernel is left to Keras's operations."""
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", option)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    program = (
+        "import tensorflow as tf; from keras_residual.layers import _kernels\n"
+        "tf.function(lambda: print(_kernels.has_fused_normalization()))()"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert run.stdout.strip() == str(gains), run.stderr
 
 
 def test_layer_call():

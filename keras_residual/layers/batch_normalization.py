@@ -15,9 +15,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras takes a dozen. The moving variance is Keras's, the mean of squared
     deviations (PyTorch's own layer divides by one less than their number).
 
-    Keras's own operations still normalize on JAX, whose compiler fuses them, and on
-    every backend: inputs of another rank than 4, or in float64, with a mask, with
-    `synchronized=True` and with `renorm=True`.
+    Keras's own operations still normalize on JAX, whose compiler fuses them, on
+    TensorFlow without a GPU or oneDNN, and on every backend: inputs of another rank
+    than 4, or in float64, with a mask, with `synchronized=True` and with `renorm=True`.
 
     Example:
         ```python
