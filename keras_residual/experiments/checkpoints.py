@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_residual.experiments._durable import move
 from keras_residual.experiments.tasks import StoppedError
 
 _KEPT = 2  # the last, and the one before it, should the last be damaged
@@ -57,7 +57,7 @@ class Checkpoints:
             content = json.dumps({"sha256": digest, "history": history})
             temporary = self.folder / f".{name}.json.tmp"
             temporary.write_text(content, "utf-8")
-            _move(temporary, self.folder / f"{name}.json")
+            move(temporary, self.folder / f"{name}.json")
         for old in self._names()[:-_KEPT]:
             # The JSON first: without it the rest is not there.
             (self.folder / f"{old}.json").unlink()
@@ -113,7 +113,7 @@ class Checkpoints:
         temporary = self.folder / f".unfinished.{name}"
         model.save(temporary)
         digest = _sha256(temporary)
-        _move(temporary, self.folder / name)
+        move(temporary, self.folder / name)
         return digest
 
     @contextlib.contextmanager
@@ -144,13 +144,6 @@ class Checkpoints:
 def without_optimizer(model: keras.Model) -> keras.Model:
     """The same network, sharing its weights, that was never compiled."""
     return keras.Model(model.input, model.output, name=model.name)
-
-
-def _move(file: Path, target: Path) -> None:
-    """In one move that a power cut does not undo by half."""
-    with file.open("rb") as content:
-        os.fsync(content.fileno())
-    os.replace(file, target)
 
 
 def _sha256(file: Path) -> str:

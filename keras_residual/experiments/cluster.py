@@ -10,11 +10,11 @@ from typing import Any
 from keras_residual.experiments.processes import DiedError, Worker, pack
 from keras_residual.experiments.tasks import (
     Output,
+    Queue,
     RefusedError,
     StoppedError,
     Task,
     Train,
-    check_order,
 )
 
 _CONNECT = 10  # seconds to wait for a scheduler
@@ -50,18 +50,13 @@ def compute_on_cluster(
     """
     import distributed
 
-    check_order(tasks)
-    waiting = list(tasks)
-    unfinished = {task.name for task in tasks}
-    died: dict[str, int] = {}
+    queue = Queue(tasks, deaths)
     running: dict[Any, Task] = {}
     with _connected(scheduler) as client:
         work = client.scatter(pack(train, shared), broadcast=True, hash=False)
-        while waiting or running:
+        while queue or running:
             places = sum(client.nthreads().values())
-            able = [task for task in waiting if task.after not in unfinished]
-            for task in able[: max(0, places - len(running))]:
-                waiting.remove(task)
+            for task in queue.take(places - len(running)):
                 future = client.submit(
                     _train,
                     work,
@@ -76,16 +71,10 @@ def compute_on_cluster(
                 task = running.pop(future)
                 output = _result(task, future)
                 if output is None:
-                    died[task.name] = died.get(task.name, 0) + 1
-                    if died[task.name] == deaths:
-                        raise StoppedError(
-                            f"the training {task.name} stopped: its process died; was "
-                            "memory short?"
-                        )
-                    waiting.insert(0, task)
+                    queue.again(task, "its process died; was memory short?")
                     continue
                 yield task, output
-                unfinished.remove(task.name)
+                queue.stored(task)
 
 
 def _result(task: Task, future: Any) -> Output | None:

@@ -20,13 +20,7 @@ from typing import Any
 import cloudpickle
 import keras
 
-from keras_residual.experiments.tasks import (
-    Output,
-    StoppedError,
-    Task,
-    Train,
-    check_order,
-)
+from keras_residual.experiments.tasks import Output, Queue, StoppedError, Task, Train
 
 # One thread for each worker: two workers on two cores train twice as much as one worker
 # with two threads, and sums over threads would depend on how many there are.
@@ -81,19 +75,14 @@ def compute_here(
         StoppedError: If a task raised it, or died too often.
         RuntimeError: If a task raised anything else.
     """
-    check_order(tasks)
+    queue = Queue(tasks, deaths)
     work = pack(train, shared)
     most = _TASKS_PER_WORKER if one_thread else 1
-    waiting = list(tasks)
-    unfinished = {task.name for task in tasks}
-    died: dict[str, int] = {}
     idle: list[Worker] = []
     running: dict[Any, tuple[Worker, Task]] = {}
     try:
-        while waiting or running:
-            able = [task for task in waiting if task.after not in unfinished]
-            for task in able[: processes - len(running)]:
-                waiting.remove(task)
+        while queue or running:
+            for task in queue.take(processes - len(running)):
                 worker = idle.pop() if idle else Worker(work, one_thread)
                 running[worker.connection] = worker, task
                 worker.begin(task.arguments)
@@ -105,12 +94,7 @@ def compute_here(
                 except DiedError as error:
                     del running[connection]
                     worker.end()
-                    died[task.name] = died.get(task.name, 0) + 1
-                    if died[task.name] == deaths:
-                        raise StoppedError(
-                            f"the training {task.name} stopped: {error}"
-                        ) from error
-                    waiting.insert(0, task)
+                    queue.again(task, str(error))
                     continue
                 if output is None:
                     continue  # it only said something
@@ -120,7 +104,7 @@ def compute_here(
                 else:
                     idle.append(worker)
                 yield task, output
-                unfinished.remove(task.name)
+                queue.stored(task)
     finally:
         for worker in [*idle, *(worker for worker, _ in running.values())]:
             worker.end()

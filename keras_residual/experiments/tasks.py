@@ -1,5 +1,6 @@
 """What a run consists of: its tasks, what they give back, and how one ends badly."""
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,3 +61,42 @@ def check_order(tasks: Sequence[Task]) -> None:
                     f"{' after '.join([*seen, before])}"
                 )
             seen.append(before)
+
+
+class Queue:
+    """Tasks in their order; one that waits for another comes when that is stored.
+
+    Args:
+        tasks: The tasks.
+        deaths: How often the process of one task may die.
+    """
+
+    def __init__(self, tasks: Sequence[Task], deaths: int) -> None:
+        check_order(tasks)
+        self._waiting = list(tasks)
+        self._unfinished = {task.name for task in tasks}
+        self._died: collections.Counter[str] = collections.Counter()
+        self._deaths = deaths
+
+    def __bool__(self) -> bool:
+        """Whether tasks are waiting."""
+        return bool(self._waiting)
+
+    def take(self, most: int) -> list[Task]:
+        """Takes the next tasks out that can begin."""
+        able = [task for task in self._waiting if task.after not in self._unfinished]
+        taken = able[: max(0, most)]
+        for task in taken:
+            self._waiting.remove(task)
+        return taken
+
+    def stored(self, task: Task) -> None:
+        """Lets those begin that waited for the task."""
+        self._unfinished.remove(task.name)
+
+    def again(self, task: Task, reason: str) -> None:
+        """Puts a task whose process died first; raises StoppedError the last time."""
+        self._died[task.name] += 1
+        if self._died[task.name] == self._deaths:
+            raise StoppedError(f"the training {task.name} stopped: {reason}")
+        self._waiting.insert(0, task)
