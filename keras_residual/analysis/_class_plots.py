@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from keras_residual.analysis._axes import axes, finish
-from keras_residual.analysis._image_plots import photo_grid
+from keras_residual.analysis._image_plots import draw_photos
 from keras_residual.analysis.most_wrong import most_wrong as find_most_wrong
 
 # With more classes the numbers in the cells could not be read.
@@ -134,16 +133,11 @@ def most_wrong(
             "`probabilities` must be wrong for at least one image. "
             f"Received: {len(np.asarray(labels))} images, all of them right"
         )
-    ax = photo_grid(
+    return draw_photos(
         np.asarray(images)[chosen],
         np.asarray(labels)[chosen],
         np.asarray(probabilities)[chosen],
         class_names,
         ax,
+        "Wrong with the least probability for the true class",
     )
-    # `set_title` would put it where the line below it stands.
-    for artist in ax.findobj(Text):
-        if isinstance(artist, Text) and artist.get_text() == ax.get_title(loc="left"):
-            artist.set_text("Wrong with the least probability for the true class")
-            break
-    return ax

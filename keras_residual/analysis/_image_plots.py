@@ -50,6 +50,20 @@ def photo_grid(
         )
         ```
     """
+    return draw_photos(
+        images, labels, probabilities, class_names, ax, "Photos and predictions"
+    )
+
+
+def draw_photos(
+    images: ArrayLike,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    class_names: Sequence[str],
+    ax: Axes | None,
+    title: str,
+) -> Axes:
+    """What `photo_grid` draws, under another title."""
     photos = np.asarray(images)
     if photos.ndim != 4 or photos.shape[3] != 3 or not _are_pixels(photos):
         raise ValueError(
@@ -119,7 +133,7 @@ def photo_grid(
     wrong = int((predicted.argmax(1) != true).sum())
     return without_scales(
         ax,
-        title="Photos and predictions",
+        title=title,
         note=f"predicted class and its probability; frame and ✗: wrong, with the true "
         f"class ({wrong} of {number} here)",
     )
@@ -155,19 +169,8 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
         )
     ax = axes(ax)
     number, height, width = array.shape
-    low = array.min((1, 2), keepdims=True)
-    spread = array.max((1, 2), keepdims=True) - low
-    flat = spread[:, 0, 0] == 0
-    tiles = np.where(spread > 0, (array - low) / np.where(spread > 0, spread, 1), 0.0)
-    columns = columns_of_tiles(number, width, height)
-    rows = math.ceil(number / columns)
-    gap = max(1, round(0.05 * max(height, width)))
-    canvas = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan
-    )
-    for place, tile in enumerate(tiles):
-        y, x = place // columns * (height + gap), place % columns * (width + gap)
-        canvas[y : y + height, x : x + width] = tile
+    tiles, flat = scaled_by_itself(array)
+    canvas = tiled(tiles, max(1, round(0.05 * max(height, width))), np.nan)
     ax.imshow(np.ma.masked_invalid(canvas), cmap="gray", vmin=0, vmax=1)
     note = (
         f"{number} channel{'' if number == 1 else 's'} of {height} x {width}, each "
@@ -176,6 +179,28 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
     if flat.any():
         note += f"; all black: the same value everywhere ({flat.sum()} of {number})"
     return without_scales(ax, title="Feature maps", note=note)
+
+
+def scaled_by_itself(maps: NDArray) -> tuple[NDArray, NDArray]:
+    """Each map from 0 to 1, and which of them are the same value everywhere."""
+    axes = tuple(range(1, maps.ndim))
+    low = maps.min(axes, keepdims=True)
+    spread = maps.max(axes, keepdims=True) - low
+    scaled = np.where(spread > 0, (maps - low) / np.where(spread > 0, spread, 1), 0.0)
+    return scaled, spread.ravel() == 0
+
+
+def tiled(tiles: NDArray, gap: int, background: float) -> NDArray:
+    """Images `(n, height, width, ...)` from left to right, then down."""
+    number, height, width, *channels = tiles.shape
+    columns = columns_of_tiles(number, width, height)
+    rows = math.ceil(number / columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *channels)
+    canvas = np.full(shape, background, tiles.dtype)
+    for place, tile in enumerate(tiles):
+        y, x = place // columns * (height + gap), place % columns * (width + gap)
+        canvas[y : y + height, x : x + width] = tile
+    return canvas
 
 
 def columns_of_tiles(number: int, width: float, height: float) -> int:

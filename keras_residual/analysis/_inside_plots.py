@@ -1,6 +1,5 @@
 """Figures of what a network looks at: heat maps, first filters, input gradients."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,7 +7,11 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from keras_residual.analysis._axes import Styles, axes, finish, styled
-from keras_residual.analysis._image_plots import columns_of_tiles, without_scales
+from keras_residual.analysis._image_plots import (
+    scaled_by_itself,
+    tiled,
+    without_scales,
+)
 from keras_residual.analysis.input_gradients import InputGradients
 from keras_residual.analysis.overlay import overlay
 
@@ -47,7 +50,7 @@ def grad_cam(images: ArrayLike, maps: ArrayLike, ax: Axes | None = None) -> Axes
         )
     gap = max(1, round(0.05 * photos.shape[1]))
     pairs = np.concatenate([photos.astype(np.uint8), covered], axis=2)
-    canvas = _tiled(pairs, gap, 255)
+    canvas = tiled(pairs, gap, 255)
     ax = axes(ax)
     ax.imshow(canvas, interpolation="nearest")
     return without_scales(
@@ -93,12 +96,10 @@ def first_filters(filters: ArrayLike, ax: Axes | None = None) -> Axes:
             "one or three channels, and finite values. "
             f"Received: shape {array.shape}"
         )
-    low = array.min((1, 2, 3), keepdims=True)
-    spread = array.max((1, 2, 3), keepdims=True) - low
-    tiles = np.where(spread > 0, (array - low) / np.where(spread > 0, spread, 1), 0.0)
+    tiles, _ = scaled_by_itself(array)
     tiles = np.broadcast_to(tiles, (*tiles.shape[:3], 3))
     ax = axes(ax)
-    ax.imshow(_tiled(tiles, 1, 1.0), interpolation="nearest")
+    ax.imshow(tiled(tiles, 1, 1.0), interpolation="nearest")
     number, height, width = array.shape[:3]
     colours = "red, green and blue" if array.shape[3] == 3 else "grey"
     return without_scales(
@@ -164,16 +165,3 @@ def input_gradients(
         title="Gradients of neighbouring inputs",
         note="line: mean over pairs of inputs at this distance; dotted: white noise",
     )
-
-
-def _tiled(tiles: np.ndarray, gap: int, background: float) -> np.ndarray:
-    """Images `(n, height, width, 3)` side by side and one under the other."""
-    number, height, width, channels = tiles.shape
-    columns = columns_of_tiles(number, width, height)
-    rows = math.ceil(number / columns)
-    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, channels)
-    canvas = np.full(shape, background, tiles.dtype)
-    for place, tile in enumerate(tiles):
-        y, x = place // columns * (height + gap), place % columns * (width + gap)
-        canvas[y : y + height, x : x + width] = tile
-    return canvas
