@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from _imagenet_recipes import RECIPES, Recipe, complete
 
+from keras_residual._cores import cores
 from keras_residual.experiments import (
     Natural,
     Positive,
@@ -17,7 +18,6 @@ from keras_residual.experiments import (
     Share,
     parse_settings,
 )
-from keras_residual.experiments.run_folder import cores
 from keras_residual.experiments.settings import Bounds, choice
 
 Network = Literal["plain", "resnet", "resnet-cutout"]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from keras_residual._first_line import first_line
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -56,9 +58,3 @@ def read_part(file: "File", name: str, size: tuple[int, int]) -> np.ndarray:
         return ImageOps.fit(upright, (size[1], size[0]))
 
     return read_file(file, name, upright_part)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows in further lines."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -20,6 +20,8 @@ HEAVY = {"matplotlib", "pandas", "scipy", "jinja2"}
 MAY_IMPORT = {
     "_atomic_file.py": set(),
     "_calls.py": set(),
+    "_cores.py": set(),
+    "_first_line.py": set(),
     "_functions.py": set(),
     "_image_file.py": set(),
     "_leaves.py": set(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_residual._cores import cores
 from keras_residual.datasets import _imagenet_index as index
 from keras_residual.datasets._image_examination import examine
 
@@ -57,17 +58,10 @@ def _examined(images: Iterable[str | bytes], progress: Progress) -> Iterator[int
         ) from error
     remaining = iter(images)
     # Pillow decodes outside of Python's lock.
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while chunk := list(itertools.islice(remaining, _CHUNK)):
             yield from pool.map(_examine, chunk)
             progress(len(chunk))
-
-
-def _cores() -> int:
-    """Number of cores that this process may use, fewer than the machine's at times."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _examine(image: str | bytes) -> int:

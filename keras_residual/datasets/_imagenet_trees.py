@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_residual._image_file import first_line
+from keras_residual._first_line import first_line
 from keras_residual.datasets import _files
 
 CLASS_FILES = ("LOC_synset_mapping.txt", "imagenet_class_index.json")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_residual._image_file import first_line, read_rgb
+from keras_residual._first_line import first_line
+from keras_residual._image_file import read_rgb
 
 
 def is_strip_folder(folder: Path) -> bool:

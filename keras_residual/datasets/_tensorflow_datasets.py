@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_residual._image_file import first_line
+from keras_residual._first_line import first_line
 
 
 def find_builder(name: str, data_dir: str | Path | None, argument: str = "name") -> Any:

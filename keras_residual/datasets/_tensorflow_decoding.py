@@ -16,6 +16,7 @@ from keras_residual.datasets._reader_options import ReaderOptions
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 TRIES = 10
 _JPEG_SCALES = (1, 2, 4, 8)
+_JPEG = b"\xff\xd8\xff"  # what such a file begins with
 # The palette of grayscale BMP files: blue, green, red and nothing.
 _GREYS = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
 
@@ -134,7 +135,7 @@ def can_decode(content: bytes) -> bool:
     """
     try:
         with tf.device("CPU"):
-            if content.startswith(b"\xff\xd8\xff"):
+            if content.startswith(_JPEG):
                 tf.io.decode_jpeg(content, channels=3, ratio=8)
             else:
                 decode_other(content)
@@ -146,7 +147,7 @@ def can_decode(content: bytes) -> bool:
 
 
 def _is_jpeg(encoded: Any) -> Any:
-    return tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
+    return tf.strings.substr(encoded, 0, 3) == _JPEG
 
 
 def _largest_scale(extent: Any, image_size: int) -> Any:

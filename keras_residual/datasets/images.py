@@ -5,7 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_residual._image_file import first_line, read_rgb
+from keras_residual._first_line import first_line
+from keras_residual._image_file import read_rgb
 from keras_residual.datasets import _cifar10, _files, _strips
 from keras_residual.datasets import _tensorflow_datasets as _tfds
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from keras_residual._first_line import first_line
 from keras_residual.experiments._connection import Connection
 from keras_residual.experiments._meeting import meet
 from keras_residual.experiments.tasks import StoppedError
@@ -110,7 +111,7 @@ class DataParallel(Connection):
                 raise
             raise StoppedError(
                 f"host {self.host_index} of {self.hosts} lost another host: "
-                f"{str(error).splitlines()[0]}. Its own output says why it ended. "
+                f"{first_line(error)}. Its own output says why it ended. "
                 "Start all hosts again: the training goes on from the last checkpoint"
             ) from error
 
@@ -139,5 +140,5 @@ def join_hosts(
         )
     except RuntimeError as error:
         raise StoppedError(
-            f"JAX cannot connect the {count} hosts: {str(error).splitlines()[0]}"
+            f"JAX cannot connect the {count} hosts: {first_line(error)}"
         ) from error

@@ -5,7 +5,6 @@ import importlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import shutil
 import time
@@ -15,6 +14,8 @@ from typing import Any
 
 import filelock
 
+from keras_residual._cores import cores
+from keras_residual.experiments._durable import move, through
 from keras_residual.experiments.tasks import Output, RefusedError, StoppedError, Task
 
 
@@ -117,12 +118,12 @@ class RunFolder:
                     (temporary / name).write_bytes(content)
                 else:
                     content.to_csv(temporary / name, index=False, lineterminator="\n")
-                _through(temporary / name)
+                through(temporary / name)
             (temporary / "result.json").write_text(to_json(result), encoding="utf-8")
-            _through(temporary / "result.json")
-            _through(temporary)
+            through(temporary / "result.json")
+            through(temporary)
             temporary.rename(self.units / task.name)
-            _through(self.units)
+            through(self.units)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise StoppedError(
@@ -134,9 +135,7 @@ class RunFolder:
         """Replaces a file of this folder in one move."""
         temporary = self.path / f".{name}.tmp"
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        _through(temporary)
-        temporary.replace(self.path / name)
-        _through(self.path)
+        move(temporary, self.path / name)
 
     def _create(self, processes: int) -> None:
         try:
@@ -214,17 +213,6 @@ def _finite(content: Any) -> Any:
     return content
 
 
-def _through(path: Path) -> None:
-    """Waits until the file, or a folder's list of files, is on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     return [
         f"{name} is {there.get(name)} there and {here.get(name)} here"
@@ -256,10 +244,3 @@ def hardware() -> dict[str, Any]:
         names = [line.split(":", 1)[1] for line in lines if "model name" in line]
         model = names[0].strip() if names else model
     return {"cpu": model, "cores": cores(), "system": platform.platform()}
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -15,7 +15,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 
-from keras_residual.experiments.run_folder import check_output_path, cores
+from keras_residual._cores import cores
+from keras_residual.experiments.run_folder import check_output_path
 from keras_residual.experiments.tasks import RefusedError
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_residual._first_line import first_line
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
 
 PREFIX = "keras_hub:"
@@ -21,14 +22,14 @@ def load_backbone(backbone: str, load_weights: bool):
     except ValueError as error:
         raise ValueError(
             f"`backbone` must be {PREFIX} and a preset of KerasHub or the folder of "
-            f"one. Received: backbone={backbone!r}. The reason: {_first_line(error)}"
+            f"one. Received: backbone={backbone!r}. The reason: {first_line(error)}"
         ) from error
     except Exception as error:
         # KerasHub reads from several servers, each with errors of its own.
         raise ConnectionError(
             f"The preset {preset!r} could not be downloaded: go online, or pass "
             f"{PREFIX} and the folder of a preset that you have. "
-            f"The reason: {_first_line(error)}"
+            f"The reason: {first_line(error)}"
         ) from error
 
 
@@ -41,7 +42,7 @@ def load_preprocessing(backbone: str) -> ImagePreprocessing:
         raise ValueError(
             "`preprocessing` must be given: the preset says nothing of its images. "
             f"Received: preprocessing='auto', backbone={backbone!r}. "
-            f"The reason: {_first_line(error)}"
+            f"The reason: {first_line(error)}"
         ) from error
     # It computes images * scale + offset, and the layer (images - mean) / std.
     scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, 3)
@@ -60,7 +61,3 @@ def _keras_hub():
             "Presets need KerasHub: pip install 'keras-residual[keras-hub]'"
         ) from error
     return keras_hub
-
-
-def _first_line(error) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
