@@ -45,7 +45,7 @@ def draw_learning_rate(found, file):
     _save(file)
 
 
-def write_photo_report(photos, folds, probabilities, options, exported):
+def write_photo_report(model, photos, folds, probabilities, options, exported):
     """Writes report.md and report.html; returns the accuracy with its interval."""
     test = np.concatenate([fold[2] for fold in folds])
     truth = photos.labels[test]
@@ -54,7 +54,7 @@ def write_photo_report(photos, folds, probabilities, options, exported):
     common = np.bincount(truth).max() / len(truth)
     sections = [
         _classes(photos, truth, probabilities, options.out),
-        _most_wrong(photos, test, truth, probabilities, options.out),
+        _most_wrong(model, photos, test, truth, probabilities, options.out),
         _reliability(correct, probabilities, options.out),
         _more_photos(photos, folds[0], options),
         _training(photos, folds, options, exported),
@@ -97,14 +97,13 @@ def _classes(photos, truth, probabilities, out):
     )
 
 
-def _most_wrong(photos, test, truth, probabilities, out):
+def _most_wrong(model, photos, test, truth, probabilities, out):
     of_truth = probabilities[np.arange(len(test)), truth].astype(float)
     worst = np.argsort(of_truth, kind="stable")[:WORST]
     shown = np.clip(probabilities[worst], 0, 1)
     plots.photo_grid(photos.images[test[worst]], truth[worst], shown, photos.names)
     _save(out / "figures/most_wrong.png")
     predicted = probabilities[worst].argmax(1)
-    model = keras.saving.load_model(out / "model.keras")
     images = photos.images[test[worst]]
     maps = grad_cam(model, images, class_index=predicted)
     looked = overlay(images, maps)

@@ -288,7 +288,7 @@ def train(options):
     model.predict(photos.images[:1], verbose=0)  # PyTorch exports what was called
     exported = export(model, options.out)
     answer = write_photo_report(
-        photos, folds, np.concatenate(probabilities), options, exported
+        model, photos, folds, np.concatenate(probabilities), options, exported
     )
     print(f"Right: {answer} of the test photos. {options.out / 'report.html'}")
     print(f"{time.monotonic() - start:.0f} seconds")

@@ -184,6 +184,16 @@ class GradientProbe:
                 attributes["apply"] = outer
 
 
+def probe_for(model: keras.Model, earlier: GradientProbe | None) -> GradientProbe:
+    """The probe of a `fit`: the installed one, the earlier one, or a new one."""
+    installed = probe_of(model)
+    if installed is not None:
+        return installed
+    if earlier is not None and earlier.fits(model):
+        return earlier
+    return GradientProbe(model)
+
+
 def probe_of(model: keras.Model) -> GradientProbe | None:
     """The probe that is installed on a model."""
     owner = getattr(getattr(model, "train_function", None), "__self__", None)

@@ -17,7 +17,12 @@ from keras_residual.callbacks._arguments import (
     layer_patterns,
 )
 from keras_residual.callbacks._output import Output
-from keras_residual.callbacks._probe import GradientProbe, innermost_optimizer, probe_of
+from keras_residual.callbacks._probe import (
+    GradientProbe,
+    innermost_optimizer,
+    probe_for,
+    probe_of,
+)
 from keras_residual.callbacks._recorder import GradientRecorder, Settings
 from keras_residual.callbacks._records import (
     Rows,
@@ -259,11 +264,7 @@ class GradientNormCallback(keras.callbacks.Callback):
                 "`model` must be compiled with an optimizer. Received: optimizer=None"
             )
         self._output.begin_fit()
-        probe = probe_of(self.model)
-        if probe is None:
-            probe = self._probe
-            if probe is None or not probe.fits(self.model):
-                probe = GradientProbe(self.model)
+        probe = probe_for(self.model, self._probe)
         if (
             self._recorder is None
             or probe is not self._probe

@@ -30,7 +30,10 @@ def make_convolution(block, filters, kernel_size, *, name, strides=1, zero=False
 
 
 def needs_padding(convolution):
-    """Whether a layer pads for it: Keras's "same" pads even sizes on one side only."""
+    """Whether a layer pads for it: it has a stride, and kernels of many taps.
+
+    Keras's "same" pads even sizes on one side only.
+    """
     return max(convolution.strides) > 1 and max(convolution.kernel_size) > 1
 
 

@@ -20,7 +20,6 @@ from keras_residual.models._variants import STEMS, VARIANTS, depths_of, find_blo
 from keras_residual.models.networks._outputs import (
     add_top,
     check_outputs,
-    selected,
 )
 from keras_residual.models.weights._known_weights import find_source
 from keras_residual.models.weights.pretrained import load_pretrained
@@ -138,7 +137,8 @@ def build_network(
         if weights is not None:
             # Into the whole network, of which the outputs may be the first stages.
             load_pretrained(keras.Model(images, x, name=name), weights)
-        return keras.Model(images, selected(features, outputs), name=name)
+        chosen = {stage: features[stage] for stage in outputs}
+        return keras.Model(images, chosen, name=name)
     if classifier_activation == "auto":
         classifier_activation = settings.classifier_activation
     x = add_top(

@@ -24,11 +24,6 @@ def check_outputs(outputs, pooling, include_top, stages):
         )
 
 
-def selected(features, outputs):
-    """The named feature maps by their names."""
-    return {name: features[name] for name in outputs}
-
-
 def add_top(x, outer, pooling, num_classes, activation):
     """Pooling, and the classifier unless `num_classes` is None."""
     data_format, policy = outer.data_format, outer.dtype_policy

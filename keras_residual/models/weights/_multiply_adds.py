@@ -4,9 +4,10 @@ import math
 
 import keras
 
+from keras_residual.layers._convolutions import needs_padding
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.models._graph import Graph, functional
-from keras_residual.models.weights._structure import CONVOLUTIONS, is_padded
+from keras_residual.models.weights._structure import CONVOLUTIONS
 
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
@@ -85,7 +86,7 @@ def _convolutions(block, shape):
             average = block.average
             yield convolution, average.compute_output_shape(shape) if average else shape
             continue
-        if is_padded(convolution):
+        if needs_padding(convolution):
             inside = block.padding.compute_output_shape(inside)
         yield convolution, inside
         inside = convolution.compute_output_shape(inside)

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_residual.layers._convolutions import needs_padding
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._graph import Graph, functional
@@ -122,13 +123,13 @@ def read_structure(model):
             for convolution, norm in layer.convolutions():
                 structure.convolutions.append(convolution)
                 structure.add_norm(norm)
-                if is_padded(convolution):
+                if needs_padding(convolution):
                     structure.paddings.add("symmetric")
         elif isinstance(layer, CONVOLUTIONS):
             if not structure.convolutions:
                 structure.stem = layer
             structure.convolutions.append(layer)
-            if is_padded(layer):
+            if needs_padding(layer):
                 structure.paddings.add(_padding(graph, layer))
         elif isinstance(layer, keras.layers.MaxPooling2D):
             structure.pooled_after = structure.pooled_after or len(
@@ -139,11 +140,6 @@ def read_structure(model):
     if layers and isinstance(layers[-1], keras.layers.Dense):
         structure.classifier = layers[-1]
     return structure
-
-
-def is_padded(convolution):
-    """Whether it needs padding by a rule: it has a stride, and kernels of many taps."""
-    return max(convolution.strides) > 1 and max(convolution.kernel_size) > 1
 
 
 def _block_of_layer(layer):

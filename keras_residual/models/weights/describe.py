@@ -58,15 +58,16 @@ def describe(
     if input_shape is not None:
         sized = _resized(source, input_shape)
     structure = read_structure(source)
+    known = recognise(structure)
     lines = {
         "input": ", ".join(_shape(tensor.shape[1:]) for tensor in source.inputs),
-        **_network_lines(structure),
+        **_network_lines(structure, known),
         **_layer_lines(structure),
         "parameters": _parameters(source),
         "multiply-adds": _multiply_adds(sized),
     }
     width = max(map(len, lines)) + 2
-    text = [_title(structure)]
+    text = [_title(structure, known)]
     text += [f"  {name:<{width}}{value}" for name, value in lines.items()]
     print_fn("\n".join(text))
 
@@ -85,8 +86,7 @@ def _resized(model, input_shape):
     )
 
 
-def _title(structure):
-    known = recognise(structure)
+def _title(structure, known):
     if known is None:
         return f"{structure.model.name}: no network that this library knows"
     variant = " or ".join(f'"{variant}"' for variant in known.variants)
@@ -96,9 +96,9 @@ def _title(structure):
     return f"{known}, nearest to variant {variant}: {differences}"
 
 
-def _network_lines(structure):
+def _network_lines(structure, known):
     blocks, stem = structure.blocks, structure.stem
-    if recognise(structure) is None:
+    if known is None:
         return {"residual additions": len(blocks)} if blocks else {}
     pooled = structure.pooled_after
     count = f"{pooled} of " if pooled > 1 else ""
