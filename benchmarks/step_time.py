@@ -44,14 +44,11 @@ NETWORKS = {
 @contextlib.contextmanager
 def layers_of_keras():
     """Within it, the networks of this library are built of Keras's own layers."""
-    with contextlib.ExitStack() as stack:
-        for module in ("layers.plain_block", "models.networks._builder"):
-            for name in ("Conv2D", "BatchNormalization"):
-                stack.enter_context(
-                    unittest.mock.patch(
-                        f"keras_residual.{module}.{name}", getattr(keras.layers, name)
-                    )
-                )
+    with unittest.mock.patch.multiple(
+        "keras_residual.layers._convolutions",
+        Conv2D=keras.layers.Conv2D,
+        BatchNormalization=keras.layers.BatchNormalization,
+    ):
         yield
 
 

@@ -1,15 +1,30 @@
-"""The guide shows what the recorded rounds say."""
+"""The networks that the benchmark compares, and the table that the guide shows."""
 
 import importlib
 
+import keras
 import pytest
+
+from keras_residual import ResNet
 
 pytestmark = pytest.mark.once
 
 
-def test_table_of_the_guide(root, monkeypatch):
+@pytest.fixture
+def step_time(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    step_time = importlib.import_module("step_time")
+    return importlib.import_module("step_time")
+
+
+def test_layers_of_keras(step_time):
+    with step_time.layers_of_keras():
+        model = ResNet(8, 10, variant="cifar")
+    for layer in model._flatten_layers():
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.BatchNormalization)):
+            assert not type(layer).__module__.startswith("keras_residual"), layer.name
+
+
+def test_table_of_the_guide(step_time, root):
     table = step_time.table(step_time.read("step_time"))
     guide = root / "docs" / "guides" / "fused_layers.md"
     assert table in guide.read_text(encoding="utf-8")
