@@ -18,14 +18,14 @@ def open_data(
     per_class: int | None,
     said: bool = False,
 ) -> ImageNetFolder:
-    """The images of a run, without those that cannot be decoded.
+    """Opens the images of a run, without those that cannot be decoded.
 
     Args:
         source: A folder or "tfds:<name>".
-        settings: Those of the run: "classes" of these names or ids or so many, and
-            "data_dir" where TensorFlow Datasets keeps its data.
+        settings: Settings of the run: "classes" holds names, ids or a number, and
+            "data_dir" the folder of TensorFlow Datasets.
         per_class: Training images of each class, or None for all.
-        said: Whether to print the progress of the check and what it found.
+        said: Whether to print the progress and the findings of the check.
     """
     data = ImageNetFolder(
         source,
@@ -43,7 +43,7 @@ def open_data(
 
 
 def fingerprint(source: str, data: ImageNetFolder) -> str | None:
-    """Of the names and sizes of all images: what was encoded anew is another image.
+    """Hashes the names and sizes of all images, so that a re-encoded image differs.
 
     TensorFlow Datasets have a version in their name instead.
     """
@@ -64,7 +64,7 @@ def training_batches(
     first_step: int,
     shard: tuple[int, int],
 ) -> Any:
-    """Endless batches from a step on: the step and the seed decide what is in them."""
+    """Yields batches without end; step and seed alone decide what a batch holds."""
     smallest = settings["crop_area"]
     return data.dataset(
         "train",
@@ -87,7 +87,7 @@ def validation_batches(
     split: str = "val",
     shard: tuple[int, int] = (0, 1),
 ) -> Any:
-    """One pass over the centre crops of a split."""
+    """Yields the centre crops of a split once."""
     return data.dataset(
         split,
         image_size=settings["image_size"],
@@ -100,7 +100,7 @@ def validation_batches(
 def write_tiny_tree(
     folder: Path, num_classes: int, train_per_class: int, val_per_class: int
 ) -> Path:
-    """The tiny tree in a folder, whole or not at all; one for each size."""
+    """Writes the tiny tree of a size into a folder, whole or not at all."""
     path = folder / f"{TINY}-{num_classes}x{train_per_class}x{val_per_class}"
     if not path.is_dir():
         make_tiny_imagenet_tree(

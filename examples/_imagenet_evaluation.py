@@ -1,4 +1,4 @@
-"""What a trained network of the ImageNet comparison can do, beyond its accuracy."""
+"""Measures a trained network of the ImageNet comparison beyond its accuracy."""
 
 import io
 import math
@@ -17,7 +17,9 @@ from keras_residual.analysis.statistics import expected_calibration_error
 PICTURES, PICTURE_INDICES = "pictures.npy", "picture_indices.npy"
 _NUM_PICTURES = 24
 _MOST = 256  # images in a step on one device; trainings may have many devices
-FILL = tuple(round(255 * mean) for mean in MEAN)  # as Cutout's, before its means go
+FILL = tuple(
+    round(255 * mean) for mean in MEAN
+)  # Cutout's fill, before the means are subtracted
 
 
 def evaluate(
@@ -26,13 +28,13 @@ def evaluate(
     few: ImageNetFolder,
     settings: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Results and files of one network.
+    """Returns the results and files of one network.
 
     Args:
         model: From uint8 images to logits.
-        data: Its split "val" is what most is measured on.
-        few: Its split "train" holds some of the training images, all classes alike.
-        settings: Those of the run.
+        data: Most measurements use its split "val".
+        few: Its split "train" holds some training images of every class.
+        settings: Settings of the run.
     """
     size = min(_MOST, settings["batch_size"])
     probabilities, labels, places, pictures = _predict(
@@ -61,7 +63,7 @@ def evaluate(
 
 
 def _occlusion(model, data, settings, without):
-    """Accuracy on images with a square of growing size at a random place."""
+    """Measures the accuracy on images with a growing square erased at random."""
     rows = [{"erased_share": 0.0, "size": 0.0, "top1": without}]
     for size in settings["occlusion"]:
         # The seed is the same for all networks, and so are the patches.
@@ -86,7 +88,7 @@ def _occlusion(model, data, settings, without):
 def accuracies_of(
     model: keras.Model, data: ImageNetFolder, settings: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Top-1, top-5 and loss on the validation images."""
+    """Returns top-1, top-5 and loss on the validation images."""
     size = min(_MOST, settings["batch_size"])
     batches = validation_batches(data, settings, size)
     probabilities, labels, _, _ = _predict(model, batches)
@@ -94,7 +96,7 @@ def accuracies_of(
 
 
 def _predict(model, batches, num_images=0):
-    """Probabilities and labels; indices of some pictures, spread evenly, and those."""
+    """Returns probabilities, labels, and some evenly spaced pictures by index."""
     wanted = np.unique(np.linspace(0, num_images - 1, _NUM_PICTURES).astype(int))
     found = size = 0
     probabilities: list[np.ndarray] = []
@@ -103,7 +105,7 @@ def _predict(model, batches, num_images=0):
     for images, of_images in batches:
         images = np.asarray(images)
         size = size or len(images)
-        # One shape for all batches: each one more would be compiled.
+        # One shape for all batches: every new shape would be compiled.
         missing = [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]
         logits = model.predict_on_batch(np.pad(images, missing))[: len(images)]
         probabilities.append(_softmax(logits))
@@ -121,7 +123,7 @@ def _softmax(logits):
 
 
 def _accuracies(probabilities, labels):
-    """Top-1, top-5 and cross-entropy; NaN if training diverged."""
+    """Returns top-1, top-5 and cross-entropy; NaN if training diverged."""
     if not np.isfinite(probabilities).all():
         return {"top1": math.nan, "top5": math.nan, "loss": math.nan}
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]

@@ -41,7 +41,7 @@ def accuracy_figures(
     history = history.rename(columns={"val_top1": "val_accuracy"})
     metrics = ["val_accuracy", "loss"]
     caption = "Validation accuracy (top-1) and training loss over the epochs."
-    # Of five classes or fewer the right one is always among the first five.
+    # With five classes or fewer the right one is always among the first five.
     if len(settings["classes"]) > 5 and "val_top5" in history:
         metrics.insert(1, "val_top5")
         caption = (
@@ -117,7 +117,7 @@ def calibration_figures(
 
 
 def gradient_figures(folder: Path, norms: pd.DataFrame) -> Figures:
-    """Gradient norms against depth, of the networks that differ in shortcuts alone."""
+    """Gradient norms by depth of the two networks that differ only in shortcuts."""
     if norms.empty:
         return []
     norms = norms[norms["network"].isin(["plain", "resnet"])]
@@ -141,8 +141,8 @@ def picture_figures(
     images: np.ndarray,
     indices: Sequence[int],
 ) -> Figures:
-    """The same validation images for each network, as its first seed took them."""
-    # Without synonyms, for which there is no room under a picture.
+    """The same validation images for each network, classified by its first seed."""
+    # Without synonyms: there is no room for them under a picture.
     classes = [name.split(",")[0] for name in settings["classes"]]
     chosen = np.unique(
         np.linspace(0, len(indices) - 1, min(PICTURES, len(indices)))
@@ -157,7 +157,7 @@ def picture_figures(
         if not there:
             continue
         found = by_image.loc[[indices[place] for place in there]]
-        # The grid writes the most probable class alone, and only that one is known.
+        # The grid shows only the most probable class, the only one that is known.
         probabilities = np.zeros((len(there), len(classes)))
         best = found["predicted_1"].to_numpy(int)
         probabilities[range(len(there)), best] = found["confidence"]
@@ -180,7 +180,7 @@ def _differences(
     claims: dict[str, tuple[str, str]],
     corrected: Corrected,
 ) -> list[Any]:
-    """The differences that claims are about, with the p-values that the tables have."""
+    """The differences that the hypotheses name, with the p-values of the tables."""
     trained = set(frame["network"])
     return [
         functools.partial(
@@ -201,9 +201,9 @@ def _differences(
 def _kernels(norms: pd.DataFrame) -> pd.DataFrame:
     """Rows network, seed, step, depth, norm of the kernels, counted from the input.
 
-    Without projections and the classifier, which are not on the way that all share.
+    Projections and the classifier are left out: they are not on the common path.
     """
-    # A column for each layer, whose only weight is the kernel in a convolution.
+    # A column for each layer. A convolution's only weight is its kernel.
     paths = [
         path
         for path in norms.columns

@@ -1,4 +1,4 @@
-"""The hypotheses of the ImageNet comparison, stated before the runs, and tests."""
+"""The hypotheses of the ImageNet comparison, stated before the runs."""
 
 import math
 
@@ -57,14 +57,14 @@ CLAIMED_DIFFERENCES = (
 
 
 def outcomes(results: pd.DataFrame, occlusion: pd.DataFrame) -> pd.DataFrame:
-    """One row for each training: network, seed and what the hypotheses compare."""
+    """Returns one row for each training, with the outcomes of the hypotheses."""
     frame = results[["network", "seed", "top1", "ece"]].copy()
     frame["gap"] = results["train_top1"] - results["top1"]
     if occlusion.empty:
         return frame.assign(occluded_top1=math.nan)
     erased = occlusion[occlusion["size"] > 0]
     means = erased.groupby(["network", "seed"])["top1"].agg(
-        # A size that could not be measured is not to be left out of the mean.
+        # The mean must not leave out a size that could not be measured.
         lambda values: values.mean(skipna=False)
     )
     return frame.merge(
@@ -73,7 +73,7 @@ def outcomes(results: pd.DataFrame, occlusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_hypotheses(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each hypothesis whose networks were trained, with a verdict."""
+    """Returns one row with a verdict for each hypothesis that can be tested."""
     trained = set(frame["network"])
     family = []
     for name, claim, outcome, larger, smaller in HYPOTHESES:
@@ -85,11 +85,11 @@ def test_hypotheses(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_claims(frame: pd.DataFrame, other_task: bool = False) -> str:
-    """How the difference of residual and plain fits to those that were published.
+    """Sets the difference of residual and plain beside the published ones.
 
-    An estimate, no test: the claims contradict each other, and an interval says which
-    of them it leaves room for. Where the task is another one than ImageNet's
-    (`other_task`), no published figure stands beside it.
+    It is an estimate and no test: the published claims contradict each other, and the
+    interval shows which of them it includes. If the task is not ImageNet's
+    (`other_task`), no published figure is shown.
     """
     pairs = frame.pivot(index="seed", columns="network", values="top1")
     if not {"plain", "resnet"} <= set(pairs):

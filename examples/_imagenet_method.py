@@ -1,4 +1,4 @@
-"""What the ImageNet report says about the run: title, method, settings, limits."""
+"""The ImageNet report on the run itself: title, method, settings, limits."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def method_section(
 
 
 def _needed_seeds(tests: int) -> str:
-    """How many seeds so many corrected tests need to find anything."""
+    """Returns how many seeds a number of corrected tests needs to find anything."""
     if not tests:
         return ""
     # The smallest p-value, 2 / 2**n, is multiplied by the number of tests.

@@ -1,4 +1,4 @@
-"""The networks of the ImageNet comparison, and what trains them."""
+"""The networks of the ImageNet comparison, with loss, optimizer and schedule."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,19 +9,19 @@ from _imagenet_recipes import Recipe
 
 from keras_residual import Cutout, ImagePreprocessing, PlainNet, ResNet
 
-# Of ImageNet's channels, values from 0 to 1, as torchvision's weights expect them.
+# ImageNet's channels, for values from 0 to 1, as torchvision's weights expect.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 TOP = 5
 
 
 def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras.Model:
-    """A network from uint8 images to logits.
+    """Builds a network from uint8 images to logits.
 
     Args:
         network: "plain", "resnet" or "resnet-cutout".
-        settings: Those of the run.
-        seed: Of the initial weights and of Cutout.
+        settings: Settings of the run.
+        seed: Seed of the initial weights and of Cutout.
     """
     size = settings["image_size"]
     images = keras.Input((size, size, 3), dtype="uint8", name="images")
@@ -38,7 +38,7 @@ def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras
         plain = body
         body = _make_body(ResNet, settings)
         _share_weights(plain, body)
-    # Of half-precision logits the softmax would be coarse.
+    # The softmax of half-precision logits would be coarse.
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(body(x))
     return keras.Model(images, logits, name=network.replace("-", "_"))
 
@@ -55,10 +55,10 @@ def _make_body(kind: Any, settings: Mapping[str, Any]) -> keras.Model:
 
 
 def _share_weights(plain: keras.Model, residual: keras.Model) -> None:
-    """Begins with the plain network's weights, wherever there are such.
+    """Copies the plain network's initial weights into the layers that both have.
 
-    With the same seed alone the two would differ from the first projection on, which
-    draws random numbers that the plain network does not.
+    With the same seed alone the two would differ after the first projection, which
+    draws random numbers that the plain network does not draw.
     """
     weights = {weight.path: weight for weight in plain.weights}
     for weight in residual.weights:
@@ -67,7 +67,7 @@ def _share_weights(plain: keras.Model, residual: keras.Model) -> None:
 
 
 def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Compiles as the recipe says, with top-1 and top-5 accuracy."""
+    """Compiles the network by the recipe, with top-1 and top-5 accuracy."""
     optimizer = make_optimizer(recipe, steps_per_epoch)
     if recipe.weight_decay and not recipe.decay_all:
         optimizer.exclude_from_weight_decay(
@@ -77,7 +77,7 @@ def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) ->
     model.compile(
         optimizer,
         SmoothedCrossentropy(recipe.label_smoothing),
-        # What fills up the last batch for several devices has the weight 0.
+        # Samples that fill up the last batch for several devices have the weight 0.
         weighted_metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="top1"),
             keras.metrics.SparseTopKCategoricalAccuracy(
@@ -90,11 +90,11 @@ def compile_network(model: keras.Model, recipe: Recipe, steps_per_epoch: int) ->
 
 
 def load_network(file: Path) -> keras.Model:
-    """A network from a file, with the average of its weights where it has one.
+    """Loads a network, with the average of its weights if the file has one.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no network of Keras.
+        ValueError: If the file is not a Keras network.
     """
     model = keras.saving.load_model(file)
     if getattr(model, "optimizer", None) is not None:  # of a checkpoint
@@ -103,7 +103,7 @@ def load_network(file: Path) -> keras.Model:
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer, with its schedule and its average of the weights."""
+    """Makes the recipe's optimizer, with its schedule and its weight average."""
     average: dict[str, Any] = {}
     if recipe.ema_epochs:
         span = max(1.0, recipe.ema_epochs * steps_per_epoch)
@@ -112,8 +112,8 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Opt
     if recipe.optimizer == "adam":
         decay = recipe.weight_decay or None
         return keras.optimizers.Adam(rate, weight_decay=decay, **average)
-    # Keras takes decay from the weights beside the gradient's step; PyTorch adds it to
-    # the gradient, where momentum sums it up to 1 / (1 - momentum) times as much.
+    # Keras subtracts the decay beside the gradient step. PyTorch adds it to the
+    # gradient, where momentum multiplies it by 1 / (1 - momentum).
     decay = recipe.weight_decay / (1 - recipe.momentum)
     return keras.optimizers.SGD(
         rate,
@@ -125,7 +125,7 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Opt
 
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Any:
-    """A number, or a schedule of Keras over the steps."""
+    """Makes the learning rate: a number, or a Keras schedule over the steps."""
     steps = recipe.epochs * steps_per_epoch
     schedules = keras.optimizers.schedules
     if recipe.schedule == "constant":
@@ -147,9 +147,9 @@ def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Any:
 
 @keras.saving.register_keras_serializable("keras_residual_examples")
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits with integer labels, whose target is smoothed.
+    """Cross-entropy of logits and integer labels, with label smoothing.
 
-    Keras's sparse cross-entropy smooths nothing. A share `label_smoothing` of the
+    Keras's sparse cross-entropy has no smoothing. A share `label_smoothing` of the
     target is spread evenly over all classes (Szegedy et al. 2016, section 7).
     """
 

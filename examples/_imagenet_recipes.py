@@ -1,4 +1,4 @@
-"""The training recipes of the ImageNet comparison: numbers only, with their sources."""
+"""The training recipes of the ImageNet comparison, with their sources."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ class Recipe:
 
     Args:
         optimizer: "adam" or "sgd" (Nesterov momentum where the recipe has it).
-        learning_rate: Its peak, for `batch_size` images in a step.
+        learning_rate: Peak of the rate, for `batch_size` images in a step.
         batch_size: Images in a step, over all devices and hosts.
         epochs: Passes over the training images.
         schedule: "constant", "steps" (a tenth after each third of the epochs) or
             "cosine" (down to 0).
         warmup_epochs: Epochs in which the rate grows from 0; for "cosine".
-        momentum: Of SGD.
-        nesterov: Whether momentum looks ahead.
-        weight_decay: Of SGD as PyTorch counts it, a part of the gradient; of Adam
-            beside the gradient's step (AdamW).
+        momentum: Momentum of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: For SGD as in PyTorch, where it is part of the gradient; for
+            Adam decoupled from the gradient (AdamW).
         decay_all: Whether batch normalization and biases decay as well.
         label_smoothing: Share of the target that is spread over all classes.
         ema_epochs: Time constant of the average of the weights that is evaluated and
@@ -50,7 +50,7 @@ class Recipe:
 
 
 RECIPES = {
-    # The author's options; what they leave open is Keras's default, not augmented.
+    # The author's options. Everything else is Keras's default, without augmentation.
     "source": Recipe("adam", 0.001, 32, 20, crop_area=0.0),
     # He et al. 2015, section 3.4, with the steps, the epochs and the crops that give
     # torchvision's weights 69.758 % (pytorch/vision, references/classification).
@@ -85,20 +85,20 @@ RECIPES = {
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe among the settings of a run."""
+    """Returns the recipe that the settings of a run hold."""
     fields = dataclasses.fields(Recipe)
     return Recipe(**{field.name: settings[field.name] for field in fields})
 
 
 def complete(name: str, given: dict[str, object]) -> Recipe:
-    """A recipe with the values that were given in its place.
+    """Returns a recipe with the given values in place of its own.
 
-    With SGD a rate that is not given grows in proportion to the batch size (Goyal et
-    al. 2017, "Accurate, Large Minibatch SGD", section 2.1). A recipe whose optimizer
-    is exchanged takes the rate and the momentum of one that has it.
+    With SGD the default rate grows in proportion to the batch size (Goyal et al. 2017,
+    "Accurate, Large Minibatch SGD", section 2.1). With another optimizer the recipe
+    takes the rate and the momentum of a recipe that uses this optimizer.
 
     Raises:
-        RefusedError: If momentum is given for Adam, which has none of this kind.
+        RefusedError: If momentum is given for Adam, which has no such argument.
     """
     base = RECIPES[name]
     optimizer = given.get("optimizer", base.optimizer)

@@ -1,4 +1,4 @@
-"""The report of the ImageNet comparison: reads the finished trainings, concludes."""
+"""The report of the ImageNet comparison, written from the finished trainings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,14 +41,14 @@ MEASURED = (
     *("top1", "top5", "loss", "best_top1", "best_epoch", "train_top1", "ece"),
     *("parameters", "seconds", "images_per_second"),
 )
-# What a training that diverged does not have.
+# A diverged training has none of these.
 OUTCOMES = MEASURED[:7]
 
 
 def write_imagenet_report(
     folder: RunFolder, tasks: Sequence[Task], settings: dict[str, Any]
 ) -> Path:
-    """Writes tables, figures and report into the run folder; trains nothing.
+    """Writes tables, figures and report into the run folder, without training.
 
     Args:
         folder: The run folder.
@@ -63,7 +63,7 @@ def write_imagenet_report(
     results = results.iloc[order].reset_index(drop=True)
 
     def read(name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        # One that diverged may lack the file.
+        # A diverged training may lack the file.
         there = [place for place, unit in enumerate(units) if (unit / name).is_file()]
         if not there:
             return pd.DataFrame()
@@ -125,7 +125,7 @@ def write_imagenet_report(
             "The accuracy on training images is that of about as many images as "
             "validate, measured in the same way: after the last epoch, on the centre "
             "crop, without Cutout. Cutout keeps a network from leaning on a few "
-            "pixels, so it should know its training images less by heart: a smaller "
+            "pixels, so it should memorize fewer training images: a smaller "
             "gap at the same or a higher validation accuracy. A network that has "
             "learnt little has a small gap as well.",
             figures=gap_figures(folder.path, results, compared, corrected),
@@ -175,7 +175,7 @@ def write_imagenet_report(
 def _results(units: Sequence[Path]) -> pd.DataFrame:
     results = read_results(units)
     for name in MEASURED:
-        # None and what was not measured become NaN.
+        # None and missing measurements become NaN.
         given = results.get(name, np.nan)
         results[name] = pd.to_numeric(pd.Series(given, index=results.index))
     diverged = ~np.isfinite(results["top1"])
@@ -186,7 +186,7 @@ def _results(units: Sequence[Path]) -> pd.DataFrame:
 
 
 def _of(trainings: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of these trainings."""
+    """Returns the rows of these trainings."""
     return frame if frame.empty else trainings.merge(frame, on=["network", "seed"])
 
 

@@ -1,4 +1,4 @@
-"""The settings of the ImageNet comparison, and its command line."""
+"""The settings and the command line of the ImageNet comparison."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -146,20 +146,20 @@ class Settings(Run):
 
     @property
     def wanted_classes(self) -> int | list[str] | None:
-        """A number of classes, their names, or None for all."""
+        """Returns the number of classes, their names, or None for all."""
         if len(self.classes) == 1 and self.classes[0].isdecimal():
             return int(self.classes[0])
         return list(self.classes) or None
 
     @property
     def tiny(self) -> dict[str, int]:
-        """Classes and images of the tiny tree."""
+        """Returns how many classes and images the tiny tree has."""
         train = 50 if self.preset == "quick" else 100
         return {"num_classes": 10, "train_per_class": train, "val_per_class": 20}
 
     @property
     def values(self) -> Recipe:
-        """The recipe, with the values that were given in its place."""
+        """Returns the recipe, with the given values in place of its own."""
         names = [field.name for field in dataclasses.fields(Recipe)]
         given = {name: getattr(self, name) for name in names}
         base = RECIPES[self.recipe]
@@ -237,7 +237,7 @@ class Settings(Run):
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Settings:
-    """The settings that a command line asks for."""
+    """Returns the settings of a command line."""
     recipe: Any = choice("--recipe", list(RECIPES), "source", arguments)
     flags = {name: getattr(RECIPES[recipe], name) for name in ("nesterov", "decay_all")}
     default = Settings(out=Path("runs/imagenet-default"), recipe=recipe, **flags)

@@ -26,7 +26,7 @@ del SOURCE_TRAINING["epochs"]
 
 
 def network_name(network: str, settings: dict[str, Any]) -> str:
-    """The network as a reader calls it."""
+    """Returns the name of the network for readers."""
     return {
         "plain": f"PlainNet-{settings['depth']}",
         "resnet": f"ResNet-{settings['depth']}",
@@ -37,7 +37,7 @@ def network_name(network: str, settings: dict[str, Any]) -> str:
 def beside_published(
     results: pd.DataFrame, history: pd.DataFrame, settings: dict[str, Any]
 ) -> pd.DataFrame:
-    """One row for each network: the source's figure, published ones, ours."""
+    """Returns one row for each network: the source's figure, published ones, ours."""
     rows = []
     for network, group in results.groupby("network", sort=False):
         source, published = PUBLISHED[network]
@@ -56,7 +56,7 @@ def beside_published(
 
 
 def other_task(settings: dict[str, Any]) -> list[str]:
-    """In what the task differs from ImageNet's, so that no figure can be compared."""
+    """Says how the task differs from ImageNet's, so that no figure is comparable."""
     classes = len(settings["classes"])
     task = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
     if settings.get("per_class"):
@@ -65,7 +65,7 @@ def other_task(settings: dict[str, Any]) -> list[str]:
 
 
 def comparability(settings: dict[str, Any]) -> str:
-    """Which figures of this run can be compared with which of the others."""
+    """Says which figures of this run are comparable with which published ones."""
     task = other_task(settings)
     training = _differences(settings, SOURCE_TRAINING)
     if settings["epochs"] < SOURCE_EPOCH:
@@ -140,7 +140,7 @@ def calibration(results: pd.DataFrame) -> pd.DataFrame:
 def by_network(
     results: pd.DataFrame, summarize: Callable[[pd.DataFrame], dict[str, Any]]
 ) -> pd.DataFrame:
-    """One row for each network."""
+    """Returns one row for each network."""
     return pd.DataFrame(
         [
             {"network": network, **summarize(group)}
@@ -163,13 +163,13 @@ def costs(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_mean_shares(occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Every patch of a size with the same share, where it was measured by seed."""
+    """Gives all patches of a size the mean share that the seeds measured."""
     share = occlusion.groupby("size")["erased_share"].transform("mean")
     return occlusion.assign(erased_share=share)
 
 
 def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Mean top-1 of each network by size of the patch, and what of it is lost."""
+    """Returns the mean top-1 of each network by patch size, and the loss of it."""
     means = 100 * with_mean_shares(occlusion).pivot_table(
         index=["size", "erased_share"], columns="network", values="top1"
     )
@@ -184,7 +184,7 @@ def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_percent(values: pd.Series) -> str:
-    """Mean and 95 % t interval in words, of the values that are finite."""
+    """Returns mean and 95 % t interval of the finite values in words."""
     finite = values[np.isfinite(values.astype(float))]
     if not len(finite):
         return "n/a"

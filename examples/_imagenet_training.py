@@ -1,4 +1,4 @@
-"""One training of the ImageNet comparison: it goes on from its last checkpoint."""
+"""One training of the ImageNet comparison, resumed from its last checkpoint."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ DIVERGED = "diverged.txt"
 
 
 class Diverged(Exception):
-    """The loss is not finite. The message says where, and which layer went first."""
+    """The loss is not finite. The message names the step and the first such layer."""
 
     def __init__(self, message: str, history: list[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -46,21 +46,21 @@ def train_network(
     connection: Connection,
     tensorboard: Path | None = None,
 ) -> tuple[keras.Model, list[dict[str, Any]]]:
-    """Trains to the end, and returns the network and one row for each epoch.
+    """Trains to the end and returns the network and one row for each epoch.
 
     Args:
         network: "plain", "resnet" or "resnet-cutout".
-        seed: Of the initial weights, the order of the images, the crops and Cutout.
-        settings: Those of the run.
-        data: With the splits "train" and "val".
+        seed: Seed of the initial weights, the image order, the crops and Cutout.
+        settings: Settings of the run.
+        data: Images with the splits "train" and "val".
         state: Folder of this training's checkpoints.
-        connection: Of the devices, see `_devices`.
-        tensorboard: Folder for the summaries of TensorBoard, or None.
+        connection: Connection of the devices, see `_devices`.
+        tensorboard: Folder of the TensorBoard summaries, or None.
 
     Raises:
         Diverged: If the loss is not finite.
-        StoppedError: If memory or the disk is too small, or the last checkpoint is
-            damaged. The checkpoints stay.
+        StoppedError: If memory or disk space runs out, or the last checkpoint is
+            damaged. The checkpoints are kept.
     """
     recipe = recipe_of(settings)
     checkpoints = Checkpoints(state)
@@ -71,11 +71,11 @@ def train_network(
         model = build_network(network, settings, seed)
         compile_network(model, recipe, steps)
         history = checkpoints.restore(model)
-    # A digest: among all settings the one that differs would not be seen.
+    # A digest: nobody would see the one setting that differs among all.
     text = json.dumps(settings, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     connection.agree("settings", f"settings with the digest {digest[:12]}")
-    # All hosts read the same folder; if not, they would train apart from each other.
+    # All hosts must read the same folder, or they would train separately.
     connection.agree("checkpoint", f"of {state.name} after epoch {len(history)}")
     if (state / DIVERGED).is_file():
         raise Diverged((state / DIVERGED).read_text("utf-8"), history)
@@ -84,7 +84,7 @@ def train_network(
         say(f"{state.name}: goes on after epoch {first}")
     if first == recipe.epochs:
         if recipe.ema_epochs:
-            # What `fit` does at its end: the average is what is evaluated and kept.
+            # `fit` does this at its end: the average is evaluated and kept.
             model.optimizer.finalize_variable_values(model.trainable_variables)
         return model, history
     writes = connection.is_writer
@@ -130,14 +130,14 @@ def train_network(
     except FloatingPointError as error:
         reason = _not_finite(finite.first, steps, norms)
         if writes:
-            # So that the one host that measures, or the next start, knows as well.
+            # Tells the one host that measures, and the next start.
             (state / DIVERGED).write_text(reason, "utf-8")
         raise Diverged(reason, history) from error
     return model, history
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds the seconds of each epoch to the logs, and the images that it trains on."""
+    """Adds the seconds and the number of training images of each epoch to the logs."""
 
     def __init__(self, images: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Speed(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints a line after each epoch, and within long ones."""
+    """Prints a line after each epoch, and during long epochs."""
 
     async_safe = True  # it takes no state of the model while batches run
 
@@ -248,7 +248,7 @@ class StopIfNotFinite(keras.callbacks.Callback):
     """Ends a training whose loss is NaN or infinite.
 
     Attributes:
-        first: Epoch and batch of the first such loss, from 0.
+        first: Epoch and batch of the first such loss, counted from 0.
     """
 
     # It takes no state of the model. JAX calls it in threads, not always in order.
@@ -280,7 +280,7 @@ def _not_finite(
 
 
 def _where(callback: GradientNormCallback | None) -> str:
-    """The layer whose gradient went first, as far as it was recorded."""
+    """Returns the first layer whose recorded gradient was not finite."""
     if callback is not None:
         # On JAX it brings the variables up to date, which `fit` did not come to do.
         callback.model  # noqa: B018
@@ -290,7 +290,7 @@ def _where(callback: GradientNormCallback | None) -> str:
     finite = np.isfinite(norms).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        # A gradient that is not finite makes all of those before it so.
+        # A gradient that is not finite spreads to all layers before it.
         last = int(np.flatnonzero(~np.isfinite(norms[row]))[-1])
         return (
             f"The gradient is not finite from update {steps[row]} on, seen from the "
@@ -310,7 +310,7 @@ def _memory_said(batch_size: int):
     except StoppedError:
         raise
     except Exception as error:
-        # Each backend has exceptions of its own for it; their texts say the same.
+        # Each backend has its own exceptions for this; their texts are alike.
         if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
             raise
         advice = (

@@ -36,7 +36,7 @@ STATES = ".states"  # checkpoints of trainings that are not finished
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all trainings of a run share."""
+    """The data and settings that all trainings of a run share."""
 
     source: str
     settings: Mapping[str, Any]
@@ -123,7 +123,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Any:
 def diverged(
     arguments: Mapping[str, Any], error: Any, state: Path, devices: str
 ) -> Any:
-    """The result of a training whose loss was not finite: a result like any other."""
+    """Returns the result of a training whose loss was not finite."""
     from _imagenet_training import NORMS
 
     history = pd.DataFrame(error.history)
@@ -142,7 +142,7 @@ def diverged(
 
 
 def images_to_compare(data: ImageNetFolder) -> int:
-    """Training images of each class, so that all are about as many as to validate."""
+    """Returns how many training images per class match the validation images."""
     there = np.bincount(data.labels("train"), minlength=data.num_classes).min()
     return min(int(there), max(1, round(data.num_images("val") / data.num_classes)))
 
@@ -160,7 +160,7 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
 
 
 def open_source(options: Settings, tree: Path) -> tuple[str, ImageNetFolder]:
-    """Where the images are, and those that can be decoded."""
+    """Returns the place of the images, and the images that can be decoded."""
     try:
         if options.is_tiny:
             source = str(write_tiny_tree(tree, **options.tiny))
@@ -183,14 +183,14 @@ def open_source(options: Settings, tree: Path) -> tuple[str, ImageNetFolder]:
 
 
 def data_dir_of(options: Settings) -> str | None:
-    """Where TensorFlow Datasets keeps its data, if that was said."""
+    """Returns the folder of TensorFlow Datasets, if it was given."""
     return str(options.data_dir) if options.dataset and options.data_dir else None
 
 
 def make_settings(
     options: Settings, data: ImageNetFolder, digest: str | None = None
 ) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Returns the settings that the numbers depend on."""
     names = (
         *("image_size", "center_fraction", "networks", "depth", "variant"),
         *("cutout_size", "occlusion", "seeds", "record_every", "per_class"),
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Cluster(options.devices, hosts, host_index), options.values.batch_size
     )
     with contextlib.ExitStack() as stack:
-        # The tiny tree is made anew, elsewhere, until it is known that it is needed.
+        # The tiny tree is made elsewhere until it is known to be needed.
         tree = options.out
         if options.is_tiny:
             tree = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def decoder() -> dict[str, str]:
-    """What decodes the images, on every backend."""
+    """Names the decoder of the images, the same on every backend."""
     if keras.config.backend() == "tensorflow":
         return {}
     return {"images decoded by": f"tensorflow {version('tensorflow')}"}

@@ -32,7 +32,7 @@ class LossPoints:
         """Takes the points of a file, and writes those to come there.
 
         Args:
-            path: An `.npz` file, or where it shall be.
+            path: The `.npz` file to read or to write.
             identity: What a file of the same landscape says.
             distances: Kept beside the losses, for whoever reads the file.
         """

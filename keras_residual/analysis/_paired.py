@@ -26,9 +26,9 @@ _SAMPLED_PATTERNS = 99_999
 class PairedComparison:
     """What `compare_paired` found; every difference is treatment minus control.
 
-    Numbers that the data cannot give are NaN: intervals and t-test with one seed,
-    and `t_p_value` and `effect_size` where all differences are equal but not zero
-    (their spread is zero, so both would be a division by zero).
+    A number that the data do not determine is NaN: the intervals and the t-test with
+    one seed, and `t_p_value` and `effect_size` when all differences are equal but not
+    zero (both divide by their spread).
 
     Args:
         n: Number of seeds.
@@ -37,13 +37,13 @@ class PairedComparison:
         mean_difference: Mean of the differences by seed.
         interval: Student t interval of the mean difference.
         bootstrap_interval: BCa bootstrap interval of the mean difference.
-        t_p_value: Two-sided p-value of the paired t-test. It is 1 where every
-            difference is zero.
+        t_p_value: Two-sided p-value of the paired t-test. It is 1 if all
+            differences are zero.
         sign_flip_p_value: Two-sided p-value of the sign-flip test.
         smallest_p_value: The smallest p-value that the exact two-sided sign-flip
             test can give with `n` seeds, 2 / 2**n.
         effect_size: Cohen's d_z, the mean difference in units of the standard
-            deviation of the differences. It is 0 where every difference is zero.
+            deviation of the differences. It is 0 if all differences are zero.
         level: Significance level.
         confidence: Confidence of both intervals.
 
@@ -72,7 +72,7 @@ class PairedComparison:
 
     @property
     def enough_seeds(self) -> bool:
-        """Whether the exact test could reach the level at all."""
+        """Whether the exact test can reach the level with this number of seeds."""
         return self.smallest_p_value <= self.level
 
 
@@ -152,10 +152,10 @@ def sign_flip_test(
 ) -> float:
     """Sign-flip (paired permutation) test of a zero mean difference.
 
-    If treatment and control do the same, each difference could as well have the other
+    If the treatment has no effect, each difference is equally likely to have the other
     sign. The p-value is the share of all sign patterns whose mean is at least as
-    extreme as the one seen: exact up to 20 differences, from 99,999 sampled patterns
-    (with a fixed seed) above. No normal distribution is assumed.
+    extreme as the observed one. It is exact up to 20 differences; above, it comes from
+    99,999 sampled patterns with a fixed seed. No normal distribution is assumed.
 
     Args:
         differences: Treatment minus control, one per seed.
@@ -191,8 +191,8 @@ def sign_flip_test(
         return 0.5 if in_favour else 1.0
 
     observed = array.sum()
-    # Accuracies are multiples of 1 / n_images, so many patterns tie with the observed
-    # one exactly; rounding must not decide on which side of it they fall.
+    # Accuracies are multiples of 1 / n_images, so a lot of patterns tie exactly with
+    # the observed one. Rounding must not decide on which side of it they fall.
     tolerance = 1e-9 * np.abs(array).sum()
 
     def total(sample: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
@@ -216,7 +216,7 @@ def sign_flip_test(
 def _without_rounding(
     differences: NDArray[np.float64], scale: float
 ) -> NDArray[np.float64]:
-    """Make differences equal whose spread is only the rounding of a subtraction.
+    """Makes differences equal when only the rounding of the subtraction differs.
 
     Otherwise 0.85 - 0.80 and 0.80 - 0.75 would differ by 1e-16, and the t-test would
     report overwhelming evidence.

@@ -275,7 +275,7 @@ def _with_size(tensor: Any, size: int) -> Any:
 
 
 def _new_seeds(seed: Any) -> Any:
-    """A dataset of numbers that are others whenever it is iterated over."""
+    """A dataset whose numbers differ in every iteration."""
     spec = tf.TensorSpec((), tf.int64)
     numbers = tf.raw_ops.RandomDatasetV2(
         seed=seed,

@@ -22,8 +22,8 @@ class Checkpoints:
     """The states after some epochs in a folder: the last two, and the best network.
 
     A state is a `.keras` file (weights, optimizer, counters of random layers) and a
-    JSON file with its checksum and the history. The JSON file appears last: a state
-    without it is not there.
+    JSON file with its checksum and the history. The JSON file is written last: a state
+    without it does not count.
 
     Args:
         folder: Folder of one training's states.
@@ -49,7 +49,7 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, model: keras.Model, history: list[dict[str, Any]]) -> None:
-        """Adds the state after the last row of the history, and removes older ones."""
+        """Saves the state after the last row of the history; removes older states."""
         name = f"epoch-{len(history):05d}"
         with self._said(name):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,18 +59,18 @@ class Checkpoints:
             temporary.write_text(content, "utf-8")
             move(temporary, self.folder / f"{name}.json")
         for old in self._names()[:-_KEPT]:
-            # The JSON first: without it the rest is not there.
+            # The JSON file first: without it the state does not count.
             (self.folder / f"{old}.json").unlink()
             (self.folder / f"{old}.keras").unlink(missing_ok=True)
 
     def save_best(self, model: keras.Model) -> None:
-        """Replaces the best network: what it needs to predict, without optimizer."""
+        """Replaces the best network, saved without its optimizer."""
         with self._said("best"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write(without_optimizer(model), BEST)
 
     def restore(self, model: keras.Model) -> list[dict[str, Any]]:
-        """Loads the last state into the compiled model; returns its history."""
+        """Loads the last state into the compiled model and returns its history."""
         names = self._names()
         if not names:
             return []
@@ -81,7 +81,7 @@ class Checkpoints:
             raise StoppedError(self._damaged(names))
         try:
             with warnings.catch_warnings():
-                # Keras only warns of an optimizer whose state it leaves out.
+                # Keras only warns when it leaves out an optimizer's state.
                 warnings.simplefilter("error", UserWarning)
                 model.load_weights(file)
         except (OSError, ValueError, KeyError, UserWarning) as error:
@@ -106,10 +106,10 @@ class Checkpoints:
         if len(names) > 1:
             older = self.folder / names[-2]
             return f"{message}the same command goes on from {older}.keras"
-        return f"{message}the same command begins this training anew"
+        return f"{message}the same command starts this training again"
 
     def _write(self, model: keras.Model, name: str) -> str:
-        # Keras tells the format by the suffix.
+        # Keras chooses the format by the suffix.
         temporary = self.folder / f".unfinished.{name}"
         model.save(temporary)
         digest = _sha256(temporary)
@@ -121,7 +121,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, RuntimeError) as error:
-            # HDF5 raises either, with the number of the system's error.
+            # HDF5 raises either one, with the system's error number.
             if isinstance(error, RuntimeError) and "errno" not in str(error):
                 raise
             for file in self.folder.glob(".*"):
@@ -142,7 +142,7 @@ class Checkpoints:
 
 
 def without_optimizer(model: keras.Model) -> keras.Model:
-    """The same network, sharing its weights, that was never compiled."""
+    """Returns an uncompiled network that shares the weights of the given one."""
     return keras.Model(model.input, model.output, name=model.name)
 
 

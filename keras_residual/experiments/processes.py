@@ -56,7 +56,7 @@ def compute_here(
     one_thread: bool = True,
     deaths: int = 3,
 ) -> Generator[tuple[Task, Output]]:
-    """Yields the outputs as they come, from so many processes at a time.
+    """Yields the outputs as they come, from several processes at a time.
 
     An output counts as stored when the next one is asked for. A task whose process died
     is computed again, by another process.

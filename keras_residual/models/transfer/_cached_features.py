@@ -147,7 +147,7 @@ def opened(model, cache, y=None, sample_weight=None) -> dict:
     if cache.made_by != fingerprint(model):
         raise ValueError(
             "`x` must be features of this model's backbone as it is now: its weights, "
-            "its preprocessing or its pooling are others than when they were cached. "
+            "its preprocessing or its pooling have changed since they were cached. "
             "Call `cache_features` again."
         )
     found = {"x": cache.features, "y": cache.labels, "sample_weight": sample_weight}
