@@ -128,7 +128,7 @@ def input_gradients(
         noise would be.
 
     Raises:
-        ValueError: If there is no network.
+        ValueError: If `gradients` is empty.
 
     Example:
         ```python

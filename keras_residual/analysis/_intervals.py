@@ -10,7 +10,7 @@ from scipy import stats
 def mean_interval(
     values: ArrayLike, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean and its Student t interval.
+    """Returns the mean and its Student t interval.
 
     Args:
         values: One number per seed.
@@ -46,10 +46,10 @@ def bootstrap_interval(
     resamples: int = 9999,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """BCa bootstrap interval of the mean.
+    """Returns the BCa bootstrap interval of the mean.
 
-    With few seeds it is too narrow; it is there to check the t interval where the
-    values are skewed, not to replace it.
+    With few seeds it is too narrow. Use it to check the t interval of skewed values,
+    not to replace it.
 
     Args:
         values: One number per seed.
@@ -58,7 +58,7 @@ def bootstrap_interval(
         seed: Seed of the resampling.
 
     Returns:
-        Lower and upper end; NaN with one value, the value itself where all are equal.
+        Lower and upper end; NaN with one value, the value itself if all are equal.
 
     Raises:
         ValueError: If `values` is empty, not one-dimensional or not finite.

@@ -11,8 +11,8 @@ from keras_residual.analysis._layers import first_convolution
 def first_filters(model: keras.Model) -> NDArray[np.float32]:
     """Returns the filters of the first convolution, which look at the image itself.
 
-    Edges and patches of colour there are a sign of training that went well; noise is a
-    sign of too little training, or of none.
+    Edges and patches of colour are a sign of good training; noise is a sign of little
+    or no training.
 
     Args:
         model: A built `keras.Model` with a `Conv2D` layer, also inside nested models.

@@ -44,7 +44,7 @@ def input_gradients(
     to each of them, and the gradients of each two inputs of one line are compared. In
     deep plain networks neighbours soon have unrelated gradients, which then resemble
     white noise ("shattered gradients"): a step that helps one image says nothing about
-    the next. Shortcuts keep them alike.
+    the next. Shortcuts keep them similar.
 
     The network runs in inference mode and is not changed. A new network's batch
     normalization does nothing there, since its moving statistics are 0 and 1: compare

@@ -62,8 +62,8 @@ def loss_landscape(
     scaled to the norm of the same filter of the network, so that networks whose weights
     differ in size can be compared. Filters are the kernels of single output channels
     (of a depthwise convolution, of single channels), and the weights of single units of
-    dense layers. Biases and the scales and offsets of normalizations stay, and so do
-    frozen weights.
+    dense layers. Biases, the scales and offsets of normalizations, and frozen weights
+    do not move.
 
     The network runs in inference mode, as in `evaluate`. So batch normalization uses
     the moving statistics of the network itself at every point, and the centre is the
@@ -72,7 +72,7 @@ def loss_landscape(
     filters before a batch normalization are multiplied by any factor. With moving
     statistics it does not if these are multiplied as well.
 
-    The model keeps all of its weights while this runs, and after an exception.
+    The weights of the model never change, not even after an exception.
 
     Args:
         model: A built `keras.Model`.
@@ -89,8 +89,8 @@ def loss_landscape(
         seed: Integer of 0 or more. Decides the directions, on every backend alike.
         batch_size: How many images run at once.
         filepath: A `.npz` file that is written after each point. A call with the same
-            weights, data and arguments goes on where the file ends, and returns at once
-            when it is complete.
+            weights, data and arguments continues where the file ends, and returns at
+            once if it is complete.
         verbose: 1 shows the points done and the time left, 0 nothing.
 
     Returns:

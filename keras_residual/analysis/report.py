@@ -59,7 +59,7 @@ def write_report(
     """Write report.md and report.html into a run folder.
 
     Both are rendered before either is replaced, so an error leaves an earlier report
-    as it was. report.md refers to the figures, report.html contains them.
+    intact. report.md refers to the figures, report.html contains them.
 
     Args:
         folder: Run folder; it holds the figures.
@@ -71,7 +71,7 @@ def write_report(
         Path of report.md.
 
     Raises:
-        ValueError: If `folder` is no folder, or a figure is not an image file in it.
+        ValueError: If `folder` is not a folder, or a figure is not an image file in it.
 
     Example:
         ```python

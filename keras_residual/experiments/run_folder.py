@@ -22,14 +22,14 @@ from keras_residual.experiments.tasks import Output, RefusedError, StoppedError,
 class RunFolder:
     """A folder with the settings, the finished tasks and the report of one run.
 
-    A task appears under `units` in one move, written through to the disk: a run that
-    was killed goes on where it stopped. JSON files are strict; what is not finite is
-    null in them.
+    A finished task appears under `units` in one move and is synced to the disk, so a
+    killed run continues where it stopped. JSON files are strict: numbers that are not
+    finite are null.
 
     Args:
         path: The folder. Looking at it writes nothing.
-        settings: All that the numbers depend on. A run goes on only with the same
-            settings and the same versions of Python, Keras, backend and NumPy.
+        settings: Everything that the numbers depend on. A run continues only with the
+            same settings and the same versions of Python, Keras, backend and NumPy.
         others: Names and versions of other packages that the numbers depend on.
 
     Raises:
@@ -63,7 +63,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, processes: int = 1) -> Iterator[None]:
-        """Keeps other processes out, and makes the folder or goes on in it.
+        """Keeps other processes out, and creates the folder or continues in it.
 
         Args:
             processes: Number of workers, noted in config.json.

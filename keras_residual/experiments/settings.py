@@ -47,7 +47,7 @@ Aside = Annotated[Value, _ASIDE]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How a run is done; none of it changes a number. The settings are a subclass.
+    """How a run is done, without what changes its numbers. Subclass it for settings.
 
     Every field becomes an option of the command line, with its line in `Args` as help
     and its value in the preset as default. Types such as `Positive` and `Share` bound

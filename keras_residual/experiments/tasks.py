@@ -1,4 +1,4 @@
-"""What a run consists of: its tasks, what they give back, and how one ends badly."""
+"""The parts of a run: tasks, their outputs, and the errors that end it."""
 
 import collections
 from collections.abc import Callable, Mapping, Sequence

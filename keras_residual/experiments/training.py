@@ -1,4 +1,4 @@
-"""What the trainings of the experiments share: batches in a stated order, and times."""
+"""Shared parts of the experiments' trainings: batches in a stated order, and times."""
 
 import time
 from typing import Any

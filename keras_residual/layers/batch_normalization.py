@@ -10,7 +10,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` in less time, with the same numbers.
 
     Arguments, shapes, weights, their names and the configuration are those of
-    `keras.layers.BatchNormalization`; the class has its name too, so that weight files
+    `keras.layers.BatchNormalization`. The class has the same name too, so weight files
     fit in both directions. TensorFlow and PyTorch normalize in one operation, where
     Keras takes a dozen. The moving variance is Keras's, the mean of squared
     deviations (PyTorch's own layer divides by one less than their number).

@@ -18,7 +18,7 @@ class Conv2D(keras.layers.Conv2D):
     - on JAX without an accelerator, a 1x1 convolution is a matrix product;
     - on TensorFlow, nothing.
 
-    Inputs that are no batch of images (rank 4) take Keras's own operation.
+    Inputs that are not a batch of images (rank 4) take Keras's own operation.
 
     Example:
         ```python

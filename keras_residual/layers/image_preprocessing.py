@@ -13,7 +13,7 @@ from keras_residual.layers._resize import check_sides, resize_images, xla_can_re
 class ImagePreprocessing(keras.layers.Layer):
     """Prepares decoded images as a network was trained on them.
 
-    RGB values from 0 to 255, of any size, go in. In this order the layer
+    The layer takes RGB values from 0 to 255, in images of any size. In this order it
 
     1. resizes, with antialiasing, as PIL does;
     2. crops the centre;
@@ -22,8 +22,8 @@ class ImagePreprocessing(keras.layers.Layer):
 
     Place it inside a model; it is saved with the model.
     [`preprocessing_for`][keras_residual.preprocessing_for] returns the one of a
-    network. It has no weights and does the same in training. Under JAX and PyTorch
-    it cannot run inside `tf.data`.
+    network. It has no weights and acts the same in training and inference. Under JAX
+    and PyTorch it cannot run inside `tf.data`.
 
     Args:
         mean: One number for each channel, in `channel_order` and on the scale of

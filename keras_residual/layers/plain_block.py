@@ -247,7 +247,7 @@ class PlainBlock(keras.layers.Layer):
     def convolutions(self):
         """Returns the convolutions in forward order, each with its normalization.
 
-        A list of pairs, whose second is None where there is no normalization.
+        A list of pairs; the second of a pair is None if there is no normalization.
         """
         return list(self._steps)
 

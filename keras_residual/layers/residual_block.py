@@ -191,7 +191,7 @@ class ResidualBlock(PlainBlock):
         self._channel_padding = None
 
     def convolutions(self):
-        """Returns the pairs of the branch, and then that of the projection, if any."""
+        """Returns the pairs of the branch, then that of the projection, if any."""
         steps = super().convolutions()
         if self.projection is not None:
             steps.append((self.projection, self.projection_norm))

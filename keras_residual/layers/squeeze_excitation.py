@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighted by what the whole image has of them."""
+"""Squeeze-and-excitation: channels weighted by the content of the whole image."""
 
 import keras
 from keras import ops
@@ -13,7 +13,7 @@ class SqueezeExcitation(keras.layers.Layer):
 
     `y = x * sigmoid(fc2(relu(fc1(mean(x)))))`, with the mean over height and width, and
     `channels / reduction` values, rounded down and at least one, between the two dense
-    layers. In a block it stands at the end of the branch.
+    layers. A block places it at the end of its branch.
 
     Args:
         reduction: Positive integer.

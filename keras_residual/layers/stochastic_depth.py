@@ -18,14 +18,14 @@ class StochasticDepth(keras.layers.Layer):
     In training each sample of the batch is set to zero with probability `rate` and
     multiplied by `1 / (1 - rate)` otherwise, so that the expected value is the input:
     `y = x * keep / (1 - rate)`, with `keep` drawn once per sample. In inference the
-    layer is the identity. It belongs at the end of a residual branch, before the
+    layer is the identity. Place it at the end of a residual branch, before the
     addition.
 
     Args:
         rate: Float in `[0, 1)`. The probability that a sample is dropped.
         seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
-            number of draws is saved with the model, and a model that is loaded draws on
-            from there, unless the layer has another `seed` than the file.
+            number of draws is saved with the model. A loaded model continues from
+            there, unless the layer has another `seed` than the file.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
@@ -39,8 +39,8 @@ class StochasticDepth(keras.layers.Layer):
         The same as the input shape.
 
     Raises:
-        ValueError: If `rate` is not a number in `[0, 1)`, or `seed` is negative or no
-            integer.
+        ValueError: If `rate` is not a number in `[0, 1)`, or `seed` is negative or not
+            an integer.
 
     Example:
         ```python

@@ -37,12 +37,11 @@ def PlainNet(
 
     The same arguments give the same layers in the same order, with
     [`PlainBlock`][keras_residual.PlainBlock] in place of `ResidualBlock`. It has the
-    parameters of the residual network less those of its projections. Where the
+    parameters of the residual network without those of its projections. Where the
     residual network has none (`variant="cifar"`, `shortcut="pad"`, depths 18 and 34 of
     `variant="paper"`) both have equally many and, with the same random seed, the same
-    initial weights, unless stochastic depth draws seeds in between. What belongs to
-    the shortcut (`shortcut`, `drop_path_rate`, `zero_init`) has no meaning here and is
-    no argument.
+    initial weights, unless stochastic depth draws seeds in between. There are no
+    arguments for the shortcut (`shortcut`, `drop_path_rate`, `zero_init`).
 
     Args:
         depth: 18, 34, 50, 101, 152 or 200. For `variant="cifar"` `6n + 2` (20, 32, 44,

@@ -71,24 +71,24 @@ def cache_features(
     images and labels: the head trains alone, at the price of this one pass.
     `predict` takes images as before.
 
-    The features take four bytes a number, in memory or in a file. A file that is
-    there is used again if backbone, preprocessing, pooling, `copies` and data are
-    what they were, for which the data are read and not run through the backbone.
-    Otherwise the features are computed again, which is logged as a warning, and the
-    file is replaced once the new one is complete. The order of the images counts in an
+    The features take four bytes a number, in memory or in a file. An existing file is
+    used again if backbone, preprocessing, pooling, `copies` and data are unchanged. To
+    check this, the data are read but not run through the backbone. Otherwise the
+    features are computed again, a warning is logged, and the file is replaced once the
+    new one is complete. The order of the images counts in an
     array, not in a data set. A data set that augments at random counts as new data each
-    time. The model's own `augmentation` has no part in features.
+    time. The model's own `augmentation` does not affect features.
 
     Args:
         dataset: Images in an array, or a data set of batches of images and labels.
-            None takes the features in `filepath` without a look at the data; the
+            None takes the features in `filepath` without checking the data; the
             model is checked.
         labels: The labels of an array of images.
         sample_weight: The weights of an array of images in the loss, or None. A data
             set gives weights as the third of its batches. They are kept with the
             features; `class_weight` is an argument of `fit`, as for images.
-        copies: Positive integer. How often the data set is read: each time a data
-            set that augments at random gives other images.
+        copies: Positive integer. How often the data set is read. A data set that
+            augments at random gives other images each time.
         batch_size: Positive integer. Images at a time, if they are an array.
         filepath: Path of a file, ending in `.h5`, to keep the features in and to
             read them from as training needs them. None keeps them in memory.
@@ -99,8 +99,8 @@ def cache_features(
         They are rejected once the backbone's weights change.
 
     Raises:
-        ValueError: If a part of the backbone trains, the data are none that
-            `fit` takes, or `filepath` is damaged or a file of something else.
+        ValueError: If a part of the backbone trains, `fit` would not accept the
+            data, or `filepath` is damaged or another kind of file.
     """
     copies = check_positive_integer("copies", copies)
     batch_size = check_positive_integer("batch_size", batch_size)

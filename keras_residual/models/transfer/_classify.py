@@ -1,4 +1,4 @@
-"""What the model makes of photos: methods of `TransferModel` that take files too."""
+"""Predictions for photos: methods of `TransferModel` that take files too."""
 
 import os
 from typing import Any
@@ -14,11 +14,11 @@ from keras_residual.models.transfer._first_batch import as_array, check_images
 def classify(
     self, images, *, image_size: int | None = None, batch_size: int = 32
 ) -> list:
-    """Names and probabilities, the most probable first.
+    """Returns names and probabilities, the most probable first.
 
-    A photo in a file is turned upright as its EXIF data say, converted to RGB, cut to
-    its largest centred part of the model's shape and scaled, as
-    `keras_residual.datasets` reads photos. Arrays are taken as `predict` takes them.
+    A photo in a file is rotated by its EXIF tag, converted to RGB, cropped to the
+    largest centred part of the model's shape and scaled, as `keras_residual.datasets`
+    reads photos. Arrays are treated as in `predict`.
 
     Args:
         images: Path of a photo, one image in an array, or several: a list of paths or
@@ -30,12 +30,12 @@ def classify(
     Returns:
         For one path or image a list of pairs (name, probability); for several, a list
         of such lists in the same order. A model without `class_names` names its
-        classes by their numbers, `"0"` and so on. With several labels each has a
-        probability of its own, and they do not sum to one.
+        classes by their numbers, `"0"` and so on. With several labels each has its own
+        probability, and they do not sum to one.
 
     Raises:
-        ValueError: If a file cannot be read (the message names it), the images are
-            none that the model takes, or its outputs are no probabilities.
+        ValueError: If a file cannot be read (the message names it), the images do not
+            fit the model, or its outputs are not probabilities.
         ImportError: If a path is given and Pillow is not installed.
     """
     batch, single = _read(self, images, image_size)
@@ -51,7 +51,7 @@ def classify(
 def features(
     self, images, *, image_size: int | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """The input of the head: the pooled output of the backbone.
+    """Returns the input of the head: the pooled output of the backbone.
 
     Args:
         images: Paths or images, as in `classify`.

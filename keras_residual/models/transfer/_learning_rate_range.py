@@ -53,12 +53,12 @@ def find_learning_rate(
     steps: int = 100,
     batch_size: int = 32,
 ) -> LearningRateRange:
-    """Trains for some steps at a growing learning rate, and takes them all back.
+    """Trains for some steps at a growing learning rate, then undoes them.
 
     The rate grows from `low` to `high` by the same factor at each step, until the
     loss is over four times its minimum (both smoothed) or not finite. Weights,
-    the state of the optimizer, its learning rate and the seeds within the model are
-    then what they were; the random state of a data set that has one is not.
+    optimizer state, learning rate and the seeds within the model are restored
+    afterwards; the random state of a data set is not.
 
     `keras_residual.analysis.plots.learning_rate_range` draws the result.
 

@@ -7,10 +7,10 @@ from keras_residual._leaves import batch_norms
 
 
 def check_batch_norm(self) -> list[str]:
-    """The backbone's batch normalizations whose statistics move in training.
+    """Finds batch normalizations of the backbone whose statistics change in training.
 
-    Random images go through the model in training mode, and the statistics are
-    compared bit by bit. Everything is then put back as it was.
+    Random images go through the model in training mode, and the statistics before and
+    after are compared bit by bit. Everything is restored afterwards.
 
     Returns:
         The names of the layers: none, unless the model trains from scratch or with

@@ -37,9 +37,10 @@ def fit_two_phase(
 ) -> keras.callbacks.History:
     """Trains the head alone, then the head and the tail of the backbone.
 
-    The same as `freeze`, `fit`, `unfreeze`, a lower `optimizer.learning_rate` and
-    `fit`. A head that is still random would spoil trained weights under it. With a list
-    of `unfreeze` the backbone is unfrozen gradually, by one more phase for each number.
+    It does the same as `freeze`, `fit`, `unfreeze`, a lower `optimizer.learning_rate`
+    and `fit`. An untrained head would spoil the pretrained weights below it. With a
+    list of `unfreeze` the backbone is unfrozen gradually, by one more phase for each
+    number.
 
     Args:
         x: Images in an array, or a data set; not a generator, as it is read twice.
@@ -50,19 +51,19 @@ def fit_two_phase(
             phase, as in `unfreeze`. A list such as `(1, 2, "all")`: how many train in
             the second phase, the third and so on.
         unfreeze_unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
-        learning_rate: Positive number, for all phases but the first. None is a tenth of
-            what the optimizer has when this is called.
+        learning_rate: Positive number, for all phases but the first. None: a tenth of
+            the optimizer's learning rate at the time of the call.
         learning_rate_decay: Number in `(0, 1]`, as in `unfreeze`.
         cache: Whether the head trains on features that are computed once, as by
-            `cache_features`: the same images in each epoch, without the random
-            augmentation that a data set may make.
+            `cache_features`. Each epoch then sees the same features, without the data
+            set's random augmentation.
         **fit_arguments: Arguments of `fit` for all phases, such as `batch_size`,
             `validation_data`, `callbacks` and `verbose`. With
             `keras.callbacks.BackupAndRestore` of a local folder among the callbacks
             a killed training continues in its phase when it is run again.
 
     Returns:
-        One history of all phases, whose epochs count on. Its attribute
+        One history of all phases with consecutive epochs. Its attribute
         `tail_epoch` is the number of the first epoch of the second phase, and
         `phase_epochs` has that of each phase but the first.
 

@@ -63,10 +63,10 @@ class TransferModel(keras.Model):
     | `"fine_tuning"` | the head and the last `unfreeze` units of the backbone |
     | `"scratch"` | everything, from new weights |
 
-    In the first two modes the backbone runs in inference mode also while it trains: the
-    moving statistics of its batch normalizations stay as they are, and dropout inside
-    it is off. The scales and offsets (gamma, beta) of the batch normalizations among
-    the unfrozen layers do train. `check_batch_norm` shows it.
+    In the first two modes the backbone stays in inference mode even while it trains:
+    the moving statistics of its batch normalizations do not change, and its dropout is
+    off. The scales and offsets (gamma, beta) of unfrozen batch normalizations do train.
+    `check_batch_norm` verifies this.
 
     `fit`, `evaluate` and `predict` look at the first batch (reading it once more) and
     reject images in another range than `value_range` or of another shape, and labels
@@ -77,8 +77,8 @@ class TransferModel(keras.Model):
             `"resnet200"` for this library's [`ResNet`][keras_residual.ResNet],
             `"keras_hub:<preset>"` for a preset of KerasHub such as
             `"keras_hub:resnet_18_imagenet"`, a `keras.Model` without top, or the path
-            of a `.keras` file with one. A `keras.Model` is not copied: freezing freezes
-            its layers.
+            of a `.keras` file with one. A `keras.Model` is not copied, so freezing
+            affects its own layers.
         num_classes: Positive integer. Number of classes, labels or numbers that the
             model outputs; at least 2 with `activation="softmax"`. None: as many as
             there are `class_names`, or as the `head` outputs.
@@ -108,14 +108,14 @@ class TransferModel(keras.Model):
             weights: `"tf"` (-1 to 1), `"torch"` (0 to 1, then ImageNet's mean and
             standard deviation), `"caffe"` (BGR, less the mean) or `"raw"` (0 to 255).
             `"auto"` is the right one for a network given by name. An
-            [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer, as
-            `preprocessing_for` makes it, serves as well. None: the backbone gets the
-            images as they are.
+            [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer, such as
+            `preprocessing_for` returns, is accepted too. None: the backbone gets the
+            images unchanged.
         value_range: `(0, 255)` or `(0, 1)`, the range of the images that the model is
             given; None does not check it.
         augmentation: A layer or a list of layers that change images in training, such
             as `keras.layers.RandomFlip` or [`Cutout`][keras_residual.Cutout]: between
-            input and preprocessing, so in `value_range`. At any other time they do
+            input and preprocessing, so in `value_range`. Outside training they do
             nothing. They are saved with the model.
         input_shape: Shape of one image; height and width may be None. None: images of
             any size with three channels.
@@ -142,7 +142,7 @@ class TransferModel(keras.Model):
         import numpy as np
         from keras_residual import ResNet, TransferModel
 
-        # Stands for a network that was trained before.
+        # In place of a network that was trained before.
         backbone = ResNet(8, variant="cifar", include_top=False)
         model = TransferModel(backbone, num_classes=2, preprocessing="torch")
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -32,10 +32,9 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
     1x1 convolutions on JAX without an accelerator. The blocks and networks of this
     library have these layers already.
 
-    The copy has weights of its own, equal to the model's, and the names, the
-    `trainable` flags and the order of the weights that the model has: its weight files
-    fit the model, and the other way round. A compiled model gives a copy that is
-    compiled in the same way, with the same state of the optimizer.
+    The copy has its own weights, equal to the model's, with the same names, order and
+    `trainable` flags, so weight files fit in both directions. The copy of a compiled
+    model is compiled in the same way, with the same optimizer state.
 
     Args:
         model: A functional or sequential `keras.Model` that has been built.

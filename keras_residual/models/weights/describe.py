@@ -19,12 +19,12 @@ def describe(
 ) -> None:
     """Prints which known network a model is, and what sets networks of one name apart.
 
-    All of it is read from the layers, none from a name, so that a changed model is
-    described as it is: the place of the stride, the padding, the shortcuts, the
-    settings of batch normalization, the parameters and the multiply-adds. The networks
-    of this library are known in all variants, with or without preprocessing in front,
-    and `keras.applications.ResNet50`, 101 and 152 as the variant `"keras"`. Of other
-    models it prints what there is.
+    It reads everything from the layers and nothing from names, so it describes a
+    changed model correctly: the place of the stride, the padding, the shortcuts, the
+    settings of batch normalization, the parameters and the multiply-adds. It recognises
+    the networks of this library in all variants, with or without preprocessing in
+    front, and `keras.applications.ResNet50`, 101 and 152 as the variant `"keras"`. For
+    other models it prints the same numbers without a name.
 
     The multiply-adds are those of convolutions and dense layers in inference, without
     biases: the number that torchvision and most papers print as FLOPs. One is a

@@ -41,17 +41,17 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     `s = gamma / sqrt(variance + epsilon)`. The copy outputs what the model outputs
     in inference, up to rounding, in less time.
 
-    Folded is each normalization that directly follows a convolution (also depthwise,
-    separable or transposed) or a dense layer without activation, inside
+    The function folds each normalization that directly follows a convolution (also
+    depthwise, separable or transposed) or a dense layer without activation, inside
     [`PlainBlock`][keras_residual.PlainBlock] and
     [`ResidualBlock`][keras_residual.ResidualBlock] and outside, in nested models too.
-    It stays where something else uses the convolution's output as well, where either
-    layer is called more than once or is a subclass, and in blocks with
+    A normalization stays if something else uses the convolution's output as well, if
+    either layer is called more than once or is a subclass, and in blocks with
     `preactivation=True`, where it comes before the convolution.
 
-    The copy is not for training: without its normalization the network learns
-    differently. The model itself stays as it is. Constants are computed in float64;
-    under a policy of half precision the copy rounds in other places than the model.
+    Do not train the copy: without its normalization the network learns differently. The
+    model itself does not change. Constants are computed in float64;
+    under half precision the copy rounds in other places than the model.
 
     Args:
         model: A functional or sequential `keras.Model` that has been built, or a
@@ -59,8 +59,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Returns:
         A functional `keras.Model`, not compiled, with weights of its own. The layers
-        have the names that they have in `model`; in place of a `TransferModel`'s layer
-        `"backbone"` stands the network itself.
+        keep their names; the network itself replaces the layer `"backbone"` of a
+        `TransferModel`.
 
     Raises:
         ValueError: If `model` is of another kind, or there is nothing to fold.

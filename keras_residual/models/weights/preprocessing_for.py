@@ -35,16 +35,15 @@ def preprocessing_for(
     116.779, 123.68 (blue first), CIFAR-10's 125.3, 123, 113.9 and 63, 62.1, 66.7, as in
     the code of the Cutout paper. "256, crop 224" resizes the shorter side, bilinearly
     with antialiasing, and cuts the middle out; a network for images of another size
-    gets a crop of that size and a margin in proportion. Other weights than the first
-    that were published were measured at other sizes, which `weights` tells: 232, crop
-    224 for `"torchvision:v2"`; 288 uncropped, bicubic for timm's `a1_in1k` and
-    `a2_in1k` (235, crop 224 in a network for 224); 235, crop 224, bicubic for its
-    `a3_in1k`.
+    gets a crop of that size and a margin in proportion. Later weights were measured at
+    other sizes, which `weights` selects: 232, crop 224 for `"torchvision:v2"`; 288
+    uncropped, bicubic for timm's `a1_in1k` and `a2_in1k` (235, crop 224 in a network
+    for 224); 235, crop 224, bicubic for its `a3_in1k`.
 
     The variant of a model is read from its layers, as by
-    [`describe`][keras_residual.describe], since it is no part of a saved model. The
-    layers cannot show with what a network was trained: weights of your own expect what
-    you trained them with.
+    [`describe`][keras_residual.describe], because a saved model does not store it. The
+    layers cannot show how a network was trained: your own weights expect the
+    preprocessing that you trained them with.
 
     Args:
         network: A `ResNet` or `PlainNet` of this library, a ResNet of

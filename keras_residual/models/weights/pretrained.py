@@ -27,10 +27,10 @@ _LOGGER = logging.getLogger("keras_residual")
 def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
     """Loads weights of torchvision, timm, keras.applications or this library.
 
-    Loading is strict: every tensor of the file is used and every weight of the model is
-    set, or an error lists the names and shapes that differ and the model is as it was.
-    Two differences are meant, and each is logged as a warning of the logger
-    `"keras_residual"` and returned:
+    Loading is strict: it uses every tensor of the file and sets every weight of the
+    model, or it raises an error that lists the names and shapes that differ and leaves
+    the model unchanged. Two differences are allowed. Each is logged as a warning of the
+    logger `"keras_residual"` and returned:
 
     - the file has another number of classes, or no classifier, and the model keeps its
       own; or the model has none (`include_top=False`) and the file's is left out;
@@ -66,7 +66,7 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
             guide has a table of them.
 
     Returns:
-        What was not loaded one to one, a sentence each; empty where all was.
+        One sentence for each difference; an empty list if there is none.
 
     Raises:
         ValueError: If the source is unknown, the file cannot be read, or it does not
@@ -122,10 +122,10 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
 
     Args:
         model: What [`ResNet`][keras_residual.ResNet] returned, of
-            `variant="torchvision"`, `"resnet_d"` or `"cifar"`: the others compute what
-            no network of these libraries computes.
-        path: Path of the file, ending in `.safetensors`. A file that is there is
-            replaced, once the new one is whole.
+            `variant="torchvision"`, `"resnet_d"` or `"cifar"`: the other variants have
+            no counterpart in these libraries.
+        path: Path of the file, ending in `.safetensors`. An existing file is
+            replaced once the new one is complete.
 
     Raises:
         ValueError: If the path has another ending or the model has no counterpart.
