@@ -66,11 +66,15 @@ ARGUMENTS = {
     "Cutout": {
         "size": (3, 0.5),
         "num_holes": 2,
+        "max_size": (5, 0.75),
         "probability": 0.5,
         "border": "inside",
         "fill": (0.1, 0.2, 0.3),
         "value_range": (0, 1),
         "seed": 7,
+        "mask_fill": 255.0,
+        "min_visible": 0.25,
+        "bounding_box_format": "rel_xyxy",
         "data_format": "channels_first",
     },
     "ImagePreprocessing": {

@@ -17,12 +17,17 @@ _NUMPY = SimpleNamespace(
     arange=np.arange,
     cast=lambda x, dtype: np.asarray(x).astype(dtype),
     floor=np.floor,
+    matmul=np.matmul,
     maximum=np.maximum,
     mean=np.mean,
+    minimum=np.minimum,
     reshape=np.reshape,
     right_shift=np.right_shift,
     round=np.round,
     shape=np.shape,
+    sum=np.sum,
+    where=np.where,
+    zeros_like=np.zeros_like,
 )
 
 
@@ -41,14 +46,28 @@ def _tensorflow() -> SimpleNamespace:
         arange=tf.range,
         cast=tf.cast,
         floor=tf.floor,
+        matmul=tf.matmul,
         maximum=tf.maximum,
         mean=tf.reduce_mean,
+        minimum=tf.minimum,
         reshape=tf.reshape,
         right_shift=tf.bitwise.right_shift,
         round=tf.round,
         shape=shape,
+        sum=tf.reduce_sum,
         tile=tf.tile,
+        where=tf.where,
+        zeros_like=tf.zeros_like,
     )
+
+
+def ops_for(x: Any) -> Any:
+    """Array functions for a NumPy array, or a tensor of the backend or TensorFlow."""
+    if isinstance(x, np.ndarray):
+        return _NUMPY
+    if keras.backend.backend() == "tensorflow" or _is_symbolic(x):
+        return _tensorflow()
+    return keras.ops
 
 
 class TensorFlowState:
@@ -152,6 +171,25 @@ def next_state(generator: keras.random.SeedGenerator) -> Any:
     return state + tf.stack([tf.zeros_like(replica), replica * 2**24])
 
 
+def as_state(seed: Any) -> Any:
+    """Two integers that were given for a state, as an array or a tensor."""
+    if isinstance(seed, tuple | list) and any(map(_is_symbolic, seed)):
+        import tensorflow as tf
+
+        seed = tf.stack([tf.cast(number, "int64") for number in seed])
+    elif isinstance(seed, tuple | list) and any(map(keras.ops.is_tensor, seed)):
+        seed = keras.ops.stack(seed)
+    elif isinstance(seed, tuple | list):
+        seed = np.asarray(seed)
+    shape = getattr(seed, "shape", None)
+    dtype = "" if shape is None else keras.backend.standardize_dtype(seed.dtype)
+    if shape is None or tuple(shape) != (2,) or "int" not in dtype:
+        raise ValueError(
+            f"`seed` must be two integers, of shape (2,). Received: seed={seed!r}"
+        )
+    return seed.astype("int32") if isinstance(seed, np.ndarray) else seed
+
+
 def erase(rule: Rule, state: Any, images: Any) -> Any:
     """Erases patches of a batch of images.
 
@@ -233,7 +271,8 @@ def _erase_on_tensorflow(rule: Rule, state: Any, images: Any) -> Any:
     ops = _tensorflow()
     shape = ops.shape(images)
     count, height, width = _extents(rule, shape)
-    for length, extent in zip(rule.size, (height, width), strict=True):
+    largest = rule.max_size or rule.size
+    for length, extent in zip(largest, (height, width), strict=True):
         if not length.is_share and not isinstance(extent, int):
             message = "`size` must not be larger than the images"
             tf.debugging.assert_less_equal(int(length.value), extent, message)

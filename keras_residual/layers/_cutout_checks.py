@@ -3,10 +3,24 @@
 import math
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_residual.layers._checks import is_number
-from keras_residual.layers._cutout_patches import Length
+from keras_residual.layers._checks import check_choice, check_probability, is_number
+from keras_residual.layers._cutout_patches import Length, Rule
+
+# Those of `keras.utils.bounding_boxes.convert_format`.
+_BOX_FORMATS = (
+    "xyxy",
+    "yxyx",
+    "xywh",
+    "center_xywh",
+    "center_yxhw",
+    "rel_xyxy",
+    "rel_yxyx",
+    "rel_xywh",
+    "rel_center_xywh",
+)
 
 
 def checked_size(size: Any) -> tuple[Length, Length]:
@@ -20,6 +34,30 @@ def checked_size(size: Any) -> tuple[Length, Length]:
         "`size` must be a positive integer (pixels), a float in (0, 1] (a share of the "
         f"image), or a pair of them as (height, width). Received: size={size!r}"
     )
+
+
+def checked_max_size(max_size: Any, size: Any) -> tuple[Length, Length] | None:
+    """`max_size` as a pair `(height, width)`, of the same kind as `size`."""
+    if max_size is None:
+        return None
+    try:
+        largest = checked_size(max_size)
+    except ValueError:
+        largest = None
+    if (
+        largest is None
+        or _is_sequence(size) != _is_sequence(max_size)
+        or not all(
+            low.is_share == high.is_share and low.value <= high.value
+            for low, high in zip(checked_size(size), largest, strict=True)
+        )
+    ):
+        raise ValueError(
+            "`max_size` must be None, or not smaller than `size` and of its form: "
+            "pixels or shares of the image, a number or a pair. "
+            f"Received: size={size!r}, max_size={max_size!r}"
+        )
+    return largest
 
 
 def as_given(size: Any, lengths: tuple[Length, Length]) -> Any:
@@ -65,7 +103,72 @@ def checked_range(value_range: Any) -> tuple[float, float] | None:
     )
 
 
-def check_dtype(fill: Any, value_range: Any, dtype: str) -> None:
+def checked_mask_fill(mask_fill: Any) -> float | None:
+    """`mask_fill` as a float."""
+    if mask_fill is None:
+        return None
+    if not is_number(mask_fill) or not math.isfinite(mask_fill):
+        raise ValueError(
+            f"`mask_fill` must be a number or None. Received: mask_fill={mask_fill!r}"
+        )
+    return float(mask_fill)
+
+
+def checked_min_visible(min_visible: Any, bounding_box_format: Any) -> float | None:
+    """`min_visible` as a float; it needs to know the format of the boxes."""
+    if bounding_box_format is not None:
+        check_choice("bounding_box_format", bounding_box_format, _BOX_FORMATS)
+    if min_visible is None:
+        return None
+    check_probability("min_visible", min_visible)
+    if bounding_box_format is None:
+        raise ValueError(
+            "`bounding_box_format` must be given with `min_visible`, such as 'xyxy'. "
+            f"Received: min_visible={min_visible!r}, bounding_box_format=None"
+        )
+    return float(min_visible)
+
+
+def check_images(rule: Rule, images: Any) -> None:
+    """Raises a ValueError where a rule does not suit these images."""
+    shape = images.shape
+    if shape is None or len(shape) not in (3, 4):
+        raise ValueError(
+            "`inputs` must be images of shape (batch, height, width, channels) or "
+            f"(height, width, channels). Received: shape={shape and tuple(shape)}"
+        )
+    if rule.data_format == "channels_last":
+        height, width, channels = shape[-3:]
+    else:
+        channels, height, width = shape[-3:]
+    check_fit(rule, height, width)
+    fill = rule.fill
+    if isinstance(fill, tuple) and channels is not None and len(fill) != channels:
+        raise ValueError(
+            f"`fill` must have one number for each of the {channels} channels of "
+            f"`inputs`. Received: fill={fill!r}"
+        )
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    check_dtype(fill, rule.value_range, dtype)
+
+
+def check_fit(rule: Rule, height: int | None, width: int | None) -> None:
+    """Raises a ValueError where a patch is larger than images of this size."""
+    argument = "size" if rule.max_size is None else "max_size"
+    largest = rule.max_size or rule.size
+    for name, length, extent in zip(
+        ("height", "width"), largest, (height, width), strict=True
+    ):
+        if not length.is_share and extent is not None and length.value > extent:
+            raise ValueError(
+                f"`{argument}` must not be larger than the images, of {name} {extent}. "
+                f"Received: {argument}={length.value:g}"
+            )
+
+
+def check_dtype(
+    fill: Any, value_range: Any, dtype: str, argument: str = "fill"
+) -> None:
     """Raises a ValueError where images of this dtype cannot hold the fill."""
     if "float" not in dtype and not dtype.startswith(("int", "uint")):
         raise ValueError(
@@ -83,8 +186,8 @@ def check_dtype(fill: Any, value_range: Any, dtype: str) -> None:
         numbers = fill if isinstance(fill, tuple) else (fill,)
         if not all(n == int(n) and limits.min <= n <= limits.max for n in numbers):
             raise ValueError(
-                f"`fill` must be integers from {limits.min} to {limits.max} for images "
-                f"of dtype {dtype}. Received: fill={fill!r}"
+                f"`{argument}` must be integers from {limits.min} to {limits.max} for "
+                f"images of dtype {dtype}. Received: {argument}={fill!r}"
             )
 
 

@@ -23,11 +23,16 @@ class Rule(NamedTuple):
     """The arguments of a `Cutout` layer, hashable."""
 
     size: tuple[Length, Length]
+    max_size: tuple[Length, Length] | None
+    is_square: bool
     num_holes: int
     probability: float
     border: str
     fill: float | str | tuple[float, ...]
     value_range: tuple[float, float] | None
+    mask_fill: float | None
+    min_visible: float | None
+    bounding_box_format: str | None
     data_format: str
 
 
@@ -40,10 +45,12 @@ class Patches(NamedTuple):
     right: Any
 
 
-def patch_lengths(ops: Any, rule: Rule, height: Any, width: Any) -> tuple[Any, Any]:
-    """Height and width of a patch in pixels, in an image of this size."""
+def patch_lengths(
+    ops: Any, size: tuple[Length, Length], height: Any, width: Any
+) -> tuple[Any, Any]:
+    """Height and width of a patch in pixels, in an image of this height and width."""
     lengths = []
-    for length, extent in zip(rule.size, (height, width), strict=True):
+    for length, extent in zip(size, (height, width), strict=True):
         if not length.is_share:
             lengths.append(int(length.value))
         elif isinstance(extent, int):
@@ -69,13 +76,20 @@ def draw_patches(
         width: Width of the images in pixels.
     """
     holes = rule.num_holes
-    draws = 2 * holes + 1
+    # Of each hole a row and a column, of the image whether it is erased, and of each
+    # hole a height and a width.
+    draws = (2 if rule.max_size is None else 4) * holes + 1
     numbers = _uniform(
         ops, _key(ops, state, 0), ops.arange(count * draws, dtype="int32")
     )
     numbers = ops.reshape(numbers, (count, draws))
-    lengths = patch_lengths(ops, rule, height, width)
-    erased = numbers[:, -1:] < rule.probability
+    lengths = patch_lengths(ops, rule.size, height, width)
+    if rule.max_size is not None:
+        largest = patch_lengths(ops, rule.max_size, height, width)
+        lengths = _draw_lengths(
+            ops, rule, lengths, largest, numbers[:, 2 * holes + 1 :]
+        )
+    erased = numbers[:, 2 * holes : 2 * holes + 1] < rule.probability
     borders = []
     for axis, (extent, length) in enumerate(zip((height, width), lengths, strict=True)):
         choices = extent if rule.border == "clip" else extent - length + 1
@@ -87,6 +101,23 @@ def draw_patches(
         # Without a patch, one of no extent.
         borders += [start, start + length * ops.cast(erased, "int32")]
     return Patches(*borders)
+
+
+def _draw_lengths(
+    ops: Any, rule: Rule, smallest: Any, largest: Any, numbers: Any
+) -> tuple[Any, Any]:
+    """Heights and widths `(batch, holes)`, whole pixels between the two inclusive."""
+    holes = rule.num_holes
+    # The same number for both makes the patches square.
+    of_axis = (
+        numbers[:, :holes],
+        numbers[:, :holes] if rule.is_square else numbers[:, holes:],
+    )
+    height, width = (
+        low + ops.cast(ops.floor(number * ops.cast(high - low + 1, "float32")), "int32")
+        for low, high, number in zip(smallest, largest, of_axis, strict=True)
+    )
+    return height, width
 
 
 def erase_mask(ops: Any, rule: Rule, patches: Patches, shape: tuple) -> Any:
@@ -146,7 +177,8 @@ def noise_index(ops: Any, rule: Rule, shape: tuple) -> Any:
     """
     sides = list(shape)
     axis = 1 if rule.data_format == "channels_last" else 2
-    sides[axis : axis + 2] = patch_lengths(ops, rule, *shape[axis : axis + 2])
+    largest = rule.max_size or rule.size
+    sides[axis : axis + 2] = patch_lengths(ops, largest, *shape[axis : axis + 2])
     size = sides[0] * sides[1] * sides[2] * sides[3]
     return ops.reshape(ops.arange(size, dtype="int32"), tuple(sides))
 
@@ -163,13 +195,26 @@ def _noise(ops: Any, rule: Rule, state: Any, shape: tuple, dtype: str) -> Any:
 
 def coverage(rule: Rule, height: int, width: int) -> np.ndarray:
     """The probability `(height, width)` that a pixel is erased."""
-    lengths = patch_lengths(np, rule, height, width)
+    smallest = patch_lengths(np, rule.size, height, width)
+    largest = patch_lengths(np, rule.max_size or rule.size, height, width)
+    # One row of each matrix for each length that may be drawn.
     rows, columns = (
-        _axis_coverage(length, extent, rule.border)
-        for length, extent in zip(lengths, (height, width), strict=True)
+        np.stack([_axis_coverage(n, extent, rule.border) for n in range(low, high + 1)])
+        for low, high, extent in zip(smallest, largest, (height, width), strict=True)
     )
-    one_hole = np.outer(rows, columns)
+    joint = _joint_probability(len(rows), len(columns), rule.is_square)
+    one_hole = rows.T @ joint @ columns
     return rule.probability * (1 - (1 - one_hole) ** rule.num_holes)
+
+
+def _joint_probability(heights: int, widths: int, is_square: bool) -> np.ndarray:
+    """The probability `(heights, widths)` that both lengths are drawn together."""
+    if not is_square:
+        return np.full((heights, widths), 1 / (heights * widths))
+    # Both are drawn by one number: where it gives this height and this width.
+    row, column = np.arange(heights)[:, None] / heights, np.arange(widths) / widths
+    end = np.minimum(row + 1 / heights, column + 1 / widths)
+    return np.maximum(end - np.maximum(row, column), 0)
 
 
 def _axis_coverage(length: int, extent: int, border: str) -> np.ndarray:

@@ -12,10 +12,15 @@ from keras_residual.layers._checks import (
     check_positive_integer,
     check_probability,
 )
+from keras_residual.layers._cutout_annotations import affected, erase, images_of
 from keras_residual.layers._cutout_checks import (
     as_given,
-    check_dtype,
+    check_fit,
+    check_images,
     checked_fill,
+    checked_mask_fill,
+    checked_max_size,
+    checked_min_visible,
     checked_range,
     checked_size,
 )
@@ -48,13 +53,18 @@ class Cutout(keras.layers.Layer):
 
     In a dict the entry `"images"` is erased, and everything else is returned unchanged:
     labels, since the image still shows its class; segmentation masks, bounding boxes
-    and key points, since the object is still there.
+    and key points, since the object is still there. With `mask_fill` and `min_visible`
+    the entries `"segmentation_masks"` and `"bounding_boxes"` change as well. Dicts have
+    the form that Keras's augmentation layers take.
 
     Args:
         size: Height and width of a patch: an integer in pixels, a float in `(0, 1]` as
             a share of the image's height and width (rounded, at least one pixel), or a
             pair of either as `(height, width)`. The authors take 16 for CIFAR-10, 8 for
             CIFAR-100 and 20 for SVHN, all of 32 by 32 pixels.
+        max_size: None, or the largest size of a patch, in the form of `size`. The size
+            of each patch is then drawn in whole pixels, uniformly from `size` to
+            `max_size` inclusive; for pairs, height and width are drawn independently.
         num_holes: Positive integer. Patches per image; they may overlap.
         probability: Float in `[0, 1]`. The probability that an image is erased at all.
         border: `"clip"` or `"inside"`.
@@ -65,6 +75,13 @@ class Cutout(keras.layers.Layer):
             any. Images beyond it raise an error in training, wherever values are at
             hand: eagerly and in TensorFlow graphs, but not under XLA and `jax.jit`.
             Needed by `fill="noise"`, where it is `(0, 255)` by default for uint8.
+        mask_fill: None, or the value of `"segmentation_masks"` under a patch, such as
+            the label that the loss ignores.
+        min_visible: None, or a float in `[0, 1]`: `"bounding_boxes"` are dropped if a
+            smaller share of their area remains visible. As in Keras, their coordinates
+            and labels become -1, and the shapes stay.
+        bounding_box_format: Format of the boxes, as in Keras: `"xyxy"`, `"rel_yxyx"`,
+            `"center_xywh"` and so on. Only for `min_visible`.
         seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
             number of draws made inside a model is saved with it, and a model that is
             loaded continues from there, unless the layer has another `seed` than the
@@ -110,11 +127,15 @@ class Cutout(keras.layers.Layer):
         self,
         size,
         *,
+        max_size=None,
         num_holes=1,
         probability=1.0,
         border="clip",
         fill=0.0,
         value_range=None,
+        mask_fill=None,
+        min_visible=None,
+        bounding_box_format=None,
         seed=None,
         data_format=None,
         **kwargs,
@@ -127,22 +148,34 @@ class Cutout(keras.layers.Layer):
         check_choice("border", border, ("clip", "inside"))
         check_probability("probability", probability)
         limits = checked_range(value_range)
+        lengths = checked_size(size)
+        longest = checked_max_size(max_size, size)
+        given = as_given(size, lengths)
         self._rule = Rule(
-            size=checked_size(size),
+            size=lengths,
+            max_size=longest,
+            is_square=not isinstance(given, tuple),
             num_holes=check_positive_integer("num_holes", num_holes),
             probability=float(probability),
             border=border,
             fill=checked_fill(fill, limits),
             value_range=limits,
+            mask_fill=checked_mask_fill(mask_fill),
+            min_visible=checked_min_visible(min_visible, bounding_box_format),
+            bounding_box_format=bounding_box_format,
             data_format=data_format,
         )
         rule = self._rule
-        self.size = as_given(size, rule.size)
+        self.size = given
+        self.max_size = None if longest is None else as_given(max_size, longest)
         self.num_holes = rule.num_holes
         self.probability = rule.probability
         self.border = border
         self.fill = rule.fill
         self.value_range = rule.value_range
+        self.mask_fill = rule.mask_fill
+        self.min_visible = rule.min_visible
+        self.bounding_box_format = bounding_box_format
         self.seed = seed
         self.data_format = data_format
         self.seed_generator = seed_generator(seed)
@@ -154,20 +187,12 @@ class Cutout(keras.layers.Layer):
 
     def __call__(self, inputs, training=None):
         if isinstance(inputs, dict):
-            if "images" not in inputs:
-                raise ValueError(
-                    '`inputs` must have the key "images" if it is a dict. '
-                    f"Received: keys={list(inputs)!r}"
-                )
-            return {**inputs, "images": self(inputs["images"], training=training)}
-        if backend.is_foreign(inputs):
-            return self.call(inputs, training)
-        # Given as None it would hide what the model around it says.
-        arguments = {} if training is None else {"training": training}
-        return super().__call__(inputs, **arguments)
+            # Without the rest: Keras makes tensors of all that a layer is given.
+            return {**inputs, **self._call(affected(self._rule, inputs), training)}
+        return self._call(inputs, training)
 
     def call(self, inputs, training=None):
-        pipeline = backend.pipeline_of(inputs)
+        pipeline = backend.pipeline_of(images_of(inputs))
         if training is None:
             training = pipeline is not None
         if not training:
@@ -177,11 +202,46 @@ class Cutout(keras.layers.Layer):
         return self._erase(inputs, self._pipeline_state(pipeline).next())
 
     def compute_output_spec(self, inputs, training=None):
-        self._check_images(inputs)
-        return keras.KerasTensor(inputs.shape, inputs.dtype)
+        check_images(self._rule, images_of(inputs))
+        return keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, x.dtype), inputs
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def stateless_erase(self, inputs: Any, seed: Any) -> Any:
+        """Erases patches that depend on `seed` and nothing else, training or not.
+
+        It works like `tf.image.stateless_*`: a parallel map that passes each element's
+        own seed erases the same patches in every run, in whatever order the elements
+        are read. The seed of the layer is not used, and no call is counted.
+
+        Args:
+            inputs: Images, or a dict of them; a single image or a batch, whose images
+                get patches of their own.
+            seed: Two integers, as a pair or as an array or tensor of shape `(2,)`.
+
+        Returns:
+            The inputs with erased patches.
+
+        Example:
+            ```python
+            import tensorflow as tf
+            from keras_residual import Cutout
+
+            cutout = Cutout(16)
+            images = tf.data.Dataset.from_tensor_slices(tf.ones((8, 32, 32, 3)))
+            erased = images.enumerate().map(
+                lambda number, image: cutout.stateless_erase(image, (7, number)),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            ```
+        """
+        seed = backend.as_state(seed)
+        if isinstance(inputs, dict):
+            return {**inputs, **self._erase(affected(self._rule, inputs), seed)}
+        return self._erase(inputs, seed)
 
     def random_map(self, element: Any, rng: np.random.Generator) -> Any:
         """Erases in a Grain pipeline, as `dataset.random_map(cutout.random_map)`.
@@ -195,10 +255,7 @@ class Cutout(keras.layers.Layer):
                 batch.
             rng: The generator that Grain passes.
         """
-        state = rng.integers(2**31, size=2)
-        if isinstance(element, dict):
-            return {**element, "images": self.random_map(element["images"], rng)}
-        return self._erase(element, state)
+        return self.stateless_erase(element, rng.integers(2**31, size=2))
 
     def expected_area(self, height: int, width: int) -> float:
         """Returns the mean share of an image that is erased, in closed form.
@@ -218,7 +275,7 @@ class Cutout(keras.layers.Layer):
         """
         height = check_positive_integer("height", height)
         width = check_positive_integer("width", width)
-        self._check_fit(height, width)
+        check_fit(self._rule, height, width)
         return coverage(self._rule, height, width)
 
     def save_own_variables(self, store):
@@ -232,24 +289,34 @@ class Cutout(keras.layers.Layer):
         config.update(
             {
                 "size": self.size,
+                "max_size": self.max_size,
                 "num_holes": self.num_holes,
                 "probability": self.probability,
                 "border": self.border,
                 "fill": self.fill,
                 "value_range": self.value_range,
+                "mask_fill": self.mask_fill,
+                "min_visible": self.min_visible,
+                "bounding_box_format": self.bounding_box_format,
                 "seed": self.seed,
                 "data_format": self.data_format,
             }
         )
         return config
 
-    def _erase(self, images: Any, state: Any) -> Any:
-        self._check_images(images)
+    def _call(self, inputs: Any, training: bool | None) -> Any:
+        if backend.is_foreign(images_of(inputs)):
+            return self.call(inputs, training)
+        # Given as None it would hide what the model around it says.
+        arguments = {} if training is None else {"training": training}
+        return super().__call__(inputs, **arguments)
+
+    def _erase(self, inputs: Any, state: Any) -> Any:
+        images = images_of(inputs)
+        check_images(self._rule, images)
         if self._rule.value_range is not None:
             backend.check_range(*self._rule.value_range, images)
-        if len(images.shape) == 3:
-            return backend.erase(self._rule, state, images[None])[0]
-        return backend.erase(self._rule, state, images)
+        return erase(self._rule, state, inputs)
 
     def _pipeline_state(self, kind: Any) -> Any:
         # Grain calls from several threads.
@@ -257,34 +324,3 @@ class Cutout(keras.layers.Layer):
             if kind not in self._pipeline_states:
                 self._pipeline_states[kind] = kind(self.seed_generator)
             return self._pipeline_states[kind]
-
-    def _check_images(self, images: Any) -> None:
-        shape = images.shape
-        if shape is None or len(shape) not in (3, 4):
-            raise ValueError(
-                "`inputs` must be images of shape (batch, height, width, channels) or "
-                f"(height, width, channels). Received: shape={shape and tuple(shape)}"
-            )
-        if self.data_format == "channels_last":
-            height, width, channels = shape[-3:]
-        else:
-            channels, height, width = shape[-3:]
-        self._check_fit(height, width)
-        fill = self._rule.fill
-        if isinstance(fill, tuple) and channels is not None and len(fill) != channels:
-            raise ValueError(
-                f"`fill` must have one number for each of the {channels} channels of "
-                f"`inputs`. Received: fill={self.fill!r}"
-            )
-        dtype = keras.backend.standardize_dtype(images.dtype)
-        check_dtype(fill, self._rule.value_range, dtype)
-
-    def _check_fit(self, height: int | None, width: int | None) -> None:
-        for name, length, extent in zip(
-            ("height", "width"), self._rule.size, (height, width), strict=True
-        ):
-            if not length.is_share and extent is not None and length.value > extent:
-                raise ValueError(
-                    f"`size` must not be larger than the images, of {name} {extent}. "
-                    f"Received: size={self.size!r}"
-                )

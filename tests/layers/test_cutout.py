@@ -83,6 +83,9 @@ def test_coverage_of_several_holes_and_of_some_images():
         {"size": (5, 8), "border": "inside"},
         {"size": (4, 3), "num_holes": 3},
         {"size": 0.5, "probability": 0.3},
+        {"size": 2, "max_size": 9, "num_holes": 2},
+        {"size": 0.25, "max_size": 0.75, "border": "inside"},
+        {"size": (1, 0.1), "max_size": (6, 0.9)},
     ],
 )
 def test_coverage_map_is_met(arguments):
@@ -194,6 +197,22 @@ def test_size_as_a_share_of_the_image(size, pixels):
     np.testing.assert_array_equal(mask.sum((1, 2)), [pixels[0] * pixels[1]] * 3)
 
 
+@pytest.mark.parametrize(
+    ("size", "max_size", "sizes"),
+    [
+        (2, 4, {(2, 2), (3, 3), (4, 4)}),
+        (0.1, 0.2, {(2, 3), (2, 4), (3, 4), (3, 5), (4, 5), (4, 6)}),
+        ((2, 5), (3, 6), {(2, 5), (2, 6), (3, 5), (3, 6)}),
+    ],
+)
+def test_range_of_sizes(size, max_size, sizes):
+    layer = Cutout(size, max_size=max_size, border="inside", seed=0)
+    masks = erased(layer, 200, 20, 30)
+    shapes = [(mask.any(1).sum(), mask.any(0).sum()) for mask in masks]
+    assert set(shapes) == sizes
+    assert (masks.sum((1, 2)) == [height * width for height, width in shapes]).all()
+
+
 DTYPES = ["uint8", "int32", "float16", "bfloat16", "float32"]
 
 
@@ -256,7 +275,10 @@ def test_infinite_values_are_erased():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("arguments", [{}, {"fill": "mean"}, {"num_holes": 2}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"fill": "mean"}, {"num_holes": 2}, {"max_size": (5, 6), "fill": "noise"}],
+)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_all_ways_to_erase_give_the_same(dtype, arguments, data_format):
     """A mask, as on accelerators and under `torch.compile`, and copied slices."""
@@ -495,6 +517,17 @@ def test_bad_size(size):
             {"fill": 2, "value_range": (0, 1)},
             r"`fill` must be within value_range=\(0.0, 1.0\)",
         ),
+        ({"max_size": 3}, "`max_size` must be None, or not smaller than `size`"),
+        ({"max_size": (5, 5)}, "`max_size` must be .*size=4, max_size="),
+        ({"max_size": 0.5}, "`max_size` must be"),
+        ({"max_size": "8"}, "`max_size` must be .*Received: size=4, max_size='8'"),
+        ({"mask_fill": "mean"}, "`mask_fill` must be a number or None"),
+        ({"min_visible": 0.5}, "`bounding_box_format` must be given with `min_vis"),
+        (
+            {"min_visible": 2, "bounding_box_format": "xyxy"},
+            "`min_visible` must be a number",
+        ),
+        ({"bounding_box_format": "coco"}, "`bounding_box_format` must be one of"),
         ({"value_range": (1, 0)}, "`value_range` must be a pair of numbers"),
         ({"value_range": 255}, "`value_range` must be a pair of numbers"),
         ({"data_format": "NHWC"}, "`data_format` must be one of"),
@@ -514,6 +547,7 @@ def test_bad_arguments(arguments, message):
         ({}, (2, 8, 3, 3), "float32", "`size` must not be larger than .* width 3"),
         ({}, (2, 8, 8, 3), "bool", "`inputs` must be images of an integer or"),
         ({"fill": (1, 2)}, (8, 8, 3), "float32", "`fill` must have .* the 3 channels"),
+        ({"max_size": 9}, (8, 8, 3), "float32", "`max_size` must not be larger"),
         ({"fill": 0.5}, (8, 8, 3), "uint8", "`fill` must be integers from 0 to 255"),
         ({"fill": -1}, (8, 8, 3), "uint8", "`fill` must be integers from 0 to 255"),
         ({"fill": "noise"}, (8, 8, 3), "float32", "`value_range` must be given for"),

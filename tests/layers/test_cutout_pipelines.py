@@ -76,6 +76,22 @@ def test_tf_data_in_parallel_gives_each_image_its_own_patch(tf):
     assert sorted(places(8)) == sorted(places(None))
 
 
+def test_tf_data_in_parallel_with_seeds_of_its_own(tf):
+    """The same patches in every run, and those of a direct call."""
+    cutout, direct = Cutout(2, max_size=5), Cutout(2, max_size=5, seed=3)
+    dataset = tf.data.Dataset.from_tensor_slices(IMAGES).enumerate()
+    dataset = dataset.map(
+        lambda number, image: cutout.stateless_erase(image, (7, number)),
+        num_parallel_calls=8,
+    )
+    for number, image in enumerate(dataset.as_numpy_iterator()):
+        expected = direct.stateless_erase(IMAGES[number], np.array([7, number]))
+        np.testing.assert_array_equal(image, expected)
+    # A layer's own calls are those of its seed.
+    own = direct(IMAGES[0], training=True)
+    np.testing.assert_array_equal(own, direct.stateless_erase(IMAGES[0], (3, 0)))
+
+
 def test_tf_data_of_images_of_unknown_size(tf):
     def images():
         for size in (8, 12, 20):
@@ -84,11 +100,17 @@ def test_tf_data_of_images_of_unknown_size(tf):
     signature = tf.TensorSpec((None, None, 3), "uint8")
     dataset = tf.data.Dataset.from_generator(images, output_signature=signature)
     cutout = Cutout((0.5, 4), border="inside", seed=0)
+    ranged = Cutout((0.25, 2), max_size=(0.5, 4), border="inside", mask_fill=9)
     erased = [
         int((image[..., 0] == 0).sum())
         for image in dataset.map(cutout).as_numpy_iterator()
     ]
     assert erased == [4 * 4, 6 * 4, 10 * 4]
+    for pair in dataset.map(lambda x: {"images": x, "segmentation_masks": x}).map(
+        ranged
+    ):
+        mask = pair["segmentation_masks"].numpy()
+        np.testing.assert_array_equal(pair["images"].numpy() == 0, mask == 9)
     for fill in ("mean", "noise", (1, 2, 3)):
         assert len(list(dataset.map(Cutout(4, fill=fill)))) == 3
     with pytest.raises(
