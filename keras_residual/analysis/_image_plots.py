@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from keras_residual.analysis._axes import VERMILLION, axes, finish
+from keras_residual.analysis._predictions import checked_predictions, shape_and_values
 
 _MOST_PHOTOS = 32
 _MOST_LETTERS = 11  # of a class name, so that it fits under its photo
@@ -68,7 +69,7 @@ def draw_photos(
     if photos.ndim != 4 or photos.shape[3] != 3 or not _are_pixels(photos):
         raise ValueError(
             "`images` must have the shape (n, height, width, 3) and values from 0 to "
-            f"255. Received: {_words(photos)}"
+            f"255. Received: {shape_and_values(photos)}"
         )
     number = len(photos)
     if not 1 <= number <= _MOST_PHOTOS:
@@ -76,26 +77,8 @@ def draw_photos(
             f"`images` must be 1 to {_MOST_PHOTOS} photos, so that each can be seen. "
             f"Received: {number}"
         )
-    predicted = np.asarray(probabilities, dtype=np.float64)
-    if (
-        predicted.shape != (number, len(class_names))
-        or not ((predicted >= 0) & (predicted <= 1)).all()
-    ):
-        raise ValueError(
-            "`probabilities` must have the shape (photos, class names), here "
-            f"{(number, len(class_names))}, and values from 0 to 1. "
-            f"Received: {_words(predicted)}"
-        )
-    true = np.asarray(labels)
-    if (
-        true.shape != (number,)
-        or true.dtype.kind not in "iu"
-        or not ((true >= 0) & (true < len(class_names))).all()
-    ):
-        raise ValueError(
-            f"`labels` must be {number} integers from 0 to {len(class_names) - 1}. "
-            f"Received: labels={labels!r}"
-        )
+    shape = (number, len(class_names))
+    true, predicted = checked_predictions(labels, probabilities, shape)
 
     ax = axes(ax)
     names = [
@@ -165,7 +148,7 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
     if array.ndim != 3 or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(
             "`maps` must have the shape (channels, height, width) and finite values. "
-            f"Received: {_words(array)}"
+            f"Received: {shape_and_values(array)}"
         )
     ax = axes(ax)
     number, height, width = array.shape
@@ -219,9 +202,3 @@ def without_scales(ax: Axes, title: str, note: str) -> Axes:
 
 def _are_pixels(images: NDArray) -> bool:
     return images.dtype.kind in "iuf" and bool(((images >= 0) & (images <= 255)).all())
-
-
-def _words(array: NDArray) -> str:
-    if array.size == 0 or array.dtype.kind not in "biuf":
-        return f"shape {array.shape}"
-    return f"shape {array.shape}, values {array.min():g} to {array.max():g}"

@@ -1,7 +1,6 @@
 """The points of a loss landscape that are computed, in memory and in a file."""
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -65,17 +64,6 @@ class LossPoints:
                 losses=self.losses,
                 done=self.done,
             )
-
-
-def landscape_path(filepath: str | os.PathLike[str]) -> Path:
-    """Returns the path of a file that can be written there."""
-    path = Path(filepath)
-    if path.suffix != ".npz" or not path.parent.is_dir():
-        raise ValueError(
-            "`filepath` must end in .npz and be in a folder that exists. "
-            f"Received: filepath={str(path)!r}"
-        )
-    return path
 
 
 def digest(arguments: Any, arrays: list[Any]) -> str:

@@ -13,9 +13,10 @@ from keras_residual._functions import compiled
 from keras_residual._leaves import batch_norms
 from keras_residual._model_loss import ModelLoss, tensors
 from keras_residual.analysis._directions import filter_normalized_direction
-from keras_residual.analysis._landscape_file import LossPoints, digest, landscape_path
+from keras_residual.analysis._landscape_file import LossPoints, digest
 from keras_residual.layers._checks import (
     check_choice,
+    check_file,
     check_positive_integer,
     check_positive_number,
     check_seed,
@@ -147,7 +148,9 @@ def loss_landscape(
         arguments = (distances.tolist(), dimensions, seed, name, together)
         weights = [v for v in objective.variables if "seed_generator" not in v.path]
         points.keep_in(
-            landscape_path(filepath), digest(arguments, [x, y, *weights]), distances
+            check_file("filepath", filepath, (".npz",)),
+            digest(arguments, [x, y, *weights]),
+            distances,
         )
     missing = np.argwhere(~points.done)
     bar = keras.utils.Progbar(len(missing), verbose=verbose)

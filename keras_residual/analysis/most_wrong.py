@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_residual.analysis._predictions import checked_predictions
 from keras_residual.layers._checks import check_positive_integer
 
 
@@ -35,22 +36,7 @@ def most_wrong(
         ```
     """
     check_positive_integer("number", number)
-    predicted = np.asarray(probabilities, dtype=np.float64)
-    if predicted.ndim != 2 or not ((predicted >= 0) & (predicted <= 1)).all():
-        raise ValueError(
-            "`probabilities` must have the shape (n, classes) and values from 0 to 1. "
-            f"Received: shape {predicted.shape}"
-        )
-    true = np.asarray(labels)
-    if (
-        true.shape != predicted.shape[:1]
-        or true.dtype.kind not in "iu"
-        or not ((true >= 0) & (true < predicted.shape[1])).all()
-    ):
-        raise ValueError(
-            f"`labels` must be {len(predicted)} integers from 0 to "
-            f"{predicted.shape[1] - 1}. Received: labels={labels!r}"
-        )
+    true, predicted = checked_predictions(labels, probabilities)
     wrong = np.flatnonzero(predicted.argmax(axis=1) != true)
     order = np.argsort(predicted[wrong, true[wrong]], kind="stable")
     return wrong[order[:number]]

@@ -1,7 +1,6 @@
 """What the arguments of the callback may be."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -56,29 +55,13 @@ def check_flag(argument: str, value: Any) -> bool:
     return value
 
 
-def as_path(argument: str, value: Any) -> Path:
-    """Returns the path that an argument means."""
-    try:
-        return Path(value)
-    except TypeError:
+def check_accumulation(optimizer: Any) -> None:
+    """Raises an error where no batches are accumulated."""
+    if not optimizer.gradient_accumulation_steps:
         raise ValueError(
-            f"`{argument}` must be a path. Received: {argument}={value!r}"
-        ) from None
-
-
-def check_file(argument: str, value: Any, suffixes: tuple[str, ...]) -> Path:
-    """Returns the path of a file that can be written or read there."""
-    path = as_path(argument, value)
-    received = f"Received: {argument}={str(path)!r}"
-    if path.suffix not in suffixes:
-        raise ValueError(
-            f"`{argument}` must end in {' or '.join(suffixes)}. {received}"
+            "`micro_batches` needs an optimizer with `gradient_accumulation_steps`. "
+            f"Received: micro_batches=True with {type(optimizer).__name__}"
         )
-    if path.is_dir():
-        raise ValueError(f"`{argument}` must be a file, not a folder. {received}")
-    if not path.parent.is_dir():
-        raise ValueError(f"`{argument}` must be in a folder that exists. {received}")
-    return path
 
 
 def check_clipping(model: Any, optimizer: Any) -> None:

@@ -90,9 +90,12 @@ class Output:
         Returns:
             Whether there was an alert.
         """
-        more = {}
-        if "clipped_norms" in self._more:
-            more["clipped_norms"] = self._grouped(group_norms, values[:, 1])
+        # In the order in which a recorder measures them.
+        measured = [kind for kind in self._more if kind != "update_ratios"]
+        more = {
+            kind: self._grouped(group_norms, values[:, place])
+            for place, kind in enumerate(measured, start=1)
+        }
         if "update_ratios" in self._more:
             more["update_ratios"] = self._grouped(
                 group_ratios, values[:, -2], values[:, -1]

@@ -37,6 +37,8 @@ class GradientProbe:
         self._compiled: Any = None
         self._original: Any = model.train_function
         self._armed = self._installed = False
+        # What announces the steps outside of `fit`, where no callback hears of them.
+        self._before_step: dict[int, Callable[[], None]] = {}
         self._history: Any = None
         # One object for all accesses, so that `is` recognises it on the model.
         self._train_function = self._run_train_function
@@ -57,8 +59,18 @@ class GradientProbe:
             self._recorders = []
         self._install(recorder)
 
+    @property
+    def is_outside_of_fit(self) -> bool:
+        """Whether a block records the steps that run in it."""
+        return bool(self._before_step)
+
+    def announce(self, recorder: GradientRecorder, before_step: Callable) -> None:
+        """Calls a function before each train step, until the recorder leaves."""
+        self._before_step[id(recorder)] = before_step
+
     def leave(self, recorder: GradientRecorder) -> None:
         """Takes a recorder out; the last one gives the model its own function back."""
+        self._before_step.pop(id(recorder), None)
         self._recorders = [r for r in self._recorders if r is not recorder]
         if not self._recorders:
             self.release()
@@ -107,6 +119,8 @@ class GradientProbe:
         self._model.train_function = installed
 
     def _run_train_function(self, *arguments: Any) -> Any:
+        for before_step in self._before_step.values():
+            before_step()
         is_own_fit = self._history is getattr(self._model, "history", None)
         if not (self._armed and is_own_fit):
             # This call is of `train_on_batch`, or of training after an exception that

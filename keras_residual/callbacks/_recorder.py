@@ -24,12 +24,14 @@ class Settings(NamedTuple):
         layers: Shell patterns of the layers to measure, or None for all.
         ratios: Whether to measure the updates and the weights as well.
         clipped: Whether to measure the gradients after clipping as well.
+        micro_batches: Whether to measure the gradient of the last accumulated batch.
     """
 
     every: int
     layers: Sequence[str] | None
     ratios: bool
     clipped: bool
+    micro_batches: bool
 
 
 class GradientRecorder:
@@ -48,7 +50,9 @@ class GradientRecorder:
         self._model = model
         self._optimizer = optimizer
         self._settings = settings
-        self._kinds = 1 + settings.clipped + 2 * settings.ratios
+        self._kinds = (
+            1 + settings.clipped + settings.micro_batches + 2 * settings.ratios
+        )
         self._capacity = max(
             _MINIMUM_CAPACITY, _APPLIES_PER_STEP * model.steps_per_execution
         )
@@ -122,8 +126,8 @@ class GradientRecorder:
         """Returns step numbers `(n,)` and norms `(n, kinds, variables)`, new ones only.
 
         The first kind are gradients, where a variable that got none has the norm
-        `MISSING`; then, where they are measured, gradients after clipping, updates, and
-        weights.
+        `MISSING`; then, where they are measured, gradients after clipping, gradients of
+        the last accumulated batch, updates, and weights.
         """
         self._steps_since_read = 0
         # An optimizer whose counter was set by hand is out of step until here.
@@ -165,6 +169,12 @@ class GradientRecorder:
         measured = [self._gradient_norms(due, gradients, variables, self.variables)]
         if self._settings.clipped:
             measured += [self._clipped_norms(due, gradients, variables, measured[0])]
+        if self._settings.micro_batches:
+            measured += [
+                self._gradient_norms(
+                    due, gradients, variables, self.variables, self._unscaled
+                )
+            ]
         weights = _backend.snapshot(self.variables) if self._settings.ratios else []
         result = apply()
 
@@ -210,9 +220,13 @@ class GradientRecorder:
         gradients: list[Any],
         variables: list[Any],
         wanted: list[Any],
-        largest: float | None = None,
+        form: Callable[[Any, Any], Any] | None = None,
     ) -> Any:
-        """Norms of the gradients of the wanted variables, in their order."""
+        """Norms of the gradients of the wanted variables, in their order.
+
+        Of the applied ones, or of what `form` makes of a gradient and its variable.
+        """
+        form = form or self._applied
         index = {
             id(variable): i
             for i, variable in enumerate(variables)
@@ -225,10 +239,7 @@ class GradientRecorder:
                 _backend.summed_norms(
                     due,
                     len(order),
-                    lambda: [
-                        self._applied(gradients[i], variables[i], largest)
-                        for i in order
-                    ],
+                    lambda: [form(gradients[i], variables[i]) for i in order],
                 )
             )
         if len(order) == len(wanted):
@@ -256,22 +267,31 @@ class GradientRecorder:
             share = limit / ops.maximum(total, limit)
             return ops.where(norms < 0, norms, norms * share)
         if optimizer.clipvalue:
+            largest = optimizer.clipvalue
+
+            def clipped(gradient: Any, variable: Any) -> Any:
+                return ops.clip(self._applied(gradient, variable), -largest, largest)
+
             return self._gradient_norms(
-                due, gradients, variables, self.variables, optimizer.clipvalue
+                due, gradients, variables, self.variables, clipped
             )
         return norms
 
-    def _applied(self, gradient: Any, variable: Any, largest: float | None) -> Any:
-        """The gradient as the optimizer will use it, clipped by value at most."""
+    def _unscaled(self, gradient: Any, variable: Any) -> Any:
+        """The gradient that arrived, of one batch of those that are accumulated."""
+        scale = self._optimizer.loss_scale_factor
+        return gradient / scale if scale else gradient
+
+    def _applied(self, gradient: Any, variable: Any) -> Any:
+        """The gradient as the optimizer will use it, before clipping."""
         optimizer = self._optimizer
-        if optimizer.loss_scale_factor:
-            gradient = gradient / optimizer.loss_scale_factor
+        gradient = self._unscaled(gradient, variable)
         if self._accumulation:
             # What was accumulated so far is not public.
             sums = optimizer._accumulated_gradients
             accumulated = sums[optimizer._get_variable_index(variable)]
             gradient = (gradient + accumulated) / self._accumulation
-        return gradient if largest is None else ops.clip(gradient, -largest, largest)
+        return gradient
 
     def _change(self, weights: list[Any]) -> list[Any]:
         """Norms of the updates since `weights`, and of `weights` themselves."""

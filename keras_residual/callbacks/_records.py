@@ -3,7 +3,7 @@
 import contextlib
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,11 @@ from keras_residual._atomic_file import atomic_file
 
 # What a record may hold beside the norms: the name of the attribute, and what the names
 # of its columns begin with. Columns come in this order.
-PREFIXES = {"clipped_norms": "clipped_norm/", "update_ratios": "update_ratio/"}
+PREFIXES = {
+    "clipped_norms": "clipped_norm/",
+    "micro_batch_norms": "micro_batch_norm/",
+    "update_ratios": "update_ratio/",
+}
 
 
 class Rows(NamedTuple):
@@ -161,7 +165,11 @@ def read_file(path: Path) -> tuple[list[str], Rows]:
                 f"Received: path={str(path)!r}"
             )
         steps, values = _parse(text, len(header))
-    for more in (list(PREFIXES), *([name] for name in PREFIXES)):
+    for more in (
+        kinds
+        for number in range(len(PREFIXES), 0, -1)
+        for kinds in combinations(PREFIXES, number)
+    ):
         names = header[: len(header) // (1 + len(more))]
         if names and header == column_names(names, more):
             norms, *others = np.split(values, 1 + len(more), axis=1)

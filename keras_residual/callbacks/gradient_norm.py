@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -10,12 +11,12 @@ import numpy as np
 
 from keras_residual.callbacks._arguments import (
     alert_limits,
-    as_path,
+    check_accumulation,
     check_clipping,
-    check_file,
     check_flag,
     layer_patterns,
 )
+from keras_residual.callbacks._noise_scale import noise_scale
 from keras_residual.callbacks._output import Output
 from keras_residual.callbacks._probe import (
     GradientProbe,
@@ -31,7 +32,12 @@ from keras_residual.callbacks._records import (
     write_file,
 )
 from keras_residual.callbacks._tensorboard import check_tensorboard
-from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers._checks import (
+    as_path,
+    check_choice,
+    check_file,
+    check_positive_integer,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -54,8 +60,8 @@ class GradientNormCallback(keras.callbacks.Callback):
 
     Training is unchanged, and nothing stays behind on the model, in its optimizer or in
     a checkpoint written meanwhile. Recording continues over several calls of `fit` with
-    the same trainable variables; for others use a new callback. What trains outside
-    `fit` (`train_on_batch`) is not recorded.
+    the same trainable variables; for others use a new callback. `train_on_batch` is
+    recorded within `recording(model)`.
 
     Args:
         every: Record updates number `0`, `every`, `2 * every`, ... The number is
@@ -77,6 +83,8 @@ class GradientNormCallback(keras.callbacks.Callback):
             nested model, stands for all of them. The others cost nothing.
         ratios: Whether to record `update_ratios` as well.
         clipped: Whether to record `clipped_norms` as well.
+        micro_batches: Whether to record `micro_batch_norms` as well, for `noise_scale`.
+            Only with an optimizer that has `gradient_accumulation_steps`.
         global_norm: Whether the last column is `"global_norm"`, the norm of all
             measured gradients together: the one that `global_clipnorm` compares.
         alert: True, or a pair of norms `(vanishing, exploding)`: one `UserWarning` of
@@ -104,6 +112,9 @@ class GradientNormCallback(keras.callbacks.Callback):
         clipped_norms: With `clipped`, the norms after the optimizer's clipping
             (`clipnorm`, `clipvalue`, `global_clipnorm`): a float32 array like `norms`,
             else None.
+
+        micro_batch_norms: With `micro_batches`, the norms of the gradient of the last
+            of the accumulated batches alone: a float32 array like `norms`, else None.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -135,6 +146,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         layers: str | Sequence[str] | None = None,
         ratios: bool = False,
         clipped: bool = False,
+        micro_batches: bool = False,
         global_norm: bool = False,
         alert: bool | tuple[float, float] | None = None,
         stop: bool = False,
@@ -148,6 +160,7 @@ class GradientNormCallback(keras.callbacks.Callback):
             check_file("filepath", filepath, (".csv",))
         self.ratios = check_flag("ratios", ratios)
         self.clipped = check_flag("clipped", clipped)
+        self.micro_batches = check_flag("micro_batches", micro_batches)
         self.global_norm = check_flag("global_norm", global_norm)
         self.stop = check_flag("stop", stop)
         limits = alert_limits(alert)
@@ -164,14 +177,20 @@ class GradientNormCallback(keras.callbacks.Callback):
         if tensorboard_dir is not None:
             as_path("tensorboard_dir", tensorboard_dir)
             check_tensorboard()
-        self._settings = Settings(self.every, layer_patterns(layers), ratios, clipped)
+        self._settings = Settings(
+            self.every, layer_patterns(layers), ratios, clipped, micro_batches
+        )
         self.by = by
         self.filepath = filepath
         self.layers = layers
         self.alert = alert
         self.tensorboard_dir = tensorboard_dir
         self.on_record = on_record
-        chosen = {"clipped_norms": clipped, "update_ratios": ratios}
+        chosen = {
+            "clipped_norms": clipped,
+            "micro_batch_norms": micro_batches,
+            "update_ratios": ratios,
+        }
         self._output = Output(
             by,
             global_norm,
@@ -184,6 +203,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         self._probe: GradientProbe | None = None
         self._recorder: GradientRecorder | None = None
         self._is_recording = False
+        self._network: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -210,11 +230,85 @@ class GradientNormCallback(keras.callbacks.Callback):
         """Norms after clipping of all records up to now."""
         return self._rows().more.get("clipped_norms")
 
+    @property
+    def micro_batch_norms(self) -> np.ndarray | None:
+        """Norms of the last accumulated batch alone of all records up to now."""
+        return self._rows().more.get("micro_batch_norms")
+
+    @contextmanager
+    def recording(self, model: keras.Model) -> Iterator["GradientNormCallback"]:
+        """Records the calls of `model.train_on_batch` in a `with` block.
+
+        Args:
+            model: A compiled model.
+
+        Example:
+            ```python
+            import keras
+            import numpy as np
+            from keras_residual import GradientNormCallback
+
+            model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse")
+            with GradientNormCallback().recording(model) as gradient_norms:
+                for _ in range(3):
+                    model.train_on_batch(np.ones((16, 8)), np.ones((16, 1)))
+            print(gradient_norms.steps)  # [0 1 2]
+            ```
+        """
+        self.set_model(model)
+        self.on_train_begin()
+        if self._probe is not None and self._recorder is not None:
+            self._probe.announce(self._recorder, lambda: self.on_train_batch_begin(0))
+        try:
+            yield self
+        finally:
+            self.on_train_end()
+
+    def noise_scale(self, batch_size: int, accumulation_steps: int) -> float:
+        """Returns the gradient noise scale over all records, in examples.
+
+        It is the variance of the gradients of single examples, summed over all
+        weights, over the squared norm of their mean. Batches far below it gain most
+        from being made larger; batches far above it gain little. It grows during
+        training. Few records give a rough estimate.
+
+        Args:
+            batch_size: Positive integer. Examples in one of the accumulated batches.
+            accumulation_steps: The optimizer's `gradient_accumulation_steps`.
+
+        Returns:
+            The noise scale of the measured variables; infinity where the mean gradient
+            cannot be told from noise.
+
+        Raises:
+            ValueError: If nothing was recorded with `micro_batches`.
+
+        Reference:
+            McCandlish et al., "An Empirical Model of Large-Batch Training", 2018,
+            appendix A.1. <https://arxiv.org/abs/1812.06162>
+        """
+        small_size = check_positive_integer("batch_size", batch_size)
+        steps = check_positive_integer("accumulation_steps", accumulation_steps)
+        rows = self._rows()
+        micro = rows.more.get("micro_batch_norms")
+        if micro is None or not len(micro) or steps == 1:
+            raise ValueError(
+                "`noise_scale` needs records of an optimizer that accumulates batches, "
+                "made with micro_batches=True. "
+                f"Received: {len(rows.steps)} records, accumulation_steps={steps}"
+            )
+        columns = [name != "global_norm" for name in self.names]
+        return noise_scale(
+            rows.norms[:, columns], micro[:, columns], steps * small_size, small_size
+        )
+
     def to_frame(self) -> "pandas.DataFrame":
         """Returns a pandas table with one row for each step.
 
         The columns are `names`, with `clipped` also `clipped_norm/...` for each name,
-        and with `ratios` `update_ratio/...`.
+        with `micro_batches` `micro_batch_norm/...`, and with `ratios`
+        `update_ratio/...`.
         """
         import pandas
 
@@ -246,15 +340,20 @@ class GradientNormCallback(keras.callbacks.Callback):
         path = check_file("path", path, (".csv", ".npz"))
         names, rows = read_file(path)
         callback = cls(
-            ratios="update_ratios" in rows.more, clipped="clipped_norms" in rows.more
+            ratios="update_ratios" in rows.more,
+            clipped="clipped_norms" in rows.more,
+            micro_batches="micro_batch_norms" in rows.more,
         )
         callback._output.restore(names, rows)
         return callback
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
+        # `self.model` writes the weights back on JAX, which `train_on_batch` holds.
+        self._network = model
         stale = probe_of(self.model)
-        if stale is not None:  # An exception ended an earlier `fit`.
+        # An exception ended an earlier `fit`.
+        if stale is not None and not stale.is_outside_of_fit:
             stale.release()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -273,6 +372,8 @@ class GradientNormCallback(keras.callbacks.Callback):
             optimizer = innermost_optimizer(self.model)
             if self.clipped:
                 check_clipping(self.model, optimizer)
+            if self.micro_batches:
+                check_accumulation(optimizer)
             self._recorder = GradientRecorder(self.model, optimizer, self._settings)
         self._probe = probe
         probe.join(self._recorder)
@@ -311,7 +412,7 @@ class GradientNormCallback(keras.callbacks.Callback):
     def _name_columns(self) -> None:
         # Unknown for a model that is built in its first train step.
         if self._recorder is not None and self._recorder.variables:
-            self._output.name_columns(self.model, self._recorder.variables)
+            self._output.name_columns(self._network, self._recorder.variables)
 
     def _read(self) -> None:
         """Moves records from the train step's memory to where they are kept."""
@@ -321,7 +422,7 @@ class GradientNormCallback(keras.callbacks.Callback):
         if len(steps):
             self._name_columns()
             if self._output.append(steps, values) and self.stop:
-                self.model.stop_training = True
+                self._network.stop_training = True
 
     def _rows(self) -> Rows:
         self._read()

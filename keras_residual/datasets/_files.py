@@ -18,6 +18,17 @@ def folders_in(folder: Path) -> list[str]:
     return [entry.name for entry in _entries(folder) if entry.is_dir()]
 
 
+def class_folders(root: Path) -> list[str]:
+    """Names of the folders of an existing root, which are at least two classes."""
+    names = folders_in(existing_folder(root))
+    if len(names) < 2:
+        raise ValueError(
+            "`root` must hold at least two folders of images, one per class. "
+            f"Received: root={str(root)!r} with {len(names)}"
+        )
+    return names
+
+
 def images_in(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the images, by their suffix, and of the other files; both sorted."""
     images: list[str] = []

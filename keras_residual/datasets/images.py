@@ -138,13 +138,8 @@ def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
         print(names, images[0, 0, 0])  # ['blue', 'red'] [  0   0 255]
         ```
     """
-    folder = _files.existing_folder(Path(root))
-    names = _files.folders_in(folder)
-    if len(names) < 2:
-        raise ValueError(
-            "`root` must hold at least two folders of images, one per class. "
-            f"Received: root={str(root)!r}"
-        )
+    folder = Path(root)
+    names = _files.class_folders(folder)
     images, labels = [], []
     for label, name in enumerate(names):
         files = _files.images_of_class(folder / name)

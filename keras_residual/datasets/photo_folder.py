@@ -77,13 +77,8 @@ def read_photos(
     """
     check_positive_integer("image_size", image_size)
     check_positive_integer("min_per_class", min_per_class)
-    root = _files.existing_folder(Path(root))
-    names = _files.folders_in(root)
-    if len(names) < 2:
-        raise ValueError(
-            "`root` must hold at least two folders of photos, one per class. "
-            f"Received: root={str(root)!r} with {len(names)}"
-        )
+    root = Path(root)
+    names = _files.class_folders(root)
     images, labels, files, left_out = [], [], [], []
     for label, name in enumerate(names):
         photos, others = _all_files(root / name)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import numbers
 import operator
+from pathlib import Path
 from typing import Any
 
 
@@ -55,6 +56,31 @@ def check_probability(name: str, value: Any) -> None:
         raise ValueError(
             f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}"
         )
+
+
+def as_path(argument: str, value: Any) -> Path:
+    """Returns the path that an argument means."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise ValueError(
+            f"`{argument}` must be a path. Received: {argument}={value!r}"
+        ) from None
+
+
+def check_file(argument: str, value: Any, suffixes: tuple[str, ...]) -> Path:
+    """Returns the path of a file that can be written or read there."""
+    path = as_path(argument, value)
+    received = f"Received: {argument}={str(path)!r}"
+    if path.suffix not in suffixes:
+        raise ValueError(
+            f"`{argument}` must end in {' or '.join(suffixes)}. {received}"
+        )
+    if path.is_dir():
+        raise ValueError(f"`{argument}` must be a file, not a folder. {received}")
+    if not path.parent.is_dir():
+        raise ValueError(f"`{argument}` must be in a folder that exists. {received}")
+    return path
 
 
 def check_image_shape(input_shape: Any, data_format: str) -> tuple[int | None, ...]:

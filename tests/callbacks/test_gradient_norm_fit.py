@@ -1,5 +1,6 @@
 """What the callback does to training: nothing, however training runs or ends."""
 
+import contextlib
 import shutil
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from training import fit
 
 from keras_residual.callbacks import GradientNormCallback
+from keras_residual.callbacks._probe import probe_of
 
 BACKEND = keras.backend.backend()
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -339,6 +341,43 @@ def test_model_compiled_again_in_the_middle_of_fit(linear_model, linear_data):
     assert callback.steps.tolist() == [0, 1, 2]
     fit(model, x, y, callback)
     assert len(callback.norms) == 6
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_train_on_batch_is_recorded_in_a_block(
+    linear_model, linear_replay, linear_data, every, tmp_path
+):
+    x, y, batches = linear_data(steps=4)
+    model = linear_model()
+    expected = linear_replay(model).norms([*batches, *batches, *batches])
+    callback = GradientNormCallback(every)
+    other = GradientNormCallback(filepath=tmp_path / "norms.csv")
+
+    with callback.recording(model), other.recording(model):
+        for batch in batches:
+            model.train_on_batch(*batch)
+    fit(model, x, y)
+    with contextlib.suppress(KeyError), callback.recording(model):
+        for batch in batches:
+            model.train_on_batch(*batch)
+        raise KeyError
+    model.train_on_batch(*batches[0])
+
+    assert other.steps.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(other.norms, expected[:4], rtol=1e-5)
+    recorded = [0, 1, 2, 3, 8, 9, 10, 11][::every]
+    assert callback.steps.tolist() == recorded
+    np.testing.assert_allclose(callback.norms, expected[recorded], rtol=1e-5)
+    assert probe_of(model) is None
+
+
+def test_more_calls_of_train_on_batch_than_the_step_keeps(linear_model, linear_data):
+    _, _, batches = linear_data(steps=1)
+    model = linear_model()
+    with GradientNormCallback().recording(model) as callback:
+        for _ in range(300):
+            model.train_on_batch(*batches[0])
+    assert callback.steps.tolist() == list(range(300))
 
 
 def test_train_on_batch_is_not_recorded(linear_model, linear_replay, linear_data):

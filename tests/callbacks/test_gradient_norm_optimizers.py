@@ -85,18 +85,20 @@ def test_gradient_accumulation(linear_model, linear_replay, linear_data, every):
     x, y, batches = linear_data(steps=9)
     model = linear_model(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3))
     replay = linear_replay(model)
-    callback = GradientNormCallback(every=every)
+    callback = GradientNormCallback(every=every, micro_batches=True)
 
     fit(model, x, y, callback)
 
-    expected = []
+    expected, last = [], []
     for update in range(3):
         micro = [replay.gradients(*b) for b in batches[3 * update : 3 * update + 3]]
         means = [np.mean(parts, axis=0) for parts in zip(*micro, strict=True)]
         expected.append([np.linalg.norm(mean) for mean in means])
+        last.append([np.linalg.norm(gradient) for gradient in micro[-1]])
         replay.apply(means)
     assert callback.steps.tolist() == list(range(0, 3, every))
     np.testing.assert_allclose(callback.norms, expected[::every], rtol=1e-5)
+    np.testing.assert_allclose(callback.micro_batch_norms, last[::every], rtol=1e-5)
 
 
 @pytest.mark.parametrize("frequency", [None, 2])

@@ -1,11 +1,14 @@
 """Norms after clipping, the global norm, and what is told of each record."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from training import fit
 
 from keras_residual.callbacks import GradientNormCallback
+from keras_residual.callbacks._records import PREFIXES, Rows, write_file
 
 CLIPPING = {
     "none": {},
@@ -82,39 +85,64 @@ def test_global_clipping_looks_beyond_the_measured_layers(image_data):
 
 
 def test_all_columns_of_a_file_come_back(linear_model, linear_data, tmp_path):
-    x, y, _ = linear_data(steps=3)
+    x, y, _ = linear_data(steps=6)
     path = tmp_path / "norms.csv"
+    kinds = {"clipped": True, "micro_batches": True, "ratios": True}
     callback = GradientNormCallback(
-        filepath=path, by="layer", clipped=True, ratios=True, global_norm=True
+        filepath=path, by="layer", global_norm=True, **kinds
     )
-    fit(linear_model(keras.optimizers.SGD(0.1, clipnorm=0.1)), x, y, callback)
+    optimizer = keras.optimizers.SGD(0.1, clipnorm=0.1, gradient_accumulation_steps=2)
+    fit(linear_model(optimizer), x, y, callback)
     columns = callback.to_frame().columns.tolist()
     names = callback.names
     assert names[-1] == "global_norm"
     assert columns == [
         *names,
         *(f"clipped_norm/{name}" for name in names),
+        *(f"micro_batch_norm/{name}" for name in names),
         *(f"update_ratio/{name}" for name in names),
     ]
     callback.save(tmp_path / "norms.npz")
     for file in (path, tmp_path / "norms.npz"):
         loaded = GradientNormCallback.load(file)
         assert loaded.names == names
-        for attribute in ("steps", "norms", "clipped_norms", "update_ratios"):
+        for attribute in ("steps", "norms", *PREFIXES):
             np.testing.assert_array_equal(
                 getattr(loaded, attribute), getattr(callback, attribute)
             )
 
 
-@pytest.mark.parametrize("kind", ["clipped", "ratios"])
-def test_one_kind_alone_comes_back(kind, linear_model, linear_data, tmp_path):
-    x, y, _ = linear_data(steps=2)
-    callback = GradientNormCallback(**{kind: True})
-    fit(linear_model(), x, y, callback)
-    callback.save(tmp_path / "norms.csv")
-    loaded = GradientNormCallback.load(tmp_path / "norms.csv")
-    assert (loaded.clipped_norms is None) == (kind == "ratios")
-    assert (loaded.update_ratios is None) == (kind == "clipped")
+@pytest.mark.once
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_some_kinds_alone_come_back(number, tmp_path):
+    for kinds in itertools.combinations(PREFIXES, number):
+        more = {kind: np.full((2, 1), i, "float32") for i, kind in enumerate(kinds)}
+        rows = Rows(np.arange(2), np.ones((2, 1), "float32"), more)
+        for name in ("norms.csv", "norms.npz"):
+            write_file(tmp_path / name, ["kernel"], rows)
+            loaded = GradientNormCallback.load(tmp_path / name)
+            for kind in PREFIXES:
+                expected = more[kind].tolist() if kind in more else None
+                found = getattr(loaded, kind)
+                assert (None if found is None else found.tolist()) == expected
+
+
+@pytest.mark.once
+def test_noise_scale():
+    """Of examples whose gradients have a known mean and variance."""
+    mean, deviation, size, steps = np.array([3.0, 0.0, 1.0]), 4.0, 5, 4
+    batches = np.random.default_rng(0).normal(mean, deviation, (4_000, steps, size, 3))
+    micro = batches.mean(2)[:, -1]
+    more = {"micro_batch_norms": np.abs(micro).astype("float32")}
+    norms = np.abs(batches.mean((1, 2))).astype("float32")
+    callback = GradientNormCallback(micro_batches=True)
+    callback._output.restore(["a", "b", "c"], Rows(np.arange(4_000), norms, more))
+    expected = 3 * deviation**2 / (mean @ mean)
+    assert callback.noise_scale(size, steps) == pytest.approx(expected, rel=0.1)
+    with pytest.raises(ValueError, match="records, accumulation_steps=1"):
+        callback.noise_scale(size, 1)
+    with pytest.raises(ValueError, match=r"micro_batches=True\. Received: 0 rec"):
+        GradientNormCallback().noise_scale(size, steps)
 
 
 def test_each_record_is_told(linear_model, linear_data):
@@ -132,6 +160,23 @@ def test_each_record_is_told(linear_model, linear_data):
         assert type(step) is int
         assert {type(value) for value in values.values()} == {float}
         assert values == frame.loc[step].to_dict()
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_mlflow_takes_the_records(linear_model, linear_data, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow-skinny")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(tmp_path.as_uri())
+    x, y, _ = linear_data(steps=4)
+    with mlflow.start_run() as run:
+        callback = GradientNormCallback(every=2, on_record=mlflow.log_metrics)
+        fit(linear_model(), x, y, callback)
+    client = mlflow.MlflowClient()
+    for name, norms in zip(callback.names, callback.norms.T, strict=True):
+        history = client.get_metric_history(run.info.run_id, name)
+        assert [metric.step for metric in history] == [0, 2]
+        np.testing.assert_allclose([metric.value for metric in history], norms)
 
 
 def test_an_alert_stops_the_training(linear_data, tmp_path):
@@ -164,11 +209,18 @@ def test_clipping_in_parts_is_refused(linear_data):
         fit(model, x, y, GradientNormCallback(clipped=True))
 
 
+def test_micro_batches_without_accumulation(linear_model, linear_data):
+    x, y, _ = linear_data(steps=1)
+    with pytest.raises(ValueError, match="micro_batches=True with SGD"):
+        fit(linear_model(), x, y, GradientNormCallback(micro_batches=True))
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"clipped": 1}, "`clipped` must be True or False"),
+        ({"micro_batches": 1}, "`micro_batches` must be True or False"),
         ({"global_norm": None}, "`global_norm` must be True or False"),
         ({"stop": "yes"}, "`stop` must be True or False"),
         ({"stop": True}, "`stop` needs `alert`"),

@@ -171,7 +171,7 @@ def test_refused_in_words(program, folder, monkeypatch):
     with pytest.raises(SystemExit, match=r"at least 5 readable photos, but dark has 4"):
         program.train(chosen)
     shutil.rmtree(folder / "dark")
-    with pytest.raises(SystemExit, match="at least two folders of photos"):
+    with pytest.raises(SystemExit, match="at least two folders of images"):
         program.train(chosen)
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers._checks import (
+    check_choice,
+    check_file,
+    check_positive_integer,
+)
 from keras_residual.models.transfer._feature_data import ContentHash, Data
 from keras_residual.models.transfer._feature_file import (
     FeatureFile,
     GrowingFeatures,
-    check_path,
     joined_weights,
     read_features,
 )
@@ -105,7 +108,7 @@ def cache_features(
     copies = check_positive_integer("copies", copies)
     batch_size = check_positive_integer("batch_size", batch_size)
     check_choice("verbose", verbose, (0, 1))
-    path = check_path(filepath)
+    path = None if filepath is None else check_file("filepath", filepath, (".h5",))
     _check_frozen(self)
     if dataset is None:
         return _as_it_is(self, path)

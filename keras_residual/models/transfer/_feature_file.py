@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -92,23 +91,6 @@ def joined_weights(parts) -> np.ndarray | None:
             "Received: batches of both kinds"
         )
     return np.concatenate(parts)
-
-
-def check_path(filepath) -> Path | None:
-    """Returns the path; raises where no file could be written."""
-    if filepath is None:
-        return None
-    if not isinstance(filepath, (str, os.PathLike)) or Path(filepath).suffix != ".h5":
-        raise ValueError(
-            f"`filepath` must be a path that ends in '.h5'. Received: {filepath!r}"
-        )
-    path = Path(filepath)
-    if not path.parent.is_dir():
-        raise ValueError(
-            "`filepath` must be in a folder that exists. "
-            f"Received: filepath={str(filepath)!r}"
-        )
-    return path
 
 
 def read_features(path: Path) -> FeatureFile:

@@ -1,0 +1,30 @@
+"""The gradient noise scale from gradient norms of two batch sizes."""
+
+import math
+
+import numpy as np
+
+
+def noise_scale(
+    large: np.ndarray, small: np.ndarray, large_size: int, small_size: int
+) -> float:
+    """The ratio of the variance of gradients to the square of their mean.
+
+    Args:
+        large: Norms `(n, variables)` of gradients of batches of `large_size` examples.
+        small: Norms of `small_size` of the examples of each of them.
+        large_size: More than `small_size`.
+        small_size: Number of examples.
+    """
+    squares = []
+    for norms in (large, small):
+        values = norms.astype("float64")
+        # Of a variable that the loss does not depend on.
+        values[:, np.isnan(values).all(axis=0)] = 0
+        squares.append((values**2).sum(axis=1).mean())
+    of_large, of_small = squares
+    # Appendix A.1: the square of a norm of b examples is that of the mean gradient plus
+    # the variance over b. Both are averaged first: the mean of ratios is biased.
+    variance = (of_small - of_large) / (1 / small_size - 1 / large_size)
+    mean = (large_size * of_large - small_size * of_small) / (large_size - small_size)
+    return float(variance / mean) if mean > 0 else math.inf
