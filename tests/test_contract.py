@@ -60,6 +60,7 @@ BRANCH = {
     "kernel_regularizer": "l2",
     "zero_init": True,
     "squeeze_excitation": 2,
+    "dropout": 0.25,
     "data_format": "channels_first",
 }
 ARGUMENTS = {

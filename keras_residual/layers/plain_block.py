@@ -73,6 +73,8 @@ class PlainBlock(keras.layers.Layer):
         squeeze_excitation: Positive integer, or None. The branch ends in a
             [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
             reduction.
+        dropout: Float in `[0, 1)`. Share of the values that are dropped in training
+            before the second convolution of the branch, as in Wide ResNets.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
@@ -80,7 +82,7 @@ class PlainBlock(keras.layers.Layer):
     Call arguments:
         - inputs: Floating-point tensor of rank 4.
         - training: Boolean. Whether batch normalization uses and updates batch
-          statistics.
+          statistics, and whether values are dropped.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
@@ -108,7 +110,9 @@ class PlainBlock(keras.layers.Layer):
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, sections
         3.3 and 4.1 (plain networks). <https://arxiv.org/abs/1512.03385>. Xie et al.,
         "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017
-        (`groups`). <https://arxiv.org/abs/1611.05431>
+        (`groups`). <https://arxiv.org/abs/1611.05431>. Zagoruyko and Komodakis, "Wide
+        Residual Networks", BMVC 2016, section 2.4 (`dropout`).
+        <https://arxiv.org/abs/1605.07146>
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class PlainBlock(keras.layers.Layer):
         kernel_regularizer=None,
         zero_init=False,
         squeeze_excitation=None,
+        dropout=0.0,
         data_format=None,
         **kwargs,
     ):
@@ -144,6 +149,7 @@ class PlainBlock(keras.layers.Layer):
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
         check_fraction("batch_norm_momentum", batch_norm_momentum)
         check_positive_number("batch_norm_epsilon", batch_norm_epsilon)
+        check_fraction("dropout", dropout)
         if squeeze_excitation is not None:
             check_positive_integer("squeeze_excitation", squeeze_excitation)
         self.filters = check_positive_integer("filters", filters)
@@ -166,6 +172,7 @@ class PlainBlock(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.zero_init = zero_init
         self.squeeze_excitation = squeeze_excitation
+        self.dropout = dropout
         self.data_format = data_format
         self._check_combinations()
         self._channel_axis = -1 if data_format == "channels_last" else 1
@@ -203,6 +210,11 @@ class PlainBlock(keras.layers.Layer):
             self.conv1, self.bn1, self.conv2, self.bn2 = conv1, bn1, conv2, bn2
             self.conv3, self.bn3 = conv3, bn3
         self._steps = steps
+        self.dropout_layer = None
+        if dropout > 0:
+            self.dropout_layer = keras.layers.Dropout(
+                dropout, dtype=self.dtype_policy, name="dropout"
+            )
         self.excitation = None
         if squeeze_excitation is not None:
             self.excitation = SqueezeExcitation(
@@ -295,6 +307,8 @@ class PlainBlock(keras.layers.Layer):
                 if self.preactivation:
                     x = normalize(norm, x, training)
                 x = self.activation(x)
+            if index == 1 and self.dropout_layer is not None:
+                x = self.dropout_layer(x, training=training)
             if self.padding is not None and needs_padding(convolution):
                 x = self.padding(x)
             x = convolution(x)
@@ -346,6 +360,7 @@ class PlainBlock(keras.layers.Layer):
                 ),
                 "zero_init": self.zero_init,
                 "squeeze_excitation": self.squeeze_excitation,
+                "dropout": self.dropout,
                 "data_format": self.data_format,
             }
         )

@@ -68,6 +68,8 @@ class ResidualBlock(PlainBlock):
         squeeze_excitation: Positive integer, or None. The branch ends in a
             [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
             reduction.
+        dropout: Float in `[0, 1)`. Share of the values that are dropped in training
+            before the second convolution of the branch, as in Wide ResNets.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         shortcut: `"auto"` (a projection exactly where the shape changes, the identity
@@ -82,7 +84,7 @@ class ResidualBlock(PlainBlock):
     Call arguments:
         - inputs: Floating-point tensor of rank 4.
         - training: Boolean. Whether batch normalization uses and updates batch
-          statistics, and whether branches are dropped.
+          statistics, and whether values and branches are dropped.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
@@ -144,6 +146,7 @@ class ResidualBlock(PlainBlock):
         kernel_regularizer=None,
         zero_init=False,
         squeeze_excitation=None,
+        dropout=0.0,
         data_format=None,
         shortcut="auto",
         drop_path=0.0,
@@ -169,6 +172,7 @@ class ResidualBlock(PlainBlock):
             kernel_regularizer=kernel_regularizer,
             zero_init=zero_init,
             squeeze_excitation=squeeze_excitation,
+            dropout=dropout,
             data_format=data_format,
             **kwargs,
         )

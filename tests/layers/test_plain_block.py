@@ -39,6 +39,25 @@ def test_output_equals_pytorch(arguments, training, randomize, reference_block):
     assert outputs.shape == block.compute_output_shape(images.shape)
 
 
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_dropout_is_before_the_second_convolution(preactivation):
+    block = PlainBlock(
+        4, dropout=0.75, use_batch_norm=False, preactivation=preactivation
+    )
+    images = np.random.default_rng(0).uniform(1, 2, (8, 6, 6, 4)).astype("float32")
+    block.build(images.shape)
+    same = np.zeros((3, 3, 4, 4))
+    same[1, 1] = np.eye(4)  # the convolutions return what they are given
+    for convolution in (block.conv1, block.conv2):
+        convolution.kernel.assign(same)
+    outputs = keras.ops.convert_to_numpy(block(images))
+    np.testing.assert_allclose(outputs, images, rtol=1e-6)
+    outputs = keras.ops.convert_to_numpy(block(images, training=True))
+    kept = outputs > 0
+    np.testing.assert_allclose(outputs[kept], 4 * images[kept], rtol=1e-5)
+    assert 0.15 < kept.mean() < 0.35
+
+
 def test_weights_are_in_forward_order():
     block = PlainBlock(4, block_type="bottleneck")
     block.build((None, 8, 8, 3))

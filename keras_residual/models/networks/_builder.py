@@ -7,6 +7,7 @@ import keras
 
 from keras_residual.layers._checks import (
     check_choice,
+    check_fraction,
     check_image_shape,
     check_positive_integer,
 )
@@ -45,6 +46,7 @@ def build_network(
     use_batch_norm,
     normalization,
     squeeze_excitation,
+    dropout_rate,
     kernel_regularizer,
     data_format,
     dtype,
@@ -64,6 +66,7 @@ def build_network(
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     input_shape = _input_shape(input_shape, settings.image_size, data_format)
     widen_factor = check_positive_integer("widen_factor", widen_factor)
+    check_fraction("dropout_rate", dropout_rate)
     check_outputs(outputs, pooling, include_top, len(blocks_per_stage))
     strides = _strides(settings, len(blocks_per_stage), output_stride)
     if preactivation is None:
@@ -123,6 +126,7 @@ def build_network(
                 width_per_group=width_per_group,
                 dilation=first_dilation if block == 1 else dilation,
                 squeeze_excitation=squeeze_excitation,
+                dropout=dropout_rate,
                 name=f"stage{stage}_block{block}",
                 dtype=policy,
                 **options,

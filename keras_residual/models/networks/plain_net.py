@@ -28,6 +28,7 @@ def PlainNet(
     use_batch_norm: bool = True,
     normalization: str = "batch",
     squeeze_excitation: int | None = None,
+    dropout_rate: float = 0.0,
     kernel_regularizer: Any = None,
     data_format: str | None = None,
     dtype: Any = None,
@@ -83,6 +84,8 @@ def PlainNet(
         squeeze_excitation: Reduction of
             [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
             each branch (16 in SE-ResNet), or None.
+        dropout_rate: Float in `[0, 1)`. Dropout within each block, between its first
+            two convolutions: 0.3 in the Wide ResNet-28-10 for CIFAR.
         kernel_regularizer: Regularizer of all kernels, or None.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
@@ -131,6 +134,7 @@ def PlainNet(
         use_batch_norm=use_batch_norm,
         normalization=normalization,
         squeeze_excitation=squeeze_excitation,
+        dropout_rate=dropout_rate,
         kernel_regularizer=kernel_regularizer,
         data_format=data_format,
         dtype=dtype,

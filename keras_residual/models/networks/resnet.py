@@ -30,6 +30,7 @@ def ResNet(
     use_batch_norm: bool = True,
     normalization: str = "batch",
     squeeze_excitation: int | None = None,
+    dropout_rate: float = 0.0,
     kernel_regularizer: Any = None,
     zero_init: bool = False,
     drop_path_rate: float = 0.0,
@@ -102,6 +103,8 @@ def ResNet(
         squeeze_excitation: Reduction of
             [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
             each branch (16 in SE-ResNet), or None.
+        dropout_rate: Float in `[0, 1)`. Dropout within each block, between its first
+            two convolutions: 0.3 in the Wide ResNet-28-10 for CIFAR.
         kernel_regularizer: Regularizer of all kernels, or None.
         zero_init: Whether each branch starts at zero (Goyal et al. 2017, section 5.1).
         drop_path_rate: Float in `[0, 1)`. Stochastic depth of the last block; it grows
@@ -163,6 +166,7 @@ def ResNet(
         use_batch_norm=use_batch_norm,
         normalization=normalization,
         squeeze_excitation=squeeze_excitation,
+        dropout_rate=dropout_rate,
         kernel_regularizer=kernel_regularizer,
         data_format=data_format,
         dtype=dtype,
