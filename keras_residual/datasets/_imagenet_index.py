@@ -17,7 +17,7 @@ from keras_residual.datasets import _imagenet_trees as trees
 _VERSION = 3
 # Some file systems count in steps of two seconds: a change right after the index was
 # made could leave the time of a folder as it was.
-_TOO_RECENT = 3
+TOO_RECENT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_listing(tree: trees.Tree, file: Path) -> Listing:
     if listing is None:
         start = time.time()
         listing = _scan(tree)
-        if newest < start - _TOO_RECENT:
+        if newest < start - TOO_RECENT:
             write_cache(file, _packed(listing, state))
     return listing
 

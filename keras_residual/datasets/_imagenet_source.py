@@ -14,6 +14,7 @@ from keras_residual.datasets import (
     _imagenet_trees,
 )
 from keras_residual.datasets import _tensorflow_datasets as _tfds
+from keras_residual.datasets._imagenet_split import with_validation
 
 
 class Source(Protocol):
@@ -39,18 +40,21 @@ class Source(Protocol):
 class FolderSource:
     """A tree of files."""
 
-    def __init__(self, root: str | Path, index_dir: str | Path | None):
-        path = Path(os.path.abspath(root))
-        if not path.is_dir():
-            raise ValueError(
-                "`root` must be an existing folder or 'tfds:<name>'. "
-                f"Received: root={str(root)!r}"
-            )
+    def __init__(
+        self,
+        path: Path,
+        index_dir: str | Path | None,
+        validation_split: float | None,
+        seed: int,
+    ):
         index_file = _imagenet_index.cache_file(index_dir, path, "index")
         self._check_file = _imagenet_index.cache_file(index_dir, path, "check")
         tree = _imagenet_trees.find_tree(path)
         self._folders = {"train": tree.train, "val": tree.val}
         self._listing = _imagenet_index.load_listing(tree, index_file)
+        if validation_split is not None:
+            self._folders["val"] = tree.train
+            self._listing = with_validation(self._listing, validation_split, seed)
         self.class_ids = self._listing.class_ids
         self.class_names = self._listing.class_names
         self.splits = tuple(self._listing.names)

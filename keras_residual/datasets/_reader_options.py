@@ -3,9 +3,13 @@
 import dataclasses
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from keras_residual.layers._checks import (
+    check_choice,
     check_positive_integer,
     check_seed,
     is_number,
@@ -29,6 +33,9 @@ class ReaderOptions:
     crop_area: tuple[float, float] | None = (0.08, 1.0)
     flip: bool = True
     center_fraction: float = 0.875
+    augmentation: Callable[[Any], Any] | None = None
+    balanced: bool = False
+    data_format: str | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -42,6 +49,19 @@ class ReaderOptions:
                 "`center_fraction` must be a number in (0, 1]. "
                 f"Received: center_fraction={self.center_fraction!r}"
             )
+        if self.augmentation is not None and not callable(self.augmentation):
+            raise ValueError(
+                "`augmentation` must be a layer or function of a batch of images. "
+                f"Received: augmentation={self.augmentation!r}"
+            )
+        if self.balanced and not self.training:
+            raise ValueError(
+                "`balanced` must be False without `training`: it draws images. "
+                f"Received: balanced={self.balanced!r}"
+            )
+        data_format = self.data_format or keras.config.image_data_format()
+        formats = ("channels_last", "channels_first")
+        check_choice("data_format", data_format, formats)
         # Of types that TensorFlow's operations take, whatever NumPy number it was.
         vars(self).update(
             image_size=image_size,
@@ -52,6 +72,8 @@ class ReaderOptions:
             crop_area=area,
             flip=bool(self.flip),
             center_fraction=float(self.center_fraction),
+            balanced=bool(self.balanced),
+            data_format=data_format,
         )
 
 

@@ -14,6 +14,11 @@ import tensorflow as tf
 
 from keras_residual.datasets._reader_options import ReaderOptions
 from keras_residual.datasets._tensorflow_decoding import crop_for
+from keras_residual.datasets._tensorflow_orders import (
+    ClassMembers,
+    balanced,
+    shuffled,
+)
 
 # How many images one call decodes. Large enough that the call itself costs nothing,
 # small enough that few of them fill the memory.
@@ -85,13 +90,16 @@ def batches_of_files(
         # As bytes: names on a disk need not be text.
         all_files = tf.constant([os.fsencode(file) for file in files])
         all_labels = tf.constant(labels)
+        members = ClassMembers.of(labels) if options.balanced else None
 
     def examples(seed: Any) -> Any:
         def of_step(step: Any) -> tuple[Any, ...]:
             positions = tf.range(*reader.slice_of(step))
             places = positions % reader.num_images
-            if options.training:
-                places = _shuffled(
+            if members is not None:
+                places = balanced(positions, seed, members)
+            elif options.training:
+                places = shuffled(
                     places, seed, positions // reader.num_images, reader.num_images
                 )
             names = tf.gather(all_files, places)
@@ -182,6 +190,11 @@ def _batches(examples: Callable, read: Callable, reader: Reader) -> Any:
         batches = batches.rebatch(size, drop_remainder=endless)
     elif endless or reader.images_of_a_pass % reader.options.batch_size == 0:
         batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
+    if reader.options.augmentation or reader.options.data_format == "channels_first":
+        batches = batches.map(
+            lambda images, labels: (_finished(images, reader.options), labels),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
     # What a shuffled dataset does not know of itself, and `fit` asks for.
     steps = tf.data.INFINITE_CARDINALITY if endless else reader.steps_of_a_pass
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
@@ -228,41 +241,10 @@ def _decode(
         return tf.identity(images), labels
 
 
-def _shuffled(places: Any, seed: Any, epochs: Any, num_images: int) -> Any:
-    """Where a permutation of `num_images` numbers takes these, another each epoch."""
-    # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=places,
-        seed=_seeds_of_shuffle(seed, epochs),
-        max_index=tf.constant(num_images - 1, tf.int64),
-    )
-
-
-def _seeds_of_shuffle(seed: Any, epochs: Any) -> Any:
-    """Three numbers for each epoch, of which few bits need to be read.
-
-    RandomIndexShuffle takes the lowest 8 bits of each below 65,538 images, and 11 of
-    ImageNet's: orders would come back after 256 epochs, and with every 256th seed. The
-    bits above are mixed into the lower ones, as SplitMix64 does.
-    """
-    seeds = tf.fill(tf.shape(epochs), tf.cast(seed, tf.uint64))
-    epochs = tf.cast(epochs, tf.uint64)
-
-    def shifted(number: Any, bits: int) -> Any:
-        return tf.bitwise.right_shift(number, tf.constant(bits, tf.uint64))
-
-    def times(number: Any, factor: int) -> Any:
-        return number * tf.constant(factor, tf.uint64)
-
-    mixed = times(shifted(seeds, 8), 0x9E3779B97F4A7C15)
-    mixed += times(shifted(epochs, 8), 0xBF58476D1CE4E5B9)
-    mixed = times(mixed ^ shifted(mixed, 30), 0xBF58476D1CE4E5B9)
-    mixed = times(mixed ^ shifted(mixed, 27), 0x94D049BB133111EB)
-    mixed ^= shifted(mixed, 31)
-    ones = tf.ones_like(epochs)
-    return tf.stack(
-        [ones ^ mixed, seeds ^ shifted(mixed, 21), epochs ^ shifted(mixed, 42)], 1
-    )
+def _finished(images: Any, options: ReaderOptions) -> Any:
+    if options.data_format == "channels_first":
+        images = tf.transpose(images, (0, 3, 1, 2))
+    return options.augmentation(images) if options.augmentation else images
 
 
 def _with_size(tensor: Any, size: int) -> Any:

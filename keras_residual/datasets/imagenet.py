@@ -1,7 +1,8 @@
 """ImageNet as it unpacks, and everything of its kind: found, checked and read."""
 
 import copy
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from keras_residual.datasets._image_examination import UNUSABLE
 from keras_residual.datasets._imagenet_report import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
-from keras_residual.datasets._imagenet_source import FolderSource, Source, TfdsSource
+from keras_residual.datasets._imagenet_shards import ShardSource, find_shards
+from keras_residual.datasets._imagenet_source import FolderSource, TfdsSource
+from keras_residual.datasets._imagenet_split import check_validation_split
 from keras_residual.datasets._reader_options import ReaderOptions
 from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 from keras_residual.layers._checks import (
@@ -31,7 +34,12 @@ class ImageNetFolder:
       `ILSVRC2012_validation_ground_truth.txt` together with its `meta.mat` (the ground
       truth's numbers are not in the order of the labels);
     - torchvision's tree, `train/<class>/` and `val/<class>/`;
-    - folders of one class each, which are the split "train";
+    - folders of one class each, which are the split "train", and with
+      `validation_split` "val" as well;
+    - tar files of the WebDataset layout, in the folders `train/` and `val/`, or with
+      `val` in the names of those that validate. The files of a key follow each other:
+      an image and the number of its class, `17.jpg` and `17.cls`. They are read in a
+      stream;
     - `"tfds:<name>"`, such as `"tfds:imagenet2012"` or `"tfds:cats_vs_dogs"`, with its
       splits; "validation" is called "val".
 
@@ -39,7 +47,7 @@ class ImageNetFolder:
     1,000 classes they are the labels of `imagenet_class_index.json`, and of published
     weights. `LOC_synset_mapping.txt` or `imagenet_class_index.json`, where there, give
     the readable names, and the folders are checked against them. TensorFlow Datasets
-    keep their own order.
+    keep their own order, and so do the numbers in tar files.
 
     Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files: for training in
     the order of classes and file names, for validation in the order of file names.
@@ -56,7 +64,9 @@ class ImageNetFolder:
         per_class: Positive integer. How many training images to take of each class,
             drawn by the seed; None for all. A smaller number gives a part of what a
             larger one gives. Other splits are restricted to the classes only.
-        seed: Non-negative integer. Of `classes` and `per_class`.
+        validation_split: Share of the images of each class that is the split "val",
+            drawn by the seed, where the folder has no validation images; None for none.
+        seed: Non-negative integer. Of `classes`, `per_class` and `validation_split`.
         index_dir: Folder for what was found. None: `keras_residual` in the folder of
             Keras (`KERAS_HOME`, or `~/.keras`).
         data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
@@ -103,6 +113,7 @@ class ImageNetFolder:
         *,
         classes: int | Iterable[str] | None = None,
         per_class: int | None = None,
+        validation_split: float | None = None,
         seed: int = 0,
         index_dir: str | Path | None = None,
         data_dir: str | Path | None = None,
@@ -111,16 +122,9 @@ class ImageNetFolder:
             per_class = check_positive_integer("per_class", per_class)
         check_seed(seed)
         classes = check_classes(classes)
-        self._source: Source
-        if str(root).startswith("tfds:"):
-            self._source = TfdsSource(str(root).removeprefix("tfds:"), data_dir)
-        elif data_dir is not None:
-            raise ValueError(
-                "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
-                f"keeps its data. Received: data_dir={str(data_dir)!r}"
-            )
-        else:
-            self._source = FolderSource(root, index_dir)
+        if validation_split is not None:
+            check_validation_split(validation_split)
+        self._source = _find_source(root, index_dir, data_dir, validation_split, seed)
         self._selection = Selection(self._source, classes, per_class, seed)
         chosen = self._selection.classes
         self.class_ids = [self._source.class_ids[place] for place in chosen]
@@ -231,6 +235,9 @@ class ImageNetFolder:
         crop_area: tuple[float, float] | None = (0.08, 1.0),
         flip: bool = True,
         center_fraction: float = 0.875,
+        augmentation: Callable[[Any], Any] | None = None,
+        balanced: bool = False,
+        data_format: str | None = None,
     ) -> Any:
         """Batches of images for `fit`, `evaluate` and `predict`, on every backend.
 
@@ -258,10 +265,18 @@ class ImageNetFolder:
                 training takes; None for the centre crop without mirroring.
             flip: Whether to mirror half of the images for training.
             center_fraction: Share of the shorter side that the centre crop takes.
+            augmentation: A layer or function of a batch of images, which works in
+                `tf.data`, such as Keras's augmentation layers and `Cutout`; None for
+                none. Draws of its own do not depend on `seed` and step.
+            balanced: Whether all classes come equally often in training: each once in
+                as many images as there are classes. Images of small classes come more
+                often in a pass, and some of large ones not at all. Only for files.
+            data_format: `"channels_last"`, `"channels_first"` or None for
+                `keras.config.image_data_format()`.
 
         Returns:
-            A `tf.data.Dataset` of images (uint8, `(batch, image_size, image_size, 3)`)
-            and labels (int64, `(batch,)`).
+            A `tf.data.Dataset` of images (uint8, `(batch, image_size, image_size, 3)`,
+            or with the channels first) and labels (int64, `(batch,)`).
 
         Raises:
             ValueError: If an argument is outside its range.
@@ -284,15 +299,24 @@ class ImageNetFolder:
             crop_area,
             flip,
             center_fraction,
+            augmentation,
+            balanced,
+            data_format,
         )
+        source = self._source
+        if balanced and not isinstance(source, FolderSource):
+            raise ValueError(
+                "`balanced` must be False for what is read in a stream. "
+                f"Received: balanced={balanced!r}"
+            )
         prepare_tensorflow()
         from keras_residual.datasets import _tensorflow_stream
 
-        if isinstance(self._source, TfdsSource):
+        if not isinstance(source, FolderSource):
             selection = self._selection
             places = None if selection.is_whole(split) else selection.places(split)
             classes = None if selection.has_all_classes else selection.classes
-            examples = self._source.examples(split, places, classes)
+            examples = source.examples(split, places, classes)
             return _tensorflow_stream.batches_of_examples(
                 examples, self.num_images(split), options
             )
@@ -317,3 +341,35 @@ class ImageNetFolder:
                 f"Received: split={split!r}"
             )
         return name
+
+
+def _find_source(
+    root: str | Path,
+    index_dir: str | Path | None,
+    data_dir: str | Path | None,
+    validation_split: float | None,
+    seed: int,
+) -> FolderSource | ShardSource | TfdsSource:
+    is_tfds = str(root).startswith("tfds:")
+    if data_dir is not None and not is_tfds:
+        raise ValueError(
+            "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
+            f"keeps its data. Received: data_dir={str(data_dir)!r}"
+        )
+    path = Path(os.path.abspath(root))
+    if not is_tfds and not path.is_dir():
+        raise ValueError(
+            "`root` must be an existing folder or 'tfds:<name>'. "
+            f"Received: root={str(root)!r}"
+        )
+    shards = {} if is_tfds else find_shards(path)
+    if not is_tfds and not shards:
+        return FolderSource(path, index_dir, validation_split, seed)
+    if validation_split is not None:
+        raise ValueError(
+            "`validation_split` must be None for what is read in a stream. "
+            f"Received: validation_split={validation_split!r}"
+        )
+    if shards:
+        return ShardSource(path, shards, index_dir)
+    return TfdsSource(str(root).removeprefix("tfds:"), data_dir)

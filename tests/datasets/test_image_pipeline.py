@@ -42,6 +42,9 @@ BAD_ARGUMENTS = [
     ("crop_area", 0.5),
     ("center_fraction", 0),
     ("center_fraction", 1.1),
+    ("augmentation", 3),
+    ("balanced", True),  # without training
+    ("data_format", "NHWC"),
 ]
 
 
@@ -124,11 +127,11 @@ def test_all_bits_of_a_seed_count(batches):
 @once
 @pytest.mark.parametrize("num_images", [COUNT, 1_281_167])
 def test_orders_do_not_come_back(num_images):
-    from keras_residual.datasets import _tensorflow_stream
+    from keras_residual.datasets import _tensorflow_orders
 
     places, epochs = np.arange(COUNT), np.repeat(np.arange(600), COUNT)
     orders = [
-        _tensorflow_stream._shuffled(
+        _tensorflow_orders.shuffled(
             tf.constant(np.tile(places, 600)),
             tf.constant(seed, tf.int64),
             tf.constant(epochs),
@@ -292,6 +295,69 @@ def broken_files(folder, good):
         (folder / name).write_bytes(broken)
         yield folder / name
     yield folder / "missing.jpg"
+
+
+@once
+@pytest.mark.parametrize("first_step", [None, 0])
+def test_balanced_classes_come_equally_often(files, first_step):
+    labels = np.repeat([3, 0, 7], [8, 1, 4])  # in no order, and with gaps
+
+    def dataset(seed, first_step, batch_size=6):
+        return image_batches(
+            files,
+            labels,
+            image_size=4,
+            batch_size=batch_size,
+            training=True,
+            balanced=True,
+            seed=seed,
+            first_step=first_step,
+        )
+
+    found = [
+        (int(image[0, 0, 0]), int(label))
+        for images, labels in itertools.islice(dataset(5, first_step), 8)
+        for image, label in zip(images, labels, strict=True)
+    ]
+    assert len(found) == (COUNT if first_step is None else 48)
+    assert all(labels[image] == label for image, label in found)
+    for begin in range(0, len(found) - 2, 3):
+        assert {label for _, label in found[begin : begin + 3]} == {0, 3, 7}
+    for label, first, count in ((3, 0, 8), (0, 8, 1), (7, 9, 4)):
+        images = [image for image, of in found if of == label]
+        turns = [images[i : i + count] for i in range(0, len(images), count)]
+        for turn in turns:
+            assert len(set(turn)) == len(turn)
+            assert set(turn) <= set(range(first, first + count))
+        if first_step == 0 and count > 1:
+            assert len(set(map(tuple, turns))) > 1
+    if first_step == 0:
+        resumed = next(iter(dataset(5, 3)))[0][:, 0, 0, 0]
+        assert resumed.numpy().tolist() == [image for image, _ in found[18:24]]
+    assert found != [
+        (int(image[0, 0, 0]), int(label))
+        for images, labels in itertools.islice(dataset(6, first_step), 8)
+        for image, label in zip(images, labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("layer", ["cutout", "keras"])
+def test_augmentation_and_channels_first(batches, layer):
+    layers = {
+        "cutout": Cutout(2, fill=255, data_format="channels_first"),
+        "keras": keras.layers.RandomBrightness(
+            (0.5, 0.5), value_range=(0, 255), data_format="channels_first"
+        ),
+    }
+    plain = batches(batch_size=5, data_format="channels_first")
+    dataset = batches(
+        batch_size=5, data_format="channels_first", augmentation=layers[layer]
+    )
+    assert dataset.element_spec[0].shape[1:] == (3, 4, 4)
+    assert dataset.cardinality() == 3
+    for (before, _), (after, labels) in zip(plain, dataset, strict=True):
+        assert before.shape == after.shape == (len(labels), 3, 4, 4)
+        assert (after.numpy() > before.numpy() + 100).any((1, 2, 3)).all()
 
 
 @once
