@@ -80,7 +80,7 @@ def test_hypotheses(frame: pd.DataFrame) -> pd.DataFrame:
         if {larger, smaller} <= trained:
             pairs = frame.pivot(index="seed", columns="network", values=outcome)
             pairs = pairs[[larger, smaller]].astype(float)
-            family.append(Hypothesis(name, claim, pairs, larger, smaller))
+            family.append(Hypothesis(name, claim, pairs, larger, smaller, "percent"))
     return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
 
 

@@ -1,7 +1,6 @@
 """The ImageNet report on the run itself: title, method, settings, limits."""
 
 import json
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +8,7 @@ from typing import Any
 import pandas as pd
 from _imagenet_tables import NETWORKS, network_name
 
-from keras_residual.analysis.report import Section
-from keras_residual.experiments import RunFolder
-from keras_residual.experiments.hypotheses import LEVEL
-from keras_residual.experiments.reporting import count, facts_table
+from keras_residual.experiments.reporting import count
 
 LIMITS = """\
 - What holds here holds for these images, this size, this recipe and this number of
@@ -48,20 +44,17 @@ def title(settings: dict[str, Any]) -> str:
     return f"{together} on {settings['data']}"
 
 
-def method_section(
-    folder: RunFolder, results: pd.DataFrame, tests: int, settings: dict[str, Any]
-) -> Section:
-    text = (
-        "The hypotheses were stated before the runs. Each is tested by the sign-flip "
-        "test (exact up to 20 seeds; beyond, from 99,999 sampled sign patterns), "
-        "paired by seed, two-sided at level 0.05; the p-values are corrected together "
-        f"(Holm).{_needed_seeds(tests)}\n\n"
-        "plain: the network without shortcuts. resnet: the same convolutions with "
-        "shortcuts. resnet-cutout: the same network, trained on images of which Cutout "
-        "erases a square at a random place. The networks of a seed see the same images "
-        "in the same order. Top-1 and top-5 are shares of the validation images, on "
-        "the centre crop, after the last epoch."
-    )
+METHOD = (
+    "plain: the network without shortcuts. resnet: the same convolutions with "
+    "shortcuts. resnet-cutout: the same network, trained on images of which Cutout "
+    "erases a square at a random place. The networks of a seed see the same images in "
+    "the same order. Top-1 and top-5 are shares of the validation images, on the "
+    "centre crop, after the last epoch."
+)
+
+
+def facts(results: pd.DataFrame, settings: dict[str, Any]) -> dict[str, str]:
+    """Every setting, those that belong together in one line."""
     known = {
         "data": settings["data"],
         "classes": _shortened(settings["classes"]),
@@ -78,32 +71,13 @@ def method_section(
         *("data", "classes", "networks", "depth", "variant", "recipe", "epochs"),
         *("batch_size", "learning_rate", "image_size", "cutout_size", "seeds"),
     }
-    others = {
+    return known | {
         name.replace("_", " "): textwrap.shorten(
             value if isinstance(value, str) else json.dumps(value), 200
         )
         for name, value in settings.items()
         if name not in told and value is not None
     }
-    return Section(
-        "What was done",
-        text,
-        tables=[
-            (facts_table(folder, known | others), "Settings, versions and hardware.")
-        ],
-    )
-
-
-def _needed_seeds(tests: int) -> str:
-    """Returns how many seeds a number of corrected tests needs to find anything."""
-    if not tests:
-        return ""
-    # The smallest p-value, 2 / 2**n, is multiplied by the number of tests.
-    seeds = math.ceil(math.log2(2 * tests / LEVEL))
-    return (
-        f" A verdict needs {seeds} seeds: with fewer, no difference can be significant "
-        "after the correction."
-    )
 
 
 def _shortened(classes: Sequence[str], most: int = 20) -> str:

@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 from _imagenet_evaluation import PICTURE_INDICES, PICTURES
 from _imagenet_figures import (
-    accuracy_figures,
-    calibration_figures,
-    gap_figures,
     gradient_figures,
-    occlusion_figures,
+    make_panels,
     picture_figures,
+    save_panels,
 )
 from _imagenet_hypotheses import against_claims, outcomes, test_hypotheses
-from _imagenet_method import LIMITS, method_section, title
+from _imagenet_method import LIMITS, METHOD, facts, title
 from _imagenet_tables import (
     NETWORKS,
     accuracies,
+    against_source,
     beside_published,
     calibration,
     comparability,
@@ -29,12 +28,15 @@ from _imagenet_tables import (
     under_occlusion,
 )
 
-from keras_residual.analysis.report import Section, write_report
+from keras_residual.analysis.report import Section
 from keras_residual.experiments import RunFolder, Task
 from keras_residual.experiments.reporting import (
+    Story,
+    count,
     finished_units,
     read_results,
     read_with_keys,
+    write_story,
 )
 
 MEASURED = (
@@ -43,10 +45,15 @@ MEASURED = (
 )
 # A diverged training has none of these.
 OUTCOMES = MEASURED[:7]
+# The panels that make up the picture on top.
+LEADING = ("val_accuracy", "accuracy", "gap", "occlusion")
 
 
 def write_imagenet_report(
-    folder: RunFolder, tasks: Sequence[Task], settings: dict[str, Any]
+    folder: RunFolder,
+    tasks: Sequence[Task],
+    settings: dict[str, Any],
+    quick: bool = False,
 ) -> Path:
     """Writes tables, figures and report into the run folder, without training.
 
@@ -54,6 +61,7 @@ def write_imagenet_report(
         folder: The run folder.
         tasks: All tasks of the run, finished or not.
         settings: The settings of the run.
+        quick: Whether the run is a demonstration.
     """
     units, incomplete = finished_units(folder, tasks)
     results = _results(units)
@@ -92,26 +100,17 @@ def write_imagenet_report(
     ):
         folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
 
-    corrected = {row.hypothesis: row.p_holm for row in hypotheses.itertuples() if row.n}
-    tested = int((hypotheses["n"] > 0).sum()) if len(hypotheses) else 0
+    panels = make_panels(
+        results, history, compared, occlusion, predictions, hypotheses, settings
+    )
+
+    def drawn(name: str) -> list[tuple[str, str]]:
+        return save_panels(folder.path, name, panels)
+
     sections = [
-        method_section(folder, results, tested, settings),
-        Section(
-            "Beside the source",
-            comparability(settings),
-            tables=[
-                (
-                    beside_published(results, _of(finite, history), settings),
-                    "Top-1 accuracy on the validation images in %: means over the "
-                    "seeds that did not diverge, and their 95 % t intervals.",
-                )
-            ],
-        ),
         Section(
             "Accuracy",
-            figures=accuracy_figures(
-                folder.path, results, history, settings, corrected
-            ),
+            figures=[*drawn("curves"), *drawn("accuracy")],
             tables=[
                 (
                     accuracies(results),
@@ -128,20 +127,33 @@ def write_imagenet_report(
             "pixels, so it should memorize fewer training images: a smaller "
             "gap at the same or a higher validation accuracy. A network that has "
             "learnt little has a small gap as well.",
-            figures=gap_figures(folder.path, results, compared, corrected),
+            figures=drawn("gap"),
             tables=[(gaps(results, compared), "Means, 95 % t intervals.")],
         ),
     ]
     if len(occlusion):
-        sections.append(_occlusion(folder.path, occlusion))
+        sections.append(
+            Section(
+                "Accuracy under occlusion",
+                "Validation images with a square erased at a random place inside, the "
+                "same for every network. A network that was wrong before has little to "
+                "lose: read the accuracy that is left together with what was lost.",
+                figures=drawn("occlusion"),
+                tables=[
+                    (
+                        under_occlusion(occlusion),
+                        "Mean top-1 accuracy over the seeds in %, and what of it is "
+                        "lost against the same images without a patch.",
+                    )
+                ],
+            )
+        )
     if len(predictions):
         sections.append(
             Section(
                 "Calibration: how sure, and how often right",
                 "Below the diagonal a network is right less often than it claims.",
-                figures=calibration_figures(
-                    folder.path, compared, predictions, corrected
-                ),
+                figures=drawn("reliability"),
                 tables=[(calibration(results), "Means, 95 % t intervals.")],
             )
         )
@@ -163,13 +175,36 @@ def write_imagenet_report(
             folder.path, predictions, settings, images, list(indices)
         )
         sections.append(Section("Pictures", figures=figures))
-    sections.append(Section("What this does not show", LIMITS))
-    return write_report(
-        folder.path,
-        title(settings),
-        incomplete + _summary(hypotheses, compared, settings),
-        sections,
+    published = beside_published(results, _of(finite, history), settings)
+    difference = against_claims(compared, bool(other_task(settings)))
+    sections.append(
+        Section(
+            "Beside the source and published networks",
+            difference,
+            tables=[
+                (
+                    published,
+                    "Top-1 accuracy on the validation images in %: means over the "
+                    "seeds that did not diverge, and their 95 % t intervals.",
+                )
+            ],
+        )
     )
+    story = Story(
+        title=title(settings),
+        question="Do shortcuts and Cutout raise the accuracy on ImageNet or something "
+        "smaller, and what else does Cutout change? "
+        f"{count(len(settings['networks']), 'network')}, with each of "
+        f"{count(results['seed'].nunique(), 'seed')}.",
+        tested=hypotheses,
+        panels=[panels[name] for name in LEADING if name in panels],
+        others=against_source(results, _of(finite, history), settings),
+        others_note=comparability(settings),
+        limits=LIMITS,
+        method=METHOD,
+        facts=facts(results, settings),
+    )
+    return write_story(folder, story, sections, incomplete=incomplete, quick=quick)
 
 
 def _results(units: Sequence[Path]) -> pd.DataFrame:
@@ -188,29 +223,3 @@ def _results(units: Sequence[Path]) -> pd.DataFrame:
 def _of(trainings: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of these trainings."""
     return frame if frame.empty else trainings.merge(frame, on=["network", "seed"])
-
-
-def _summary(
-    hypotheses: pd.DataFrame, compared: pd.DataFrame, settings: dict[str, Any]
-) -> str:
-    parts = [f"- {row.hypothesis}. {row.words}" for row in hypotheses.itertuples()]
-    if claims := against_claims(compared, bool(other_task(settings))):
-        parts.append(f"- {claims}")
-    return "\n".join(parts)
-
-
-def _occlusion(folder: Path, occlusion: pd.DataFrame) -> Section:
-    return Section(
-        "Accuracy under occlusion",
-        "Validation images with a square erased at a random place inside, the same for "
-        "every network. A network that was wrong before has little to lose: read the "
-        "accuracy that is left together with what was lost.",
-        figures=occlusion_figures(folder, occlusion),
-        tables=[
-            (
-                under_occlusion(occlusion),
-                "Mean top-1 accuracy over the seeds in %, and what of it is lost "
-                "against the same images without a patch.",
-            )
-        ],
-    )

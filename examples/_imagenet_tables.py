@@ -18,6 +18,7 @@ PUBLISHED = {
     "resnet": ("39", "69.758 (torchvision), 72.12 (He et al. 2015, ten crops)"),
     "resnet-cutout": ("46.28", "none known"),
 }
+SOURCE = "github.com/jnlandu/Implementation-of-ResNet-with-Cutout-Data-Augmentation"
 SOURCE_EPOCH = 10
 # Settings of the source: the task, and the training but for its length.
 SOURCE_TASK = {"depth": 18, "variant": "torchvision", "image_size": 224}
@@ -53,6 +54,37 @@ def beside_published(
             }
         )
     return pd.DataFrame(rows)
+
+
+def against_source(
+    results: pd.DataFrame, history: pd.DataFrame, settings: dict[str, Any]
+) -> list[tuple[str, str, str, str]]:
+    """The source's claims: claim, who claims it, what was measured, verdict."""
+    rows = []
+    epoch = min(SOURCE_EPOCH, settings["epochs"])
+    elsewhere = other_task(settings) or _differences(settings, SOURCE_TRAINING)
+    for network in dict.fromkeys(results["network"]):
+        chosen = (history["network"] == network) & (history["epoch"] == epoch)
+        values = history.loc[chosen, "val_top1"].dropna()
+        claimed = float(PUBLISHED[network][0])
+        if elsewhere or epoch < SOURCE_EPOCH:
+            verdict = "not comparable: see above"
+        elif len(values) < 2:
+            verdict = "one seed: no verdict"
+        else:
+            _, low, high = mean_interval(100 * values)
+            verdict = "inside" if low <= claimed <= high else "outside"
+            verdict += " the 95 % interval"
+        name = network_name(network, settings)
+        rows.append(
+            (
+                f"{name}: top-1 {claimed:g} % at epoch {SOURCE_EPOCH}",
+                SOURCE,
+                f"{in_percent(values)} % at epoch {epoch}",
+                verdict,
+            )
+        )
+    return rows
 
 
 def other_task(settings: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_residual import TransferModel
 from keras_residual.experiments import RefusedError
 
+SMALLEST_IMAGE = 8  # the baseline halves it three times
 HIDDEN_UNITS = 128
 UNFREEZE = 20  # layers
 MAPS = 8
@@ -52,9 +53,15 @@ def resolve_source(settings: Any, num_classes: int) -> str:
     image_size = settings.image_size
 
     def attempt(mode: str, weights: str | None, size: int = image_size) -> Any:
-        return transfer(mode, settings.backbone, weights, size, num_classes)
+        model = transfer(mode, settings.backbone, weights, size, num_classes)
+        check_sizes(model.backbone, size)
+        return model
 
     try:
+        if image_size < SMALLEST_IMAGE:
+            raise ValueError(
+                f"--image-size must be {SMALLEST_IMAGE} or more, not {image_size}"
+            )
         baseline(image_size, num_classes)
         attempt("scratch", None).unfreeze(UNFREEZE)
         if settings.source != "generated":
@@ -70,6 +77,16 @@ def resolve_source(settings: Any, num_classes: int) -> str:
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error).splitlines()[0]) from error
     return "generated"
+
+
+def check_sizes(network: keras.Model, size: int) -> None:
+    """Refuses what has pooled an image away, which some versions of Keras allow."""
+    for layer in network.layers:
+        if 0 in layer.output.shape:
+            raise ValueError(
+                f"{network.name} cannot take images of {size} pixels: nothing is left "
+                f"of them behind its layer {layer.name}"
+            )
 
 
 def first_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """The report of simulation 5: reads the finished trainings and draws conclusions."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _course_project import SOURCE, SOURCE_NOTE
 
 from keras_residual.analysis import plots
-from keras_residual.analysis.report import Section, write_report
+from keras_residual.analysis.report import Section
 from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.figures import Draw, panel, save_figure
 from keras_residual.experiments.reporting import (
+    Story,
+    corrected,
     count,
-    facts_table,
+    findings,
     finished_units,
     read_result,
     read_results,
     read_with_keys,
-    save_figure,
+    write_story,
 )
 
 APPROACHES = {
@@ -29,6 +32,20 @@ APPROACHES = {
     "fine-tuned": plots.STYLES[1],
 }
 PHOTOS = 12
+# The panels that make up the picture on top.
+LEADING = ("accuracy", "images", "H2a", "parameters")
+METHOD = (
+    "scratch: three convolutions of 32, 64 and 128 channels, each with max pooling, "
+    "then average pooling and a dense layer of 512. frozen: the backbone, of which "
+    "nothing trains, and a dense layer of 128; the features are computed once. "
+    "fine-tuned: the same with the last 20 layers of the backbone trained, at a lower "
+    "learning rate; batch normalization stays in inference mode. Adam, no "
+    "augmentation. In each epoch all three see the same number of images: a last batch "
+    "that is not full is left out.\n\n"
+    "Each seed draws another split (60 % training, 20 % validation, 20 % test, all "
+    "classes alike), order and initial weights; what is smaller is a part of what is "
+    "larger, and the test images stay the same."
+)
 
 LIMITS = """\
 - What holds here holds for these images, this size, this backbone and these weights.
@@ -55,6 +72,7 @@ def write_sim5_report(
     tasks: Sequence[Task],
     images: np.ndarray,
     test: Callable[[pd.DataFrame], pd.DataFrame],
+    quick: bool = False,
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing.
 
@@ -63,6 +81,7 @@ def write_sim5_report(
         tasks: All tasks of the run, finished or not.
         images: The images of the run.
         test: From the results to the tested claims.
+        quick: Whether the run is a demonstration.
     """
     settings = folder.settings
     # All but the source.
@@ -87,20 +106,28 @@ def write_sim5_report(
         for row, unit in zip(results.itertuples(), units, strict=True)
         if row.share == most and math.isfinite(row.accuracy)
     }
-    history = history[history["share"] == most]
+    whole = results[results["share"] == most]
+    fewest = fewest_images(results)
+    panels = _panels(whole, results, settings, hypotheses, fewest)
     sections = [
-        _method(folder, results, settings),
-        _all_images(folder.path, results, history, most, hypotheses),
-        _amounts(folder.path, results),
+        _all_images(folder.path, whole, history[history["share"] == most], panels),
+        _amounts(folder.path, results, panels),
         _pictures(folder.path, largest, settings, images),
-        Section("What this does not show", LIMITS),
     ]
-    return write_report(
-        folder.path,
-        title(settings),
-        incomplete + _summary(results, hypotheses),
-        sections,
+    story = Story(
+        title=title(settings),
+        question="What is transfer learning worth, and with how few images? A small "
+        "network from scratch, frozen features of a pretrained network and its "
+        f"fine-tuning, with each of {count(settings['seeds'], 'seed')}.",
+        tested=hypotheses,
+        panels=[panels[name] for name in LEADING if name in panels],
+        others=_others(whole, hypotheses, fewest),
+        others_note=SOURCE_NOTE,
+        limits=LIMITS,
+        method=METHOD,
+        facts=_facts(folder, settings),
     )
+    return write_story(folder, story, sections, incomplete=incomplete, quick=quick)
 
 
 def title(settings: dict[str, Any]) -> str:
@@ -115,27 +142,6 @@ def title(settings: dict[str, Any]) -> str:
         "photos": f"photos ({', '.join(settings['classes'])})",
     }.get(settings["dataset"], settings["dataset"])
     return f"Simulation 5: {settings['backbone']}, from {source} to {data}"
-
-
-def _summary(results: pd.DataFrame, hypotheses: pd.DataFrame) -> str:
-    parts = [f"- {row.hypothesis}. {row.words}" for row in hypotheses.itertuples()]
-    for row in fewest_images(results):
-        reference = (
-            f"the mean accuracy of training from scratch with {row['of']} images, "
-            f"{row['reference']:.3f}"
-        )
-        if row["images"] is None:
-            words = f"does not reach {reference}, with as many"
-        elif row["images"] == row["of"]:
-            words = f"reaches {reference}, only with as many"
-        else:
-            times = row["of"] / row["images"]
-            words = (
-                f"reaches {reference}, with {row['images']} images: "
-                f"{times:.3g} times fewer"
-            )
-        parts.append(f"- How few images are enough: {row['approach']} {words}.")
-    return "\n".join(parts)
 
 
 def fewest_images(results: pd.DataFrame) -> list[dict[str, Any]]:
@@ -163,24 +169,7 @@ def fewest_images(results: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _method(
-    folder: RunFolder, results: pd.DataFrame, settings: dict[str, Any]
-) -> Section:
-    text = (
-        "The hypotheses were stated before the runs. Each is tested by the sign-flip "
-        "test (exact up to 20 seeds; beyond, from 99,999 sampled sign patterns), "
-        "paired by seed, two-sided at level 0.05; the p-values are corrected together "
-        "(Holm).\n\n"
-        "scratch: three convolutions of 32, 64 and 128 channels, each with max "
-        "pooling, then average pooling and a dense layer of 512. frozen: the backbone, "
-        "of which nothing trains, and a dense layer of 128; the features are computed "
-        "once. fine-tuned: the same with the last 20 layers of the backbone trained, "
-        "at a lower learning rate; batch normalization stays in inference mode. Adam, "
-        "no augmentation.\n\n"
-        "Each seed draws another split (60 % training, 20 % validation, 20 % test, all "
-        "classes alike), order and initial weights; what is smaller is a part of what "
-        "is larger, and the test images stay the same."
-    )
+def _facts(folder: RunFolder, settings: dict[str, Any]) -> dict[str, str]:
     facts = {
         "dataset": f"{settings['dataset']}: {settings['per_class']} images of each of "
         f"{', '.join(settings['classes'])}, {settings['image_size']} pixels",
@@ -193,11 +182,7 @@ def _method(
     }
     if settings["strength"] is not None:
         facts["strength"] = f"{settings['strength']:g}"
-    return Section(
-        "What was done",
-        text,
-        tables=[(facts_table(folder, facts), "Settings, versions and hardware.")],
-    )
+    return facts
 
 
 def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
@@ -210,90 +195,159 @@ def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
         f"trained on {settings['source_images']} generated images of "
         f"{settings['source_image_size']} pixels, {settings['source_classes']} classes "
         f"of shapes and textures, {count(settings['source_epochs'], 'epoch')}, "
-        f"{source['seconds']:.0f} s: accuracy {source['accuracy']:.3f} on the tenth "
-        "that was held out"
+        f"{source['seconds']:.0f} s: accuracy {100 * source['accuracy']:.1f} % on the "
+        "tenth that was held out"
     )
+
+
+def _panels(
+    whole: pd.DataFrame,
+    results: pd.DataFrame,
+    settings: dict[str, Any],
+    hypotheses: pd.DataFrame,
+    fewest: list[dict[str, Any]],
+) -> dict[str, Draw]:
+    """The figures of accuracy by name, with what they show as their titles."""
+    chance = 1 / len(settings["classes"])
+    there = [name for name in APPROACHES if name in set(whole["approach"])]
+    means = 100 * whole.groupby("approach")["accuracy"].mean()
+    trained = whole.groupby("approach")["trainable_parameters"].first()
+    seconds = whole.groupby("approach")["seconds"].mean()
+    found, p_values = findings(hypotheses), corrected(hypotheses)
+    all_words = "; ".join(f"{name}: {means[name]:.1f} %" for name in there)
+    looks: dict[str, Any] = {"by": "approach", "styles": APPROACHES}
+    panels = {
+        "accuracy": panel(
+            all_words, plots.accuracy_by_seed, whole, chance=chance, **looks
+        ),
+        "parameters": panel(
+            "; ".join(f"{name} trains {trained[name]:,}" for name in there),
+            *(plots.trainable_parameters, whole),
+            styles=APPROACHES,
+        ),
+        "time": panel(
+            "One training: "
+            + "; ".join(f"{name} {seconds[name]:.2g} s" for name in there),
+            *(plots.accuracy_by_time, results),
+            chance=chance,
+            styles=APPROACHES,
+        ),
+    }
+    if results["images"].nunique() > 1:
+        panels["images"] = panel(
+            "; ".join(_fewest_in_words(row) for row in fewest),
+            *(plots.accuracy_by_images, results),
+            chance=chance,
+            styles=APPROACHES,
+            reference="scratch",
+        )
+    for claim, treatment, control in (
+        ("H2a", "frozen", "scratch"),
+        ("H2b", "fine-tuned", "frozen"),
+    ):
+        if {treatment, control} <= set(there):
+            panels[claim] = panel(
+                found.get(claim, ""),
+                *(plots.paired_difference, whole),
+                treatment=treatment,
+                control=control,
+                by="approach",
+                p_value=p_values.get(claim),
+            )
+    return panels
+
+
+def _fewest_in_words(row: dict[str, Any]) -> str:
+    """From how few images on an approach is as good as scratch with all of them."""
+    if row["images"] is None:
+        return f"{row['approach']} never reaches scratch"
+    return f"{row['approach']} reaches scratch with {row['images']} of {row['of']}"
+
+
+def _others(
+    whole: pd.DataFrame, hypotheses: pd.DataFrame, fewest: list[dict[str, Any]]
+) -> list[tuple[str, str, str, str]]:
+    """What is said elsewhere, and what was measured here."""
+    if set(APPROACHES) != set(whole["approach"]):
+        return []
+    means = whole.groupby("approach").mean(numeric_only=True)
+    verdicts = {row["hypothesis"]: row for _, row in hypotheses.iterrows()}
+
+    def judged(*names: str) -> str:
+        words = (
+            f"{verdicts[name].get('verdict', 'no verdict')} ({name})"
+            for name in names
+            if name in verdicts
+        )
+        return "; ".join(words) or "not tested: needs all images, and a tenth"
+
+    accuracy = [f"{100 * means['accuracy'][name]:.1f}" for name in APPROACHES]
+    trained = means["trainable_parameters"]
+    fewer = 100 * (1 - trained["frozen"] / trained["scratch"])
+    words = f"{fewer:.0f} % fewer" if fewer >= 0 else f"{-fewer:.0f} % more"
+    parameters = f"{words} than the baseline"
+    if "parameters" in means:
+        own = 100 * (1 - trained["frozen"] / means["parameters"]["frozen"])
+        parameters += f", {own:.1f} % fewer than the network has"
+    best = means["epochs_to_best"]
+    halved = best["frozen"] <= best["scratch"] / 2
+    (frozen,) = (row for row in fewest if row["approach"] == "frozen")
+    enough = frozen["images"] is not None and 10 * frozen["images"] <= frozen["of"]
+    rows = (
+        (
+            "Accuracy 65.7 % from scratch, 84.3 % with frozen features, 89.1 % "
+            "fine-tuned",
+            f"{accuracy[0]} %, {accuracy[1]} % and {accuracy[2]} %",
+            judged("H2a", "H2b"),
+        ),
+        (
+            "97 % fewer trainable parameters",
+            parameters,
+            "depends on what it is compared with",
+        ),
+        (
+            "Half of the epochs",
+            f"best validation accuracy after {best['frozen']:.1f} epochs (frozen) and "
+            f"{best['scratch']:.1f} (scratch)",
+            f"{'so' if halved else 'not so'} on average; untested",
+        ),
+        (
+            "Ten times fewer images are enough",
+            f"{_fewest_in_words(frozen)} images, by the means",
+            f"{'so' if enough else 'not so'}; {judged('H2c')}",
+        ),
+    )
+    return [(claim, SOURCE, measured, verdict) for claim, measured, verdict in rows]
 
 
 def _all_images(
     folder: Path,
-    results: pd.DataFrame,
+    whole: pd.DataFrame,
     history: pd.DataFrame,
-    most: float,
-    hypotheses: pd.DataFrame,
+    panels: dict[str, Draw],
 ) -> Section:
-    results = results[results["share"] == most]
-    there = set(results["approach"])
-    corrected = {
-        row.hypothesis: row.p_holm
-        for row in hypotheses.itertuples()
-        if math.isfinite(getattr(row, "p_holm", math.nan))
-    }
-    paired = [
-        functools.partial(
-            plots.paired_difference,
-            results,
-            treatment=treatment,
-            control=control,
-            by="approach",
-            p_value=corrected.get(claim) if most == 1 else None,
-        )
-        for claim, treatment, control in (
-            ("H2a", "frozen", "scratch"),
-            ("H2b", "fine-tuned", "frozen"),
-        )
-        if {treatment, control} <= there
+    looks: dict[str, Any] = {"by": "approach", "styles": APPROACHES}
+    both = [panels[name] for name in ("H2a", "H2b") if name in panels]
+    curves = [
+        panel("", plots.training_curves, history, metric, **looks)
+        for metric in ("val_accuracy", "loss")
     ]
-    figures = [
-        (
-            save_figure(
-                folder,
-                "accuracy.png",
-                functools.partial(
-                    plots.accuracy_by_seed, results, by="approach", styles=APPROACHES
-                ),
-            ),
-            "Test accuracy by seed.",
-        ),
-        (
-            save_figure(
-                folder,
-                "parameters.png",
-                functools.partial(
-                    plots.trainable_parameters, results, styles=APPROACHES
-                ),
-            ),
-            "What trains.",
-        ),
-        (
-            save_figure(
-                folder,
-                "curves.png",
-                functools.partial(
-                    plots.training_curves, history, by="approach", styles=APPROACHES
-                ),
-                functools.partial(
-                    plots.training_curves,
-                    history,
-                    "loss",
-                    by="approach",
-                    styles=APPROACHES,
-                ),
-            ),
-            "Validation accuracy and training loss over the epochs.",
-        ),
+    drawn = [
+        ("accuracy", [panels["accuracy"]], "Test accuracy by seed."),
+        ("differences", both, "Differences by seed."),
+        ("parameters", [panels["parameters"]], "What trains."),
+        ("curves", curves, "Validation accuracy and training loss over the epochs."),
     ]
-    if paired:
-        figures.insert(
-            1,
-            (save_figure(folder, "differences.png", *paired), "Differences by seed."),
-        )
     return Section(
-        f"With {results['images'].max()} training images",
-        figures=figures,
+        f"With {whole['images'].max()} training images",
+        figures=[
+            (save_figure(folder, f"{name}.png", *draw), caption)
+            for name, draw, caption in drawn
+            if draw
+        ],
         tables=[
             (
-                _means(results),
+                _means(whole),
                 "Means over the seeds that did not diverge, and their 95 % t interval.",
             )
         ],
@@ -312,9 +366,9 @@ def _means(results: pd.DataFrame) -> pd.DataFrame:
                 "approach": approach,
                 "training images": number,
                 "seeds": len(finite),
-                "test accuracy": mean,
-                "from": low,
-                "to": high,
+                "test accuracy (%)": 100 * mean,
+                "from": 100 * low,
+                "to": 100 * high,
                 "trainable parameters": group["trainable_parameters"].iloc[0],
                 "epochs to best": group["epochs_to_best"].mean(),
                 "seconds": group["seconds"].mean(),
@@ -323,27 +377,16 @@ def _means(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _amounts(folder: Path, results: pd.DataFrame) -> Section:
-    figures = []
-    if results["images"].nunique() > 1:
-        name = save_figure(
-            folder,
-            "images.png",
-            functools.partial(
-                plots.accuracy_by_images,
-                results,
-                styles=APPROACHES,
-                reference="scratch",
-            ),
-        )
-        caption = "Test accuracy against the number of training images."
-        figures.append((name, caption))
-    name = save_figure(
-        folder,
-        "time.png",
-        functools.partial(plots.accuracy_by_time, results, styles=APPROACHES),
-    )
-    figures.append((name, "Test accuracy against the seconds of one training."))
+def _amounts(folder: Path, results: pd.DataFrame, panels: dict[str, Draw]) -> Section:
+    captions = {
+        "images": "Test accuracy against the number of training images.",
+        "time": "Test accuracy against the seconds of one training.",
+    }
+    figures = [
+        (save_figure(folder, f"{name}.png", panels[name]), caption)
+        for name, caption in captions.items()
+        if name in panels
+    ]
     means = _means(results.sort_values("images", kind="stable"))
     return Section(
         "Accuracy against the amount of data",
@@ -359,6 +402,7 @@ def _pictures(
     images: np.ndarray,
 ) -> Section:
     classes = settings["classes"]
+    probabilities = [f"probability_{place}" for place in range(len(classes))]
     figures = []
     diverged = [name for name in APPROACHES if (name, 0) not in largest]
     for approach in APPROACHES:
@@ -368,21 +412,23 @@ def _pictures(
         # The classes follow each other in the file: take some of each.
         chosen = np.linspace(0, len(rows) - 1, min(PHOTOS, len(rows)))
         rows = rows.iloc[chosen.round().astype(int)]
-        draw = functools.partial(
+        right = (rows[probabilities].to_numpy().argmax(1) == rows["label"]).sum()
+        draw = panel(
+            f"{approach}: {right} of these {len(rows)} right",
             plots.photo_grid,
             images[rows["image"]],
             rows["label"].to_numpy(),
-            rows[[f"probability_{i}" for i in range(len(classes))]].to_numpy(),
+            rows[probabilities].to_numpy(),
             classes,
         )
-        name = save_figure(folder, f"photos-{approach}.png", draw, size=(9, 4.5))
+        name = save_figure(folder, f"photos-{approach}.png", draw)
         caption = f"Test images and what they were taken for: {approach}, seed 0."
         figures.append((name, caption))
     for approach in ("scratch", "frozen"):
         if approach in diverged:
             continue
         maps = [
-            functools.partial(plots.feature_maps, np.load(file, allow_pickle=False))
+            panel("", plots.feature_maps, np.load(file, allow_pickle=False))
             for file in sorted(largest[approach, 0].glob("*.npy"))
         ]
         name = save_figure(folder, f"maps-{approach}.png", *maps)

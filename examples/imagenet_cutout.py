@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def report() -> Path:
         from _imagenet_report import write_imagenet_report
 
-        return write_imagenet_report(folder, tasks, settings)
+        return write_imagenet_report(folder, tasks, settings, options.preset == "quick")
 
     if options.report_only:
         print(f"Report: {report()}")

@@ -79,6 +79,7 @@ def run_one(name: str, settings: Settings) -> bool:
 def write_page(settings: Settings, failed: Sequence[str]) -> Path:
     """One page with the verdicts of all experiments that have some."""
     from keras_residual.analysis.report import Section, write_report
+    from keras_residual.experiments.reporting import BANNER
 
     sections = []
     for name in settings.only:
@@ -87,18 +88,18 @@ def write_page(settings: Settings, failed: Sequence[str]) -> Path:
         if not file.is_file() or not file.stat().st_size > 1:
             sections.append(Section(name, "No verdict is there."))
             continue
-        words = pd.read_csv(file)["words"]
-        claims = "\n".join(f"- {sentence}" for sentence in words)
-        sections.append(Section(name, f"{claims}\n\n{text}"))
+        rows = pd.read_csv(file).itertuples()
+        claims = "\n".join(f"- {r.hypothesis}. {r.claim}: {r.answer}." for r in rows)
+        picture = f"{name}/dashboard.png"
+        there = [(picture, name)] if (settings.out / picture).is_file() else []
+        sections.append(Section(name, f"{claims}\n\n{text}", figures=there))
     summary = "All experiments ended."
     if failed:
         summary = f"These failed, as their output says: {', '.join(failed)}."
-    if settings.preset == "quick":
-        summary += (
-            "\n\nA demonstration: the trainings are too short and too few to conclude "
-            "from."
-        )
-    return write_report(settings.out, "All experiments", summary, sections)
+    banner = BANNER if settings.preset == "quick" else ""
+    return write_report(
+        settings.out, "All experiments", summary, sections, banner=banner
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,8 +15,10 @@ import _backend  # noqa: F401  before anything that imports one
 import keras
 import numpy as np
 import pandas as pd
+from _sim4_data import IMAGE_SIZE, check_source, load_data
+from _sim4_norms import measure_new_networks
 
-from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock, datasets
+from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock
 from keras_residual.experiments import (
     Aside,
     Hypothesis,
@@ -54,13 +56,13 @@ examples:
   python examples/sim4_residual.py --dataset cifar10 --data-dir ../shared/data/cifar10
 
 The same command goes on where an interrupted run stopped. Presets: quick is 4 blocks,
-4 epochs, 7 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
+4 epochs, 8 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
 2, 5, 10 and 20 blocks, with and without batch normalization.
 """
 
 NETS = ("plain", "residual")
-IMAGE_SIZE = 32
 TRAINING_SHARE = 0.8
+INITIAL_SEEDS = 3  # of the gradients before the first step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,9 @@ class Settings(Run):
         batch_size: images in a step
         record_every: steps between two records of the gradient norms
         learning_rate: of Adam
-        threshold: accuracy for the figure of the epochs to reach it
+        threshold: accuracy that H4 counts the epochs to
+        initial_blocks: blocks of the nets whose gradients are measured before any
+            training
     """
 
     dataset: str = "synthetic"
@@ -98,6 +102,7 @@ class Settings(Run):
     record_every: Positive = 10
     learning_rate: Rate = 0.001
     threshold: Share = 0.5
+    initial_blocks: tuple[Positive, ...] = (10, 27)
 
     def checked(self) -> "Settings":
         if self.images < 10:
@@ -106,7 +111,7 @@ class Settings(Run):
             )
         if not self.blocks:
             raise RefusedError("argument --blocks: at least one number is needed")
-        _check_source(self.dataset, self.data_dir)
+        check_source(self.dataset, self.data_dir)
         if self.dataset != "synthetic" and self.strength is not None:
             raise RefusedError(
                 f"argument --strength is for --dataset synthetic, not {self.dataset}"
@@ -120,7 +125,9 @@ class Settings(Run):
 
 
 PRESETS = {
-    "quick": Settings(out=Path("runs/sim4-quick"), blocks=(4,), seeds=7, epochs=4),
+    "quick": Settings(
+        out=Path("runs/sim4-quick"), blocks=(4,), seeds=8, epochs=4, images=800
+    ),
     "default": Settings(out=Path("runs/sim4-default")),
     "full": Settings(
         out=Path("runs/sim4-full"), blocks=(2, 5, 10, 20), batch_norm="both"
@@ -156,9 +163,11 @@ def build_network(
 
 def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     """Trains one net with one seed, in a worker process."""
+    seed = arguments["seed"]
+    if "net" not in arguments:
+        return measure_new_networks(build_network, NETS, seed, shared)
     start = time.perf_counter()
     images, labels, num_classes, settings = shared
-    seed = arguments["seed"]
     chosen, held_out = split(len(images), TRAINING_SHARE, seed)
     train_images, validation_images = standardized(images[chosen], images[held_out])
 
@@ -178,11 +187,14 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
         # For so few steps compiling with XLA costs more than it saves; JAX needs it.
         jit_compile=keras.config.backend() == "jax",
     )
+    # TensorFlow traces a step twice in which the optimizer makes its variables.
+    model.optimizer.build(model.trainable_variables)
     gradients = GradientNormCallback(every=settings.record_every)
+    batches = ShuffledBatches(
+        train_images, labels[chosen], batch_size=settings.batch_size, seed=seed
+    )
     fitted = model.fit(
-        ShuffledBatches(
-            train_images, labels[chosen], batch_size=settings.batch_size, seed=seed
-        ),
+        batches,
         epochs=settings.epochs,
         validation_data=(validation_images, labels[held_out]),
         validation_batch_size=500,
@@ -191,6 +203,7 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     )
     history = pd.DataFrame(fitted.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
+    history.insert(1, "steps", len(batches))
     diverged = not np.isfinite(history[["loss", "val_loss"]].iloc[-1]).all()
     accuracy = history["val_accuracy"]
     reached = history["epoch"][accuracy >= settings.threshold]
@@ -211,10 +224,15 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
 
 def make_tasks(settings: Settings) -> list[Task]:
     """Both nets of a seed follow each other, so that a report can start early."""
+    measured = [
+        Task(f"initialization-seed{seed:03d}", {"seed": seed})
+        for seed in range(min(INITIAL_SEEDS, settings.seeds))
+        if settings.initial_blocks
+    ]
     conditions = (
         ["on", "off"] if settings.batch_norm == "both" else [settings.batch_norm]
     )
-    return [
+    return measured + [
         Task(
             f"{net}-blocks{blocks:03d}-bn_{batch_norm}-seed{seed:03d}",
             {"net": net, "blocks": blocks, "batch_norm": batch_norm, "seed": seed},
@@ -227,108 +245,81 @@ def make_tasks(settings: Settings) -> list[Task]:
     ]
 
 
-# Name, claim, measure, and the net whose measure is claimed to be larger.
+# Name, claim, measure, the net whose measure is claimed to be larger, and the unit.
 CLAIMS = (
     (
         "H1a",
-        "The gradient at the first block's first convolution is larger in the residual "
-        "net (log10 of its kernel's norm)",
-        "log_first",
-        "residual",
+        "The gradient at the first block is larger in the residual net",
+        *("log_first", "residual", "factor"),
     ),
     (
         "H1b",
-        "Without shortcuts the gradient changes more between the first and the last "
-        "convolution of the blocks (size of log10 first / last kernel norm, plain "
-        "against residual)",
-        "drift",
-        "plain",
+        "Without shortcuts the gradient changes more over the depth of the blocks",
+        *("drift", "plain", "factor"),
     ),
     (
         "H2",
-        "The final validation accuracy is higher in the residual net",
-        "accuracy",
-        "residual",
+        "The residual net ends with the higher validation accuracy",
+        *("accuracy", "residual", "percent"),
+    ),
+    (
+        "H4",
+        "The plain net needs more epochs to the stated accuracy",
+        *("rank", "plain", "rank"),
+    ),
+    (
+        "H5",
+        "The validation loss of the plain net fluctuates more from epoch to epoch",
+        *("log_fluctuation", "plain", "factor"),
     ),
 )
 CONDITION = ["blocks", "batch_norm"]
+KEY = ["net", *CONDITION, "seed"]
 
 
-def test_claims(results: pd.DataFrame, scales: pd.DataFrame) -> pd.DataFrame:
+def test_claims(
+    results: pd.DataFrame, scales: pd.DataFrame, history: pd.DataFrame
+) -> pd.DataFrame:
     """One row for each condition and claim, with a verdict in words.
 
     Args:
         results: One row for each training.
         scales: Its gradient norms at both ends of the blocks: `gradient_scales`.
+        history: One row for each training and epoch.
     """
-    frame = results.merge(scales, on=["net", *CONDITION, "seed"])
+    # Of a loss that falls steadily all changes are alike: it does not fluctuate.
+    changes = history.groupby(KEY)["val_loss"].agg(lambda loss: loss.diff().std())
+    frame = results.merge(scales, on=KEY)
+    frame = frame.merge(changes.rename("fluctuation").reset_index(), on=KEY)
+    with np.errstate(divide="ignore"):
+        frame["log_fluctuation"] = np.log10(frame["fluctuation"])
     frame["log_first"] = np.log10(frame["first_kernel"])
     frame["drift"] = np.log10(frame["first_kernel"] / frame["last_kernel"]).abs()
+    frame["late"] = frame["epochs_to_threshold"].fillna(math.inf)
     rows: list[dict[str, Any]] = []
     for (blocks, batch_norm), group in frame.groupby(CONDITION, sort=False):
+        # A net that never arrives is later than all others; one that diverged has no
+        # outcome at all.
+        rank = group["late"].rank().where(group["accuracy"].notna())
+        group = group.assign(rank=rank)
         family = []
-        for name, claim, measure, larger in CLAIMS:
+        for name, claim, measure, larger, unit in CLAIMS:
             pairs = group.pivot(index="seed", columns="net", values=measure)
             (smaller,) = set(NETS) - {larger}
             pairs = pairs.reindex(columns=NETS)  # an unfinished run may lack one
-            family.append(Hypothesis(name, claim, pairs, larger, smaller))
+            shown = unit == "rank" and (epochs(group, larger), epochs(group, smaller))
+            family.append(
+                Hypothesis(name, claim, pairs, larger, smaller, unit, shown or None)
+            )
         condition = {"blocks": blocks, "batch_norm": batch_norm}
         rows += [{**condition, **row} for row in compare_hypotheses(family)]
     return pd.DataFrame(rows)
 
 
-def load_data(settings: Settings) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """As many images as asked for: all classes alike, always the same ones."""
-    if settings.dataset == "synthetic":
-        images, labels = datasets.sinusoid_images(
-            settings.images, image_size=IMAGE_SIZE, strength=settings.strength or 0.0
-        )
-        return images, labels, [f"class {label}" for label in range(10)]
-    try:
-        images, labels, names = datasets.load_images(
-            settings.dataset, data_dir=settings.data_dir, image_size=IMAGE_SIZE
-        )
-    except (ConnectionError, ImportError, OSError, ValueError) as error:
-        raise RefusedError(str(error)) from error
-    if settings.images > len(images):
-        raise RefusedError(
-            f"{settings.dataset} has {len(images)} images, fewer than the "
-            f"{settings.images} of --images"
-        )
-    chosen = balanced_choice(labels, len(names), settings.images)
-    return images[chosen], labels[chosen], names
-
-
-def balanced_choice(
-    labels: np.ndarray, num_classes: int, num_images: int
-) -> np.ndarray:
-    """Indices of images in a fixed random order in which the classes take turns."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    turn = np.empty(len(order), np.int64)
-    for label in range(num_classes):
-        places = np.flatnonzero(labels[order] == label)
-        turn[places] = np.arange(len(places))
-    return order[np.argsort(turn, kind="stable")][:num_images]
-
-
-def _check_source(dataset: str, data_dir: Path | None) -> None:
-    stored = dataset == "cifar10" or dataset.startswith("tfds:")
-    named = stored or dataset == "synthetic"
-    for folder in (None if named else Path(dataset), data_dir):
-        if folder is None or folder.is_dir():
-            continue
-        if folder.exists():
-            raise RefusedError(f"{folder} is a file; a folder of images is needed")
-        if folder == data_dir:
-            raise RefusedError(f"the folder --data-dir {folder} does not exist")
-        raise RefusedError(
-            f"unknown dataset {dataset!r}: it must be synthetic, cifar10, "
-            "tfds:<name> or an existing folder"
-        )
-    if data_dir is not None and not stored:
-        raise RefusedError(
-            f"--data-dir is for cifar10 and tfds:<name>, not for --dataset {dataset}"
-        )
+def epochs(group: pd.DataFrame, net: str) -> str:
+    """The median of the epochs to the threshold, in words."""
+    median = group.loc[group["net"] == net, "late"].median()
+    return f"{median:g} epochs" if math.isfinite(median) else "never"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -342,7 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def report() -> Path:
         from _sim4_report import write_sim4_report
 
-        return write_sim4_report(folder, tasks, test_claims)
+        quick = settings.preset == "quick"
+        return write_sim4_report(folder, tasks, test_claims, quick)
 
     shared = (images, labels, len(names), settings)
     run_experiment(settings, folder, tasks, train, shared, report)

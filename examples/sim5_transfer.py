@@ -237,28 +237,34 @@ def train_approach(
         mode = MODES[approach]
         model = transfer(mode, settings["backbone"], weights, size, num_classes)
     rate = "fine_tuning_rate" if approach == "fine-tuned" else "learning_rate"
-    model.compile(
+    data = {name: (images[chosen], labels[chosen]) for name, chosen in parts.items()}
+    trained, seen = model, dict(data)
+    timer = ValidationTimer()
+    # The curves of smaller shares are not drawn, and validation would be most of them.
+    validated = arguments["share"] == max(settings["shares"])
+    if approach == "frozen":
+        # One pass through the backbone serves all epochs: the head trains alone.
+        trained = model.head
+        seen["train"] = features_of(model, data["train"])
+        if validated:
+            timer.on_test_begin()
+            seen["validation"] = features_of(model, data["validation"])
+            timer.on_test_end()
+    trained.compile(
         keras.optimizers.Adam(settings[rate]),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=keras.config.backend() == "jax",
     )
-    data = {name: (images[chosen], labels[chosen]) for name, chosen in parts.items()}
-    if approach == "frozen":
-        # One pass through the backbone serves all epochs.
-        training = model.cache_features(*data["train"], verbose=0)
-    else:
-        training = ShuffledBatches(*data["train"], batch_size=batch_size, seed=seed)
-    # The curves of smaller shares are not drawn, and validation would be most of them.
-    validated = arguments["share"] == max(settings["shares"])
-    timer = ValidationTimer()
-    fitted = model.fit(
-        training,
+    # TensorFlow traces a step twice in which the optimizer makes its variables.
+    trained.optimizer.build(trained.trainable_variables)
+    fitted = trained.fit(
+        # In every approach without the last batch where it is not full.
+        ShuffledBatches(*seen["train"], batch_size=batch_size, seed=seed),
         epochs=epochs,
-        validation_data=data["validation"] if validated else None,
+        validation_data=seen["validation"] if validated else None,
         callbacks=[timer],
         verbose=0,
-        **({"batch_size": batch_size} if approach == "frozen" else {}),
     )
     seconds = time.perf_counter() - start - timer.seconds
     history = pd.DataFrame(fitted.history)
@@ -271,11 +277,13 @@ def train_approach(
     result = {
         **arguments,
         "images": len(parts["train"]),
+        "steps": int(trained.optimizer.iterations),
         "accuracy": accuracy,
         "diverged": math.isnan(accuracy),
         "epochs_to_best": (
             int(history["val_accuracy"].argmax()) + 1 if validated else None
         ),
+        "parameters": model.count_params(),
         "trainable_parameters": sum(
             math.prod(weight.shape) for weight in model.trainable_weights
         ),
@@ -289,6 +297,12 @@ def train_approach(
             np.save(file, maps)
             files[f"{name}.npy"] = file.getvalue()
     return result, files
+
+
+def features_of(model: Any, data: tuple[np.ndarray, np.ndarray]) -> Any:
+    """What the head is given for these images, and their labels."""
+    cache = model.cache_features(*data, verbose=0)
+    return cache.features, cache.labels
 
 
 def batch_size_for(share: float, most: int) -> int:
@@ -346,14 +360,19 @@ def test_claims(results: pd.DataFrame) -> pd.DataFrame:
         Hypothesis(
             name,
             claim,
-            pd.DataFrame({"treatment": pairs[treatment], "control": pairs[control]}),
-            "treatment",
-            "control",
+            pd.DataFrame({_words(w): pairs[w] for w in (treatment, control)}),
+            *(_words(treatment), _words(control)),
+            "percent",
         )
         for name, claim, treatment, control in CLAIMS
         if {treatment, control} <= done
     ]
     return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
+
+
+def _words(way: tuple[str, float]) -> str:
+    approach, share = way
+    return approach if share == 1 else f"{approach} ({100 * share:g} % of the images)"
 
 
 def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
@@ -425,7 +444,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def report() -> Path:
         from _sim5_report import write_sim5_report
 
-        path = write_sim5_report(folder, tasks, images, test_claims)
+        quick = settings.preset == "quick"
+        path = write_sim5_report(folder, tasks, images, test_claims, quick)
         if not settings.report_only:
             shutil.rmtree(state, ignore_errors=True)
         return path

@@ -27,10 +27,12 @@ STYLES: tuple[Style, ...] = (
     ("#000000", "X"),
     ("#56B4E9", "s"),
 )
+# Values under a label with this are shares, and shown in percent.
+PERCENT = "(%"
 # What Keras calls its metrics.
 _LABELS = {
-    "accuracy": "final accuracy (share of images)",
-    "val_accuracy": "validation accuracy (share of images)",
+    "accuracy": "final accuracy (% of images)",
+    "val_accuracy": "validation accuracy (% of images)",
     "loss": "training loss (mean per image)",
     "val_loss": "validation loss (mean per image)",
 }
@@ -77,6 +79,9 @@ def finish(
     ax.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+    for axis, label in ((ax.xaxis, xlabel), (ax.yaxis, ylabel)):
+        if PERCENT in label:
+            axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}")
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(color="0.92")

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from keras_residual.analysis._axes import (
+    PERCENT,
     Styles,
     axes,
     finish,
@@ -109,7 +110,8 @@ def paired_difference(
         treatment: Group whose values count positive.
         control: Group whose values are subtracted.
         by: Column that names the groups, such as "net" or "approach".
-        label: What to call the metric in the figure.
+        label: What to call the metric in the figure. With "(%" in it the values are
+            shares, which are shown in percent.
         p_value: The p-value to show, corrected for all tests of the experiment. By
             default that of this comparison alone.
 
@@ -140,6 +142,8 @@ def paired_difference(
                 f"`{argument}` must be in the column {by} of `results`. "
                 f"Received: {argument}={name!r}, {by} {sorted(frame[by].unique())}"
             )
+    label = label or label_of(metric)
+    scale, unit = (100, " points") if PERCENT in label else (1, "")
     ax = axes(ax)
     finite = np.isfinite(by_seed[[treatment, control]].to_numpy(float)).all(axis=1)
     pairs = by_seed[finite]
@@ -154,7 +158,7 @@ def paired_difference(
             s=36,
         )
         interval_bar(ax, 0, differences, "black", vertical=False)
-        low, high = found.interval
+        low, high = (scale * end for end in found.interval)
         interval = (
             "no interval from one seed"
             if found.n == 1
@@ -164,7 +168,8 @@ def paired_difference(
         if p_value is not None:
             p = f"corrected p\xa0=\xa0{p_value:.3g}"
         note = (
-            f"square and bar: mean {found.mean_difference:+.3g}, {interval}; "
+            f"square and bar: mean {scale * found.mean_difference:+.3g}{unit}, "
+            f"{interval}; "
             f"n\xa0=\xa0{found.n}; {p}"
         )
     else:
@@ -177,7 +182,7 @@ def paired_difference(
     ax.set_ylim(-0.7, len(pairs) + 0.7)
     return finish(
         ax,
-        xlabel=f"{label or label_of(metric)}: {treatment} minus {control}",
+        xlabel=f"{label}: {treatment} minus {control}",
         ylabel="",
         title="Difference by seed",
         note=note,

@@ -15,7 +15,7 @@ from keras_residual.analysis._frames import (
     with_logarithm,
 )
 
-_PERIODS = {"early (dotted)": ":", "middle (dashed)": "--", "late (solid)": "-"}
+_PERIODS = {"early": ":", "middle": "--", "late": "-"}
 
 
 def gradient_norm_by_depth(
@@ -98,11 +98,10 @@ def gradient_norm_by_depth(
         ax.set_ylim(
             *power_of_ten(np.array([np.nanmin(logs) - 0.3, np.nanmax(logs) + 0.3]))
         )
-    meaning = "".join(
-        f"; {word}: steps\xa0{period[0]}\xa0to\xa0{period[-1]}"
-        for word, period in zip(_PERIODS, periods, strict=False)
-        if len(periods) == 3
-    )
+    if len(periods) == 3:
+        for (word, line), period in zip(_PERIODS.items(), periods, strict=True):
+            words = f"{word}: {_steps_in_words(period)}"
+            ax.plot([], [], color="0.3", linestyle=line, label=words)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return finish(
         ax,
@@ -110,7 +109,6 @@ def gradient_norm_by_depth(
         ylabel="gradient norm (L2)",
         title="Gradient norm by depth",
         note="line: geometric mean over steps and seeds; band: its 95 % t interval"
-        + meaning
         + _left_out(frame),
     )
 
@@ -196,6 +194,12 @@ def gradient_norm_heatmap(
         + _left_out(frame),
         grid=False,
     )
+
+
+def _steps_in_words(steps: np.ndarray) -> str:
+    if steps.size == 1:
+        return f"step {steps[0]}"
+    return f"steps {steps[0]} to {steps[-1]}"
 
 
 def _left_out(frame: pd.DataFrame) -> str:

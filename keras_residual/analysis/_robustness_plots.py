@@ -93,7 +93,7 @@ def generalization_gap(
     return finish(
         ax,
         xlabel=by,
-        ylabel="accuracy (share of images)",
+        ylabel="accuracy (% of images)",
         title="Gap between training and validation",
         note=note,
     )
@@ -161,7 +161,7 @@ def accuracy_by_occlusion(
     return finish(
         ax,
         xlabel="erased share of the pixels",
-        ylabel="accuracy (share of images)",
+        ylabel="accuracy (% of images)",
         title="Accuracy under occlusion",
         note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )
@@ -251,7 +251,7 @@ def reliability_diagram(
             color=colour,
             marker=marker,
             markersize=7,
-            label=f"{name}: ECE {np.mean(errors):.3f} "
+            label=f"{name}: ECE {100 * np.mean(errors):.1f} % "
             f"(n = {seeds_in_words(len(errors))})",
         )
     for place, words in (((0.03, 0.62), "not sure enough"), ((0.97, 0.3), "too sure")):
@@ -274,7 +274,7 @@ def reliability_diagram(
     return finish(
         ax,
         xlabel="confidence (probability of the predicted class)",
-        ylabel="accuracy (share of images)",
+        ylabel="accuracy (% of images)",
         title="Reliability",
         note=note,
     )
@@ -283,8 +283,8 @@ def reliability_diagram(
 def _gap_in_words(gaps: np.ndarray) -> list[str]:
     if not gaps.size:
         return ["no value"]
-    mean, low, high = mean_interval(gaps)
-    lines = [f"gap {mean:+.3f}"]
+    mean, low, high = (100 * value for value in mean_interval(gaps))
+    lines = [f"gap {mean:+.1f} points"]
     if gaps.size > 1:
-        lines.append(f"({low:+.3f} to {high:+.3f})")
+        lines.append(f"({low:+.1f} to {high:+.1f})")
     return [*lines, f"n = {seeds_in_words(gaps.size)}"]

@@ -39,7 +39,8 @@ def training_curves(
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
             one follow by name with free ones of `STYLES`.
-        label: What to call the metric in the figure.
+        label: What to call the metric in the figure. With "(%" in it the values are
+            shares, which are shown in percent.
 
     Returns:
         The axes.
@@ -166,7 +167,7 @@ def epochs_to_threshold(
     return finish(
         ax,
         xlabel=by,
-        ylabel=f"epochs to accuracy {threshold:g}",
-        title=f"Epochs to an accuracy of {threshold:g}",
+        ylabel="epochs",
+        title=f"Epochs to an accuracy of {100 * threshold:g} %",
         note="one mark per seed; bar: median, where never is later than any epoch",
     )

@@ -54,7 +54,14 @@ class Section:
 
 
 def write_report(
-    folder: str | Path, title: str, summary: str, sections: Sequence[Section]
+    folder: str | Path,
+    title: str,
+    summary: str,
+    sections: Sequence[Section],
+    *,
+    banner: str = "",
+    answers: Sequence[tuple[str, str]] = (),
+    figure: tuple[str | Path, str] | None = None,
 ) -> Path:
     """Write report.md and report.html into a run folder.
 
@@ -64,8 +71,11 @@ def write_report(
     Args:
         folder: Run folder; it holds the figures.
         title: Title of the report.
-        summary: What was found, as plain text like a section's.
+        summary: What was asked or found, as plain text like a section's.
         sections: The sections, in order.
+        banner: What a reader must know before everything else, in one line.
+        answers: Pairs (claim, answer), below the summary; the answer is bold.
+        figure: Pair (image file, caption) that stands above the sections.
 
     Returns:
         Path of report.md.
@@ -90,7 +100,10 @@ def write_report(
         )
     content = {
         "title": title,
+        "banner": banner,
         "summary": _paragraphs(summary),
+        "answers": answers,
+        "figure": _figure(folder, *figure) if figure else None,
         "sections": [
             {
                 "heading": section.heading,

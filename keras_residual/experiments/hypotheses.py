@@ -1,7 +1,8 @@
 """Hypotheses that were stated before the runs, tested together and put into words."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ class Hypothesis:
             out.
         treatment: Column that is claimed to be larger.
         control: Column that it is compared with.
+        unit: What the numbers are: "percent" for shares, "factor" for logarithms to
+            the base 10 of what is compared as a ratio, or the name of a unit.
+        shown: What stands for the treatment and for the control in the answer, where
+            the compared numbers say little to a reader, such as ranks.
 
     Example:
         ```python
@@ -46,6 +51,8 @@ class Hypothesis:
     pairs: pd.DataFrame
     treatment: str
     control: str
+    unit: str = ""
+    shown: tuple[str, str] | None = None
 
 
 def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
@@ -59,9 +66,11 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
         hypotheses: The hypotheses.
 
     Returns:
-        One row for each: "hypothesis", "verdict", "n", "mean_difference", "low" and
-        "high" (the t interval), "p", "p_holm", "t_test_p", "cohen_d_z" and "words".
-        Where no seed has finite numbers, only "hypothesis", "n" and "words".
+        One row for each: "hypothesis", "claim", "verdict", "n", "mean_difference",
+        "low" and "high" (the t interval), "p", "p_holm", "t_test_p", "cohen_d_z",
+        "answer" (a few words), "finding" (the title of a figure) and "words" (all
+        numbers). Where no seed has finite numbers, only "hypothesis", "claim", "n",
+        "answer", "finding" ("") and "words".
     """
     comparisons = [_compare(hypothesis) for hypothesis in hypotheses]
     tested = [found for found in comparisons if found]
@@ -71,15 +80,26 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
     reachable = _corrected([min(1.0, found.smallest_p_value) for found in tested])
     rows: list[dict[str, Any]] = []
     for hypothesis, found in zip(hypotheses, comparisons, strict=True):
-        row: dict[str, Any] = {"hypothesis": hypothesis.name}
+        row: dict[str, Any] = {
+            "hypothesis": hypothesis.name,
+            "claim": hypothesis.claim,
+        }
         if found is None:
             words = f"{hypothesis.claim}: cannot be tested, no seed has finite numbers."
-            rows.append({**row, "n": 0, "words": words})
+            answer = "no verdict, since no seed has finite numbers"
+            nothing = {"n": 0, "answer": answer, "finding": "", "words": words}
+            rows.append({**row, **nothing})
             continue
         p, smallest = next(corrected), next(reachable)
         decided = verdict(found, p, smallest_p_value=smallest)
+        percent = hypothesis.unit == "percent"
         words = describe(
-            found, decided, hypothesis.claim, p_value=p, smallest_p_value=smallest
+            _times_100(found) if percent else found,
+            decided,
+            hypothesis.claim,
+            "%" if percent else "",
+            p_value=p,
+            smallest_p_value=smallest,
         )
         rows.append(
             {
@@ -93,10 +113,79 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
                 "p_holm": p,
                 "t_test_p": found.t_p_value,
                 "cohen_d_z": found.effect_size,
+                "answer": _answer(hypothesis, found, decided),
+                "finding": _finding(hypothesis, found, p),
                 "words": words,
             }
         )
     return rows
+
+
+def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> str:
+    """What a reader wants to know, with one number; two where there is no verdict."""
+    unit = hypothesis.unit
+    both = hypothesis.shown or (
+        _value(found.mean_treatment, unit),
+        _value(found.mean_control, unit),
+    )
+    against = " against ".join(both)
+    if decided == "not enough seeds":
+        seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
+        return f"{against}; {seeds}: no verdict"
+    size = against if hypothesis.shown else _difference(found, unit)
+    return {
+        "supported": f"yes, {size}",
+        "contradicted": f"no, the other way round, {size}",
+        "undecided": f"undecided, {size}",
+    }[decided]
+
+
+def _finding(hypothesis: Hypothesis, found: PairedComparison, p_value: float) -> str:
+    """Who is ahead of whom, and how likely that is without a difference."""
+    names = hypothesis.treatment, hypothesis.control
+    if hypothesis.shown:
+        pairs = zip(names, hypothesis.shown, strict=True)
+        words = "; ".join(f"{name}: {value}" for name, value in pairs)
+    else:
+        sign = "against" if hypothesis.unit == "factor" else "minus"
+        difference = _difference(found, hypothesis.unit)
+        words = f"{names[0]} {sign} {names[1]}: {difference}"
+    return f"{words} (corrected p = {p_value:.2g})"
+
+
+def _value(mean: float, unit: str) -> str:
+    if unit == "percent":
+        return f"{100 * mean:.1f} %"
+    if unit == "factor":
+        return f"{10**mean:.2g}"
+    return f"{mean:.3g} {unit}".strip()
+
+
+def _difference(found: PairedComparison, unit: str) -> str:
+    difference = found.mean_difference
+    if unit == "percent":
+        return f"{100 * difference:+.1f} points"
+    if unit == "factor":
+        words = "larger" if difference > 0 else "smaller"
+        return f"{10 ** abs(difference):.3g} times {words}"
+    return f"{difference:+.2g} {unit}".strip()
+
+
+def _times_100(found: PairedComparison) -> PairedComparison:
+    low, high = found.interval
+    return replace(
+        found,
+        mean_treatment=100 * found.mean_treatment,
+        mean_control=100 * found.mean_control,
+        mean_difference=100 * found.mean_difference,
+        interval=(100 * low, 100 * high),
+    )
+
+
+def needed_seeds(hypotheses: int) -> int:
+    """How many seeds that many tests need, corrected together, to find anything."""
+    # The smallest p-value, 2 / 2**n, is multiplied by the number of tests.
+    return math.ceil(math.log2(2 * hypotheses / LEVEL))
 
 
 def _corrected(p_values: list[float]) -> Iterator[float]:

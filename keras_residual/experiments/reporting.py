@@ -1,23 +1,135 @@
-"""What reports share: reading a run, what is missing in it, figures and facts."""
+"""The report of an experiment: reading a run, figures, and the order of it all."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # Figures go to files, also where there is no display.
-
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 
+from keras_residual.analysis.report import Section, write_report
+from keras_residual.experiments.figures import Draw, save_figure
+from keras_residual.experiments.hypotheses import needed_seeds
 from keras_residual.experiments.run_folder import RunFolder
 from keras_residual.experiments.tasks import RefusedError, Task
 
-# Draws on the axes that it is given as `ax`.
-Draw = Callable[..., Axes]
+BANNER = (
+    "A demonstration: this quick run is too short and too small to conclude anything "
+    "from. Leave --preset quick out for the experiment."
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a report says, in the order in which a reader wants to know it.
+
+    Args:
+        title: Title of the report.
+        question: What was asked, in a sentence or two.
+        tested: One row of `compare_hypotheses` for each hypothesis.
+        panels: Two to four draw functions, which make up the picture on top.
+        others: Claims of others beside what was measured here: rows of claim, who
+            claims it, what was measured, verdict.
+        others_note: What a reader must know about those who claim it.
+        limits: What the run does not show.
+        method: How it was done.
+        facts: The settings.
+        tables: More tables about the run, with captions.
+    """
+
+    title: str
+    question: str
+    tested: pd.DataFrame
+    panels: Sequence[Draw]
+    others: Sequence[tuple[str, str, str, str]]
+    others_note: str
+    limits: str
+    method: str
+    facts: Mapping[str, str]
+    tables: Sequence[tuple[pd.DataFrame, str]] = ()
+
+
+def write_story(
+    folder: RunFolder,
+    story: Story,
+    sections: Sequence[Section],
+    *,
+    incomplete: str = "",
+    quick: bool = False,
+) -> Path:
+    """Write the report of an experiment: the answer first, how it was done last.
+
+    Args:
+        folder: The run folder.
+        story: What is said.
+        sections: Figures and tables of the experiment, which stand in the middle.
+        incomplete: What is missing or diverged, as `finished_units` gives it.
+        quick: Whether the run is a demonstration.
+
+    Returns:
+        Path of report.md.
+    """
+    title = f"{story.title} (a demonstration)" if quick else story.title
+    picture = save_figure(folder.path, "dashboard.png", *story.panels, title=title)
+    rows = list(story.tested.itertuples())
+    tests = sum(row.n > 0 for row in rows)
+    others = pd.DataFrame(
+        story.others, columns=["claim", "who claims it", "measured here", "verdict"]
+    )
+    after = [Section("What this does not show", story.limits)]
+    if rows:
+        words = "\n".join(f"- {row.hypothesis}. {row.words}" for row in rows)
+        after.insert(0, Section("The tests in full", f"{_tests(tests)}\n\n{words}"))
+    if len(others):
+        table = (others, "What others claim, and what this run measured.")
+        sections = [
+            Section("What others claim", story.others_note, tables=[table]),
+            *sections,
+        ]
+    settings = (facts_table(folder, story.facts), "Settings, versions and hardware.")
+    done = Section("How it was done", story.method, tables=[settings, *story.tables])
+    return write_report(
+        folder.path,
+        story.title,
+        incomplete + story.question,
+        [*sections, *after, done],
+        banner=BANNER if quick else "",
+        answers=answers(story.tested),
+        figure=(picture, "The run at a glance (dashboard.png)."),
+    )
+
+
+def answers(tested: pd.DataFrame) -> list[tuple[str, str]]:
+    """Claim and answer of each hypothesis."""
+    return [
+        (f"{row.hypothesis}. {row.claim}", row.answer) for row in tested.itertuples()
+    ]
+
+
+def findings(tested: pd.DataFrame) -> dict[str, str]:
+    """What each hypothesis found, as the title of a figure; "" where nothing."""
+    return {row.hypothesis: row.finding for row in tested.itertuples()}
+
+
+def corrected(tested: pd.DataFrame) -> dict[str, float]:
+    """The corrected p-value of each hypothesis that could be tested."""
+    return {row.hypothesis: row.p_holm for row in tested.itertuples() if row.n}
+
+
+def _tests(number: int) -> str:
+    words = (
+        "The hypotheses were stated before the runs. Each is tested by the sign-flip "
+        "test (exact up to 20 seeds; beyond, from 99,999 sampled sign patterns), "
+        "paired by seed, two-sided at level 0.05; the p-values are corrected together "
+        "(Holm)."
+    )
+    if number:
+        words += (
+            f" A verdict needs {needed_seeds(number)} seeds: with fewer, no difference "
+            "can be significant after the correction."
+        )
+    return words
 
 
 def finished_units(folder: RunFolder, tasks: Sequence[Task]) -> tuple[list[Path], str]:
@@ -73,27 +185,6 @@ def read_with_keys(
             frame.insert(position, name, value)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
-
-
-def save_figure(
-    folder: Path, name: str, *draw: Draw, size: tuple[float, float] = (7.0, 5.0)
-) -> str:
-    """Draws axes beside each other; returns the file's path in the run folder."""
-    width, height = size
-    figure, axes = plt.subplots(
-        1,
-        len(draw),
-        figsize=(width * len(draw), height),
-        dpi=110,
-        layout="constrained",
-        squeeze=False,
-    )
-    for function, ax in zip(draw, axes[0], strict=True):
-        function(ax=ax)
-    (folder / "figures").mkdir(exist_ok=True)
-    figure.savefig(folder / "figures" / name)
-    plt.close(figure)
-    return f"figures/{name}"
 
 
 def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:

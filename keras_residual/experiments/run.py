@@ -67,12 +67,12 @@ def run_tasks(
     missing = [task for task in tasks if not folder.has(task)]
     done = len(tasks) - len(missing)
     if not missing:
-        print(f"All {len(tasks)} trainings are there already.", flush=True)
+        print(f"All {len(tasks)} tasks are there already.", flush=True)
         return
     processes = min(processes, len(missing))
     where = f"on {scheduler}" if scheduler else f"{processes} at a time"
     print(
-        f"{len(missing)} trainings" + (f", {done} are there already" if done else ""),
+        f"{len(missing)} tasks" + (f", {done} are there already" if done else ""),
         f"({where}) -> {folder.path}",
         flush=True,
     )
@@ -87,14 +87,12 @@ def run_tasks(
             if writes:
                 folder.store(task, output)
             result = output[0]
-            value = (
-                "diverged"
-                if result.get("diverged")
-                else f"{measure} {result[measure]:.3f}"
-            )
-            shown.add(
-                f"{task.name}: {value}, {result['seconds']:.0f} s", left.after_one()
-            )
+            value = f"{result['seconds']:.0f} s"
+            if result.get("diverged"):
+                value = f"diverged, {value}"
+            elif measure in result:
+                value = f"{measure} {result[measure]:.3f}, {value}"
+            shown.add(f"{task.name}: {value}", left.after_one())
 
 
 def run_experiment(

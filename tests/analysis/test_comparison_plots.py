@@ -44,9 +44,9 @@ def test_paired_difference_is_by_seed():
         "seed 1",
         "seed 2",
     ]
-    assert "mean +0.107" in note_of(ax)
+    assert "mean +10.7 points" in note_of(ax)
     assert "sign-flip p = 0.25" in note_of(ax)
-    assert ax.get_xlabel() == "final accuracy (share of images): residual minus plain"
+    assert ax.get_xlabel() == "final accuracy (% of images): residual minus plain"
 
 
 def test_paired_difference_shows_the_corrected_p_alone():

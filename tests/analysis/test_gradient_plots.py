@@ -35,8 +35,14 @@ def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
     band = ax.collections[0].get_paths()[0].vertices
     at_first = np.log10(band[band[:, 0] == 1][:, 1])
     assert at_first.max() == pytest.approx(1.5 + T1 * 0.5)
-    assert "early (dotted): steps 0 to 1" in note_of(ax)
-    assert "late (solid): steps 4 to 5" in note_of(ax)
+    legend = {
+        text.get_text(): line.get_linestyle()
+        for text, line in zip(
+            ax.get_legend().get_texts(), ax.get_legend().get_lines(), strict=True
+        )
+    }
+    assert legend["early: steps 0 to 1"] == ":"
+    assert legend["late: steps 4 to 5"] == "-"
     # The lines set the scale, not the band of two seeds.
     assert np.log10(ax.get_ylim()) == pytest.approx([0.5 - 0.3, 5.5 + 0.3])
 
@@ -44,7 +50,13 @@ def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
 def test_gradient_norm_by_depth_of_one_step_draws_one_line():
     ax = plots.gradient_norm_by_depth(norms(steps=[0]))
     assert len(ax.lines) == 2
-    assert "early" not in note_of(ax)
+    assert "early" not in str(ax.get_legend().get_texts())
+
+
+def test_gradient_norm_by_depth_of_three_steps_names_each():
+    ax = plots.gradient_norm_by_depth(norms(steps=[0, 2, 5]))
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words[2:] == ["early: step 0", "middle: step 2", "late: step 5"]
 
 
 @pytest.mark.parametrize("nothing", [0.0, np.nan, np.inf])

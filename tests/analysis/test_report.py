@@ -113,6 +113,31 @@ def test_both_reports_hold_everything_in_order(folder):
         assert places == sorted(places)
 
 
+def test_the_first_screen_is_banner_question_answers_picture(folder):
+    first = {
+        "banner": "A demonstration",
+        "answers": [("H1. <b>Is</b> it so", "yes, by 7.2 points"), ("H2", "no_")],
+        "figure": ("figures/one pixel.png", "All at a glance"),
+    }
+    path = write_report(folder, "Title", "What was asked.", sections(), **first)
+
+    assert path.read_text("utf-8").startswith(
+        "# Title\n\n> **A demonstration**\n\nWhat was asked.\n\n"
+        "- H1. &lt;b>Is&lt;/b> it so: **yes, by 7.2 points**\n- H2: **no\\_**\n\n"
+        "![All at a glance](figures/one%20pixel.png)\n\nAll at a glance\n\n"
+        "## Accuracy\n"
+    )
+    text = (folder / "report.html").read_text("utf-8")
+    page = Page(text)
+    words = page.text[page.text.rindex("Title") :]
+    expected = ["A demonstration", "What was asked", "H1. <b>Is</b>", "All at", "First"]
+    places = [words.index(part) for part in expected]
+    assert places == sorted(places)
+    assert "<strong>yes, by 7.2 points</strong>" in text
+    with pytest.raises(ValueError, match="`figures` must name image files"):
+        write_report(folder, "", "", [], figure=("nowhere.png", ""))
+
+
 def test_markdown_is_what_github_reads(folder):
     markdown, *_ = pages(folder, "Title", "Summary", sections())
     assert markdown == (

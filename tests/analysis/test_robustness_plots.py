@@ -39,7 +39,7 @@ def test_gap_joins_training_and_validation():
     ends = sorted(tuple(line.get_ydata()) for line in ax.lines)
     np.testing.assert_allclose(ends, [(0.6, 0.8), (0.61, 0.8), (0.7, 0.8), (0.71, 0.8)])
     # Gaps 0.2 and 0.19: mean 0.195, half width 12.706 * 0.005 = 0.0635.
-    assert ticks_of(ax)[0] == "plain\ngap +0.195\n(+0.131 to +0.259)\nn = 2 seeds"
+    assert ticks_of(ax)[0] == "plain\ngap +19.5 points\n(+13.1 to +25.9)\nn = 2 seeds"
 
 
 def test_gap_says_what_it_leaves_out():
@@ -48,7 +48,7 @@ def test_gap_says_what_it_leaves_out():
     frame.loc[frame["net"] == "residual", "accuracy"] = np.inf
     ax = plots.generalization_gap(frame)
     assert "3 of 4 trainings have no value" in note_of(ax)
-    assert ticks_of(ax) == ["plain\ngap +0.190\nn = 1 seed", "residual\nno value"]
+    assert ticks_of(ax) == ["plain\ngap +19.0 points\nn = 1 seed", "residual\nno value"]
     ax.figure.canvas.draw()
 
 
@@ -94,9 +94,9 @@ def test_reliability_draws_bins_of_all_seeds():
     np.testing.assert_allclose(residual, [[0.5, 0.7], [0.9, 0.7]])
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     # Seed 0: (|0.6 - 0.5| + |0.6 - 0.9|) / 2 = 0.2; seed 1: (0.1 + 0.5) / 2 = 0.3.
-    assert labels[0] == "plain: ECE 0.250 (n = 2 seeds)"
+    assert labels[0] == "plain: ECE 25.0 % (n = 2 seeds)"
     # Seed 0: (0.3 + 0.1) / 2; seed 1: (0.1 + 0.3) / 2.
-    assert labels[1] == "residual: ECE 0.200 (n = 2 seeds)"
+    assert labels[1] == "residual: ECE 20.0 % (n = 2 seeds)"
     assert [text.get_text() for text in texts_of(ax)] == ["not sure enough", "too sure"]
 
 
@@ -120,7 +120,7 @@ def test_reliability_says_what_it_leaves_out():
     ax = plots.reliability_diagram(frame)
     assert "20 of 40 predictions have no value" in note_of(ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels[0] == "plain: ECE 0.200 (n = 1 seed)"
+    assert labels[0] == "plain: ECE 20.0 % (n = 1 seed)"
     frame["confidence"] = np.nan
     plots.reliability_diagram(frame).figure.canvas.draw()
 

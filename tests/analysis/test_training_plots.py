@@ -28,7 +28,7 @@ def test_training_curves_draw_mean_band_and_seeds():
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["plain (n = 2 seeds)", "residual (n = 2 seeds)"]
     assert "band: its 95 % t interval" in note_of(ax)
-    assert ax.get_ylabel() == "validation accuracy (share of images)"
+    assert ax.get_ylabel() == "validation accuracy (% of images)"
 
 
 def test_training_curves_of_another_metric():
@@ -64,7 +64,7 @@ def test_epochs_to_threshold_draws_seeds_and_median():
     np.testing.assert_allclose(residual[:, 1], [4, 5, 6, 7])
     assert len(np.unique(plain[:, 0])) == 4
     assert [segment[0][1] for segment in bars_of(ax)] == [9.5, 5.5]
-    assert ax.get_ylabel() == "epochs to accuracy 0.75"
+    assert ax.get_title(loc="left") == "Epochs to an accuracy of 75 %"
     assert "never" not in [label.get_text() for label in ax.get_yticklabels()]
 
 

@@ -19,8 +19,9 @@ def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monke
             folder = tmp_path / out
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text("{}")
-            words = [f"A claim of {folder.name}: undecided."]
-            pd.DataFrame({"words": words}).to_csv(folder / "hypotheses.csv")
+            row = {"hypothesis": "H0", "claim": f"A claim of {folder.name}"}
+            row["answer"] = "undecided"
+            pd.DataFrame([row]).to_csv(folder / "hypotheses.csv")
         return subprocess.CompletedProcess(command, int(failed))
 
     monkeypatch.setattr(subprocess, "run", started)
@@ -38,5 +39,5 @@ def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monke
     text = (tmp_path / "runs/all-quick/report.md").read_text("utf-8")
     assert "These failed, as their output says: sim5_transfer." in text
     assert "A demonstration" in text
-    assert "A claim of sim4_residual: undecided." in text
+    assert "H0. A claim of sim4_residual: undecided." in text
     assert "A claim of imagenet_cutout: undecided." in text

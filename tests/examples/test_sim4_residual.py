@@ -9,6 +9,7 @@ import signal
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from programs import read_until, table
@@ -18,6 +19,7 @@ from keras_residual import datasets
 TINY = (
     *("--blocks", "1", "--images", "64", "--epochs", "2", "--seeds", "2"),
     *("--width", "4", "--record-every", "1", "--jobs", "1"),
+    *("--initial-blocks", "2"),
 )
 
 
@@ -29,9 +31,9 @@ def finished(run, tmp_path_factory):
     assert status == 0, err
     assert err == ""
     lines = out.splitlines()
-    assert lines[0].startswith("4 trainings (1 at a time)")
-    assert all(line.endswith(" left") for line in lines[1:5])
-    assert lines[5] == f"Report: {folder / 'report.md'}"
+    assert lines[0].startswith("6 tasks (1 at a time)")
+    assert all(line.endswith(" left") for line in lines[1:7])
+    assert lines[7] == f"Report: {folder / 'report.md'}"
     return folder
 
 
@@ -42,10 +44,11 @@ def test_writes_what_it_says(finished):
         "curves",
         "accuracy",
         "depth",
-        "shift_depth",
         "heatmap",
         "epochs",
+        "initialization.png",
     }
+    assert (finished / "dashboard.png").is_file()
 
     results = table(finished / "results.csv")
     assert [(row["net"], row["seed"]) for row in results] == [
@@ -63,7 +66,7 @@ def test_writes_what_it_says(finished):
 
 @pytest.mark.once
 def test_records_every_convolution(finished):
-    for unit in (finished / "units").iterdir():
+    for unit in (finished / "units").glob("*-bn_*"):
         rows = table(unit / "gradient_norms.csv")
         # 51 training images make one full batch in each of two epochs.
         assert [row["step"] for row in rows] == ["0", "1"]
@@ -94,11 +97,102 @@ def test_report_gives_verdicts_and_figures(finished):
     text = (finished / "report.md").read_text("utf-8")
     page = (finished / "report.html").read_text("utf-8")
 
-    for hypothesis in ("H1a", "H1b", "H2"):
+    for hypothesis in ("H1a", "H1b", "H2", "H4"):
         assert re.search(rf"{hypothesis}\. .*: not enough seeds\. n = 2 seeds", text)
     for figure in re.findall(r"\]\((figures/.*?)\)", text):
         assert base64.b64encode((finished / figure).read_bytes()).decode() in page
-    assert "What this does not show" in text
+    parts = ["Do shortcuts keep", "- H1a", "at a glance", "What others claim"]
+    parts += ["Before the first step", "H1a on equal terms", "The tests in full"]
+    parts += ["What this does not show", "How it was done", "Settings, versions"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "A demonstration" not in text
+    for claim in ("0.01 at the tenth layer", "59,752 parameters", "40 % less variance"):
+        assert f"{claim}" in text
+    # One change of the loss from epoch to epoch does not tell how much it fluctuates.
+    assert re.search(r"- H5\. .*: \*\*no verdict, since no seed has finite", text)
+
+
+@pytest.mark.once
+def test_new_networks_are_measured_and_not_trained(finished):
+    rows = table(finished / "initial_norms.csv")
+    # The stem, and two convolutions in each of two blocks.
+    places = {(row["net"], row["batch_norm"], row["seed"]) for row in rows}
+    assert len(places) == 2 * 2 * 2
+    assert len(rows) == len(places) * 5
+    assert min(float(row["norm"]) for row in rows) > 0
+
+
+@pytest.mark.once
+def test_gradients_at_the_first_steps_and_at_equal_loss(finished):
+    """From the files of the run, net by net: one step in each of two epochs."""
+    scales = {(r["net"], r["seed"]): r for r in table(finished / "gradient_scales.csv")}
+    for seed in ("0", "1"):
+        losses, norms = {}, {}
+        for net in ("plain", "residual"):
+            unit = finished / f"units/{net}-blocks001-bn_on-seed00{seed}"
+            losses[net] = [float(row["loss"]) for row in table(unit / "history.csv")]
+            norms[net] = [
+                float(row["block01/conv1/kernel"])
+                for row in table(unit / "gradient_norms.csv")
+            ]
+        level = max(min(values) for values in losses.values())
+        for net in losses:
+            row = scales[net, seed]
+            both = np.exp(np.mean(np.log(norms[net])))
+            assert float(row["first_start"]) == pytest.approx(both)
+            epoch = next(i for i, loss in enumerate(losses[net]) if loss <= level)
+            assert float(row["first_equal_loss"]) == pytest.approx(norms[net][epoch])
+
+
+def outcomes(load, **columns):
+    """Eight seeds of both nets; what is not given does not differ."""
+    program = load("sim4_residual")
+    key = {"blocks": 1, "batch_norm": "on"}
+    rows = [
+        {"net": net, **key, "seed": seed, "accuracy": 0.5, "epochs_to_threshold": 3.0}
+        for seed in range(8)
+        for net in program.NETS
+    ]
+    results = pd.DataFrame(rows)
+    for name, values in columns.items():
+        results[name] = np.tile(values, 8)
+    scales = results[program.KEY].assign(first_kernel=1.0, last_kernel=1.0)
+    history = results[program.KEY].merge(pd.DataFrame({"epoch": [1, 2, 3]}), "cross")
+    return program, results, scales, history
+
+
+@pytest.mark.once
+def test_a_net_that_never_arrives_is_later_than_all(load):
+    program, results, scales, history = outcomes(
+        load, epochs_to_threshold=[np.nan, 4.0]
+    )
+    tested = program.test_claims(results, scales, history.assign(val_loss=1.0))
+    row = tested.set_index("hypothesis").loc["H4"]
+    # Ranks: 4 epochs are the places 1 to 8, never is 9 to 16.
+    assert row["mean_difference"] == pytest.approx(12.5 - 4.5)
+    assert row["answer"] == "yes, never against 4 epochs"
+    assert row["p_holm"] <= 5 * 2 / 2**8
+    results.loc[results["seed"] == 0, "accuracy"] = np.nan  # diverged
+    tested = program.test_claims(results, scales, history.assign(val_loss=1.0))
+    assert tested.set_index("hypothesis").loc["H4", "n"] == 7
+
+
+@pytest.mark.once
+def test_fluctuation_is_that_of_the_changes(load):
+    """By hand: the changes -1, +1 deviate by sqrt(2), and -1, -1 not at all."""
+    program, results, scales, history = outcomes(load)
+    losses = {"plain": [2.0, 1.0, 2.0], "residual": [2.0, 1.5, 2.0]}
+    history["val_loss"] = [
+        losses[net][epoch - 1]
+        for net, epoch in zip(history["net"], history["epoch"], strict=True)
+    ]
+    tested = program.test_claims(results, scales, history).set_index("hypothesis")
+    assert tested.loc["H5", "mean_difference"] == pytest.approx(np.log10(2))
+    assert tested.loc["H5", "answer"] == "yes, 2 times larger"
+    history["val_loss"] = 3.0 - history["epoch"]
+    tested = program.test_claims(results, scales, history).set_index("hypothesis")
+    assert tested.loc["H5", "n"] == 0
 
 
 @pytest.mark.once
@@ -111,7 +205,7 @@ def test_again_only_rebuilds_the_report(run_here, finished):
     status, out, err = run_here("sim4_residual.py", "--out", finished, *TINY)
 
     assert status == 0, err
-    assert "All 4 trainings are there already." in out
+    assert "All 6 tasks are there already." in out
     assert report.read_text("utf-8") == text
     assert {path: path.stat().st_mtime_ns for path in units} == units
 
@@ -182,7 +276,7 @@ def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY)
 
     process = start(*arguments)
-    read_until(process, "[1/4]")
+    read_until(process, "[1/6]")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -190,7 +284,7 @@ def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path
     assert "same command goes on" in err
 
     process = start(*arguments)
-    read_until(process, "/4] ")
+    read_until(process, "/6] ")
     process.kill()
     # The pipes close only when the workers are gone as well.
     process.communicate(timeout=60)
@@ -216,8 +310,8 @@ def _numbers(folder):
     for rows in numbers.values():
         if isinstance(rows, list):
             for row in rows:
-                del row["seconds"]
-    assert len(numbers) == 4 * 3 + 4
+                row.pop("seconds", None)
+    assert len(numbers) == 4 * 3 + 2 * 2 + 5
     return numbers
 
 
@@ -350,14 +444,13 @@ def test_about_sixty_thousand_parameters(root, monkeypatch):
 
 
 @pytest.mark.once
-def test_deals_out_the_classes_evenly(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "examples"))
-    import sim4_residual
+def test_deals_out_the_classes_evenly(load):
+    balanced_choice = load("_sim4_data").balanced_choice
 
     labels = np.repeat([0, 1, 2], [50, 30, 20])
-    chosen = sim4_residual.balanced_choice(labels, 3, 30)
+    chosen = balanced_choice(labels, 3, 30)
 
     assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
     assert len(set(chosen)) == 30
     # Where a class runs out, the others fill up.
-    assert np.bincount(labels[sim4_residual.balanced_choice(labels, 3, 80)])[2] == 20
+    assert np.bincount(labels[balanced_choice(labels, 3, 80)])[2] == 20

@@ -23,7 +23,7 @@ TINY = (
     *("--backbone", "resnet18", "--source", "generated", "--source-images", "60"),
     *("--source-classes", "2", "--source-image-size", "32", "--source-epochs", "2"),
     *("--per-class", "20", "--image-size", "32", "--epochs", "2", "2", "1"),
-    *("--seeds", "1", "--shares", "0.1", "1"),
+    *("--seeds", "1", "--shares", "0.1", "1", "--batch-size", "10"),
 )
 # By hand: three convolutions of 3 x 3, then 128 features to 512 to two classes.
 BASELINE_PARAMETERS = (27 + 1) * 32 + (288 + 1) * 64 + (576 + 1) * 128 + 129 * 512
@@ -40,7 +40,7 @@ def finished(run, tmp_path_factory):
     assert status == 0, err
     assert err == ""
     lines = out.splitlines()
-    assert lines[0].startswith("7 trainings (2 at a time)")
+    assert lines[0].startswith("7 tasks (2 at a time)")
     assert sum(line.startswith("source: epoch ") for line in lines) == 2
     assert lines[-1] == f"Report: {folder / 'report.md'}"
     return folder
@@ -71,6 +71,9 @@ def test_writes_what_it_says(finished):
     assert trainable["scratch"] == BASELINE_PARAMETERS
     assert trainable["frozen"] == HEAD_PARAMETERS
     assert trainable["fine-tuned"] > HEAD_PARAMETERS
+    # Two full batches of 10 in an epoch; of the smaller share one with both images.
+    steps = [int(row["steps"]) for row in results]
+    assert steps == [2 * 2, 2 * 2, 1 * 2, 2, 2, 1]
     assert not (finished / ".source").exists()
 
 
@@ -99,6 +102,13 @@ def test_report_names_source_and_data(finished):
     )
     for name in ("H2a", "H2b", "H2c"):
         assert re.search(rf"{name}\. .*: not enough seeds\. n = 1 seed", text)
+        assert re.search(
+            rf"- {name}\. .*: \*\*.* % against .* %; one seed: no verdict\*\*", text
+        )
+    for words in ("course project", "65.7 % from scratch", "97 % fewer trainable"):
+        assert words in text
+    assert "This run is" not in text
+    assert (finished / "dashboard.png").is_file()
     for figure in re.findall(r"\]\((figures/.*?)\)", text):
         assert base64.b64encode((finished / figure).read_bytes()).decode() in page
     assert "What this does not show" in text
@@ -150,7 +160,7 @@ BAD_OPTIONS = {
     "--epochs 1 2": "--epochs",
     "--source-images 9": "--source-images must be 10 or more, not 9",
     "--shares 0.001 0.01": "--shares must give different numbers of training images",
-    "--image-size 7": "",
+    "--image-size 7": "--image-size must be 8 or more, not 7",
     "--source generated --weights imagenet": "not allowed with argument --weights",
     "--data-dir {tmp}/photos --per-class 10": "Received: per_class=10",
     "--backbone ResNet51": "Near names: ResNet50",
@@ -233,7 +243,7 @@ def test_what_began_with_a_generated_source_goes_on_with_it(run, finished):
     assert status == 0, err
     assert out.splitlines()[:2] == [
         "The run that is there learns on generated images, and goes on so.",
-        "All 7 trainings are there already.",
+        "All 7 tasks are there already.",
     ]
 
 
@@ -338,6 +348,16 @@ def test_split_properties(root, counts, share, seed):
     for label in range(len(counts)):
         most = np.sum(labels[whole["train"]] == label)
         assert abs(np.sum(labels[part["train"]] == label) - share * most) < 1
+
+
+@pytest.mark.once
+def test_a_network_that_pools_its_images_away_is_refused(load):
+    inputs = keras.Input((7, 7, 3))
+    x = keras.layers.Cropping2D(3, name="fits")(inputs)
+    load("_sim5_networks").check_sizes(keras.Model(inputs, x), 7)
+    nothing = keras.Input((0, 4, 3), name="nothing")
+    with pytest.raises(ValueError, match=r"images of 7 pixels.*its layer nothing"):
+        load("_sim5_networks").check_sizes(keras.Model(nothing, nothing), 7)
 
 
 @pytest.mark.once

@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 
 from keras_residual.experiments import Hypothesis, compare_hypotheses
+from keras_residual.experiments.hypotheses import needed_seeds
 
 pytestmark = pytest.mark.once
+
+
+WAYS = ("new", "old")
+
+
+def frame(new, old):
+    return pd.DataFrame({"new": new, "old": old})
 
 
 def hypothesis(name, differences):
@@ -52,3 +60,39 @@ def test_seeds_without_numbers_are_left_out():
     assert "cannot be tested" in nothing["words"]
     assert other["p_holm"] == other["p"]  # a family of one
     assert compare_hypotheses([]) == []
+
+
+def test_answers_are_plain_words_with_one_number():
+    """Logarithms by hand: 0.3 is a factor of 2.0, and 10^-1 is 0.1."""
+    many = np.full(8, 0.1)
+    rows = compare_hypotheses(
+        [
+            Hypothesis("H1", "C", frame(0.8 + many, 0.7), *WAYS, "percent"),
+            Hypothesis("H2", "C", frame(-1 - 3 * many, -1), *WAYS, "factor"),
+            Hypothesis("H3", "C", frame(many, 0), *WAYS, "rank", ("9", "5 epochs")),
+            Hypothesis("H4", "C", frame([1, 2, 3], 1), *WAYS, "s"),
+            Hypothesis("H5", "C", frame([0.8], 0.7), *WAYS, "percent"),
+        ]
+    )
+
+    assert [row["answer"] for row in rows] == [
+        "yes, +20.0 points",
+        "no, the other way round, 2 times smaller",
+        "yes, 9 against 5 epochs",
+        "2 s against 1 s; 3 seeds: no verdict",
+        "80.0 % against 70.0 %; one seed: no verdict",
+    ]
+    p = "(corrected p = 0.039)"
+    assert [row["finding"] for row in rows[:3]] == [
+        f"new minus old: +20.0 points {p}",
+        f"new against old: 2 times smaller {p}",
+        f"new: 9; old: 5 epochs {p}",
+    ]
+    assert "90 against 70 %, difference +20 %" in rows[0]["words"]
+    assert rows[0]["mean_difference"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("tests", "seeds"), [(1, 6), (3, 7), (5, 8), (6, 8), (7, 9)])
+def test_needed_seeds(tests, seeds):
+    assert needed_seeds(tests) == seeds
+    assert 2 * tests / 2**seeds <= 0.05 < 2 * tests / 2 ** (seeds - 1)

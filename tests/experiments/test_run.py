@@ -123,12 +123,10 @@ def test_lines_and_what_is_there_already(tmp_path, monkeypatch, capsys, shared):
 
     assert names == ["one", "three"]
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        lines[0] == f"2 trainings, 1 are there already (1 at a time) -> {folder.path}"
-    )
+    assert lines[0] == f"2 tasks, 1 are there already (1 at a time) -> {folder.path}"
     assert lines[1].startswith("[2/3] one: accuracy 0.500, 1 s; about ")
     assert lines[2] == "[3/3] three: diverged, 1 s; about 0 s left"
-    assert lines[-1] == "All 3 trainings are there already."
+    assert lines[-1] == "All 3 tasks are there already."
 
 
 @pytest.mark.slow
