@@ -18,7 +18,12 @@ import keras_residual
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
-WITH_CODE = [name for name, path in PAGES.items() if python_blocks(path.read_text())]
+WITH_CODE = [
+    name
+    for name, path in PAGES.items()
+    if python_blocks(path.read_text())
+    and not name.startswith("notebooks/")  # test_notebooks.py runs them
+]
 CLASSES = [
     name
     for name in keras_residual.__all__
@@ -61,8 +66,12 @@ def test_every_page_is_in_the_navigation():
 
 @pytest.mark.once
 def test_guides_are_short():
-    lines = {name: len(path.read_text().splitlines()) for name, path in PAGES.items()}
-    del lines["gallery.md"]  # a list, written by a script
+    lines = {
+        name: len(path.read_text().splitlines())
+        for name, path in PAGES.items()
+        # A list and notebooks, written by scripts.
+        if name != "gallery.md" and not name.startswith("notebooks/")
+    }
     assert {name: count for name, count in lines.items() if count > 180} == {}
 
 
@@ -91,14 +100,42 @@ def test_images_fit_a_page():
 @pytest.mark.once
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_tables_hold_the_recorded_results(page):
-    path = DOCS / "figures/tables.py"
-    spec = spec_from_file_location("tables", path)
-    tables = module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    tables = _script("tables")
     text = (ROOT / page).read_text()
     for name in ("claims", "benchmarks"):
         assert f"<!-- {name} -->" in text
-    assert tables.fill(text, tables.PAGES[ROOT / page]) == text, f"run {path}"
+    filled = tables.fill(text, tables.PAGES[ROOT / page])
+    assert filled == text, "run docs/figures/tables.py"
+
+
+@pytest.mark.once
+def test_tables_of_new_networks_hold_the_recorded_norms():
+    pytest.importorskip("pandas")
+    script = _script("initialization")
+    data = script.read()
+    for page in script.PAGES:
+        text = (ROOT / page).read_text()
+        assert "<!-- summary -->" in text
+        filled = script.fill(text, data)
+        assert filled == text, "run docs/figures/initialization.py draw"
+    for blocks in script.BLOCKS:  # the page says that theory lies in each interval
+        rows = script.select(data, "residual", "batch_norm", blocks)
+        _, low, high = script.mean_and_interval(script.growth(rows))
+        assert low <= (blocks + 1) ** 0.5 <= high
+    # Every network that the tables speak of was measured, and once.
+    networks = data.groupby(["net", "condition", "blocks"])["seed"].nunique()
+    assert set(networks) == {len(script.SEEDS)}
+    assert len(data) == networks.sum()
+    assert len(networks) == len(script.NETS) * len(script.CONDITIONS) * len(
+        script.BLOCKS
+    )
+
+
+def _script(name):
+    spec = spec_from_file_location(name, DOCS / f"figures/{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
