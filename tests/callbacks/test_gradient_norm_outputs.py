@@ -167,7 +167,7 @@ def test_each_record_is_told(linear_model, linear_data):
 def test_mlflow_takes_the_records(linear_model, linear_data, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="needs mlflow-skinny")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     x, y, _ = linear_data(steps=4)
     with mlflow.start_run() as run:
         callback = GradientNormCallback(every=2, on_record=mlflow.log_metrics)
