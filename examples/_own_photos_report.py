@@ -12,16 +12,21 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from keras_residual.analysis import grad_cam, overlay, plots
+from keras_residual.analysis import (
+    confusion_matrix,
+    grad_cam,
+    most_wrong,
+    overlay,
+    plots,
+)
 from keras_residual.analysis.report import Section, write_report
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the training photos, for the learning curve
 DRAWS = 5  # of each share
-WORST = 12  # photos that are shown
+SHOWN = 12  # photos that are most wrong, at most; the maps show half as many
 
 
 def draw_inputs(model, photos, places, file):
@@ -45,8 +50,16 @@ def draw_learning_rate(found, file):
     _save(file)
 
 
-def write_photo_report(model, photos, folds, probabilities, options, exported):
-    """Writes report.md and report.html; returns the accuracy with its interval."""
+def write_photo_report(photos, folds, probabilities, options, exported):
+    """Writes report.md and report.html; returns the accuracy with its interval.
+
+    The probabilities are of the test photos of each fold, by the network of the fold.
+    """
+    correct_by_fold = [
+        (part.argmax(1) == photos.labels[fold[2]]).mean()
+        for part, fold in zip(probabilities, folds, strict=True)
+    ]
+    probabilities = np.clip(np.concatenate(probabilities), 0, 1)
     test = np.concatenate([fold[2] for fold in folds])
     truth = photos.labels[test]
     correct = probabilities.argmax(1) == truth
@@ -54,10 +67,10 @@ def write_photo_report(model, photos, folds, probabilities, options, exported):
     common = np.bincount(truth).max() / len(truth)
     sections = [
         _classes(photos, truth, probabilities, options.out),
-        _most_wrong(model, photos, test, truth, probabilities, options.out),
+        _most_wrong(photos, folds, truth, probabilities, options.out),
         _reliability(correct, probabilities, options.out),
-        _more_photos(photos, folds[0], options),
-        _training(photos, folds, options, exported),
+        _more_photos(folds, options),
+        _training(photos, folds, correct_by_fold, options, exported),
     ]
     if photos.left_out:
         table = pd.DataFrame(photos.left_out, columns=["file", "reason"])
@@ -73,11 +86,9 @@ def write_photo_report(model, photos, folds, probabilities, options, exported):
 
 
 def _classes(photos, truth, probabilities, out):
-    names, numbers = photos.names, range(len(photos.names))
-    predicted = probabilities.argmax(1)
-    counts = confusion_matrix(truth, predicted, labels=numbers)
-    figure = ConfusionMatrixDisplay(counts, display_labels=names)
-    figure.plot(xticks_rotation="vertical", colorbar=False, cmap="Blues")
+    names = photos.names
+    counts = confusion_matrix(truth, probabilities)
+    plots.confusion_matrix(counts, names)
     _save(out / "figures/confusion_matrix.png")
     right, called, of_class = counts.diagonal(), counts.sum(0), counts.sum(1)
     table = pd.DataFrame(
@@ -97,35 +108,54 @@ def _classes(photos, truth, probabilities, out):
     )
 
 
-def _most_wrong(model, photos, test, truth, probabilities, out):
-    of_truth = probabilities[np.arange(len(test)), truth].astype(float)
-    worst = np.argsort(of_truth, kind="stable")[:WORST]
-    shown = np.clip(probabilities[worst], 0, 1)
-    plots.photo_grid(photos.images[test[worst]], truth[worst], shown, photos.names)
-    _save(out / "figures/most_wrong.png")
-    predicted = probabilities[worst].argmax(1)
-    images = photos.images[test[worst]]
-    maps = grad_cam(model, images, class_index=predicted)
-    looked = overlay(images, maps)
-    plots.photo_grid(looked, truth[worst], shown, photos.names)
-    _save(out / "figures/grad_cam.png")
-    table = pd.DataFrame(
-        {
-            "photo": [photos.files[place] for place in test[worst]],
-            "class": [photos.names[label] for label in truth[worst]],
-            "predicted": [photos.names[label] for label in predicted],
-            "probability of its class": of_truth[worst],
+def _most_wrong(photos, folds, truth, probabilities, out):
+    test = np.concatenate([fold[2] for fold in folds])
+    predicted = probabilities.argmax(1)
+    wrong = most_wrong(truth, probabilities, SHOWN)
+    right = np.flatnonzero(predicted == truth)
+    # Right ones of all classes and folds: evenly from among them.
+    some = right[
+        np.linspace(0, len(right) - 1, min(SHOWN // 2, len(right))).astype(int)
+    ]
+    figures, tables = [], []
+    if len(wrong):
+        images = photos.images[test]
+        plots.most_wrong(images, truth, probabilities, photos.names, number=SHOWN)
+        _save(out / "figures/most_wrong.png")
+        caption = "Wrong test photos, least probable true class first"
+        figures.append(("figures/most_wrong.png", caption))
+        table = {
+            "photo": [photos.files[place] for place in test[wrong]],
+            "class": [photos.names[label] for label in truth[wrong]],
+            "predicted": [photos.names[label] for label in predicted[wrong]],
+            "probability of its class": probabilities[wrong, truth[wrong]],
         }
-    )
+        tables.append((pd.DataFrame(table), "The same photos by file"))
+    shown = np.concatenate([wrong[: SHOWN // 2], some])
+    maps = _maps(photos.images[test], folds, shown, predicted, out)
+    looked = overlay(photos.images[test[shown]], maps)
+    plots.photo_grid(looked, truth[shown], probabilities[shown], photos.names)
+    _save(out / "figures/grad_cam.png")
+    caption = "Where the network looked for its answer (Grad-CAM): wrong, then right"
     return Section(
         "Photos that are most wrong",
-        "Look at them first: some may be labelled wrongly.",
-        [
-            ("figures/most_wrong.png", "Test photos, least probable true class first"),
-            ("figures/grad_cam.png", "Where model.keras looked (Grad-CAM)"),
-        ],
-        [(table, "The same photos by file")],
+        f"{len(truth) - len(right)} of {len(truth)} test photos are wrong. Look at "
+        "them: some may be labelled wrongly.",
+        [*figures, ("figures/grad_cam.png", caption)],
+        tables,
     )
+
+
+def _maps(images, folds, shown, predicted, out):
+    """Grad-CAM of the test photos that are shown, each by the network of its fold."""
+    fold_of = np.repeat(np.arange(len(folds)), [len(fold[2]) for fold in folds])[shown]
+    maps: dict[int, np.ndarray] = {}
+    for number in np.unique(fold_of):
+        model = keras.saving.load_model(out / f"folds/{number}/model.keras")
+        places = shown[fold_of == number]
+        found = grad_cam(model, images[places], class_index=predicted[places])
+        maps.update(zip(places.tolist(), found, strict=True))
+    return np.stack([maps[place] for place in shown.tolist()])
 
 
 def _reliability(correct, probabilities, out):
@@ -142,23 +172,31 @@ def _reliability(correct, probabilities, out):
     )
 
 
-def _more_photos(photos, fold, options):
+def _more_photos(folds, options):
     """Test accuracy of a classifier of the features, by number of training photos."""
-    training, _, test = fold
     head = keras.saving.load_model(options.out / "folds/0/head.keras")
     features = head.cache_features(None, filepath=options.out / "features.h5")
+    smallest = min(len(training) for training, _, _ in folds)
+    sizes = sorted({max(2, round(share * smallest)) for share in SHARES})
+    draws = [
+        (number, draw)
+        for number in range(len(folds))
+        for draw in range(-(-DRAWS // len(folds)))
+    ]
     rows = []
-    for draw in range(DRAWS):
-        order = np.random.default_rng([options.seed, draw]).permutation(training)
-        for share in SHARES:
-            some = features.part(order[: max(2, round(share * len(order)))])
+    for seed, (number, draw) in enumerate(draws):
+        training, _, test = folds[number]
+        held_out = features.part(np.sort(test))
+        generator = np.random.default_rng([options.seed, number, draw])
+        order = generator.permutation(training)
+        for size in sizes:
+            some = features.part(order[:size])
             if len(set(some.labels.tolist())) < 2:
                 continue  # a few photos may be of one class
             classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
             classifier.fit(some.features, some.labels)
-            held_out = features.part(test)
             accuracy = classifier.score(held_out.features, held_out.labels)
-            rows.append(("frozen", len(some), draw, accuracy))
+            rows.append(("frozen", size, seed, accuracy))
     curve = pd.DataFrame(rows, columns=["approach", "images", "seed", "accuracy"])
     plots.accuracy_by_images(curve)
     _save(options.out / "figures/learning_curve.png")
@@ -167,17 +205,19 @@ def _more_photos(photos, fold, options):
         "Would more photos help?",
         f"From half of the training photos to all, the accuracy changes by "
         f"{100 * (whole - half):+.1f} percentage points. The curve is that of a "
-        f"logistic regression of the backbone's features, with {DRAWS} draws of each "
-        "number of photos.",
+        f"logistic regression of the backbone's features, with {len(draws)} draws of "
+        "each number of photos.",
         [("figures/learning_curve.png", "Test accuracy against training photos")],
     )
 
 
-def _training(photos, folds, options, exported):
+def _training(photos, folds, correct_by_fold, options, exported):
     chosen = [
         json.loads((options.out / f"folds/{number}/chosen.json").read_text())
         for number in range(len(folds))
     ]
+    table = pd.DataFrame(chosen)
+    table["test_accuracy"] = correct_by_fold
     kept = sum(choice["fine_tuned"] for choice in chosen)
     parts = ", ".join(str(len(part)) for part in folds[0])
     return Section(
@@ -186,12 +226,15 @@ def _training(photos, folds, options, exported):
         f"and test part: {parts}\n"
         f"- {options.backbone}, {options.image_size} pixels, seed {options.seed}\n"
         f"- fine-tuning lowered the validation loss in {kept} of {len(folds)} "
-        f"trainings; elsewhere the head alone was kept\n- export: {exported}",
+        f"trainings; elsewhere the head alone was kept\n- export: {exported}"
+        + "\n- model.keras and its export are the network of the first training, and "
+        "each test photo is judged by the one training that did not see it"
+        * (len(folds) > 1),
         [
             ("figures/inputs.png", "Training photos, augmented for fine-tuning"),
             ("figures/learning_rate.png", "Search of the head's learning rate"),
         ],
-        [(pd.DataFrame(chosen), "Trainings: loss and accuracy on validation photos")],
+        [(table, "Trainings: loss and accuracy on validation and test photos")],
     )
 
 

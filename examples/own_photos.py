@@ -157,12 +157,15 @@ def train_head(photos, fold, options, folder):
                 'with a network: python -c "import keras; keras.applications.'
                 f"{options.backbone}().save_weights('{options.backbone}.weights.h5')\""
             ) from error
-    draw_inputs(model, photos, training[:9], options.out / "figures/inputs.png")
+    is_first = folder.name == "0"
+    if is_first:
+        draw_inputs(model, photos, training[:9], options.out / "figures/inputs.png")
     features = model.cache_features(
         photos.images, photos.labels, filepath=options.out / "features.h5"
     )
     found = model.find_learning_rate(features.part(training))
-    draw_learning_rate(found, options.out / "figures/learning_rate.png")
+    if is_first:
+        draw_learning_rate(found, options.out / "figures/learning_rate.png")
     rate = min(found.suggestion or 1e-3, 1e-2)
     model.optimizer.learning_rate = rate
     stop = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
@@ -287,9 +290,7 @@ def train(options):
     save(model, options.out / "model.keras")
     model.predict(photos.images[:1], verbose=0)  # PyTorch exports what was called
     exported = export(model, options.out)
-    answer = write_photo_report(
-        model, photos, folds, np.concatenate(probabilities), options, exported
-    )
+    answer = write_photo_report(photos, folds, probabilities, options, exported)
     print(f"Right: {answer} of the test photos. {options.out / 'report.html'}")
     print(f"{time.monotonic() - start:.0f} seconds")
 
