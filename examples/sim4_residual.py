@@ -56,7 +56,7 @@ examples:
   python examples/sim4_residual.py --dataset cifar10 --data-dir ../shared/data/cifar10
 
 The same command goes on where an interrupted run stopped. Presets: quick is 4 blocks,
-4 epochs, 8 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
+4 epochs, 5 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
 2, 5, 10 and 20 blocks, with and without batch normalization.
 """
 
@@ -126,7 +126,12 @@ class Settings(Run):
 
 PRESETS = {
     "quick": Settings(
-        out=Path("runs/sim4-quick"), blocks=(4,), seeds=8, epochs=4, images=800
+        out=Path("runs/sim4-quick"),
+        blocks=(4,),
+        seeds=5,
+        epochs=4,
+        images=800,
+        initial_blocks=(27,),
     ),
     "default": Settings(out=Path("runs/sim4-default")),
     "full": Settings(

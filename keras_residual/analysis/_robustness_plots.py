@@ -273,7 +273,7 @@ def reliability_diagram(
         note += f"; {(~finite).sum()} of {finite.size} predictions have no value"
     return finish(
         ax,
-        xlabel="confidence (probability of the predicted class)",
+        xlabel="confidence (% probability of the predicted class)",
         ylabel="accuracy (% of images)",
         title="Reliability",
         note=note,

@@ -57,9 +57,11 @@ def _retitle(ax: Axes, finding: str) -> None:
     old = ax.get_title(loc="left")
     figure = ax.get_figure()
     width = ax.bbox.width / figure.dpi if figure else PANEL[0]
-    for text in ax.findobj(Text):
-        if text.get_text() == old:
-            text.set_text(textwrap.fill(finding, max(24, int(13 * width))))
+    # Not `findobj`, which makes all ticks of the axes.
+    for text in ax.get_children():
+        if isinstance(text, Text) and text.get_text() == old:
+            words = finding.replace(" = ", "\xa0=\xa0")
+            text.set_text(textwrap.fill(words, max(24, int(13 * width))))
             text.set_fontsize(11)
 
 
@@ -71,7 +73,7 @@ def save_figure(folder: Path, name: str, *draw: Draw, title: str = "") -> str:
         rows,
         columns,
         # One alone is as high, and wider.
-        figsize=(max(7.0, PANEL[0] * columns), PANEL[1] * rows + 0.4 * bool(title)),
+        figsize=(max(7.0, PANEL[0] * columns), PANEL[1] * rows + 0.6 * bool(title)),
         dpi=110,
         layout="constrained",
         squeeze=False,
@@ -82,7 +84,7 @@ def save_figure(folder: Path, name: str, *draw: Draw, title: str = "") -> str:
         else:
             ax.remove()
     if title:
-        figure.suptitle(title, fontweight="bold", fontsize=13)
+        figure.suptitle(textwrap.fill(title, 80), fontweight="bold", fontsize=13)
     path = folder / ("" if title else "figures") / name
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path)

@@ -133,6 +133,8 @@ def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> st
         seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
         return f"{against}; {seeds}: no verdict"
     size = against if hypothesis.shown else _difference(found, unit)
+    if unit == "percent" and decided != "undecided":
+        size = f"by {100 * abs(found.mean_difference):.1f} points"
     return {
         "supported": f"yes, {size}",
         "contradicted": f"no, the other way round, {size}",

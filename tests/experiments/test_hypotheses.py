@@ -76,7 +76,7 @@ def test_answers_are_plain_words_with_one_number():
     )
 
     assert [row["answer"] for row in rows] == [
-        "yes, +20.0 points",
+        "yes, by 20.0 points",
         "no, the other way round, 2 times smaller",
         "yes, 9 against 5 epochs",
         "2 s against 1 s; 3 seeds: no verdict",
