@@ -247,7 +247,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Settings:
         depth=14,
         variant="cifar",
         image_size=32,
-        seeds=3,
+        seeds=2,
         epochs=10,
     )
     presets = {"quick": quick, "default": default}

@@ -261,7 +261,9 @@ def _fewest_in_words(row: dict[str, Any]) -> str:
     """From how few images on an approach is as good as scratch with all of them."""
     if row["images"] is None:
         return f"{row['approach']} never reaches scratch"
-    return f"{row['approach']} reaches scratch with {row['images']} of {row['of']}"
+    return (
+        f"{row['approach']} reaches scratch with {row['images']} of {row['of']} images"
+    )
 
 
 def _others(
@@ -313,7 +315,7 @@ def _others(
         ),
         (
             "Ten times fewer images are enough",
-            f"{_fewest_in_words(frozen)} images, by the means",
+            f"{_fewest_in_words(frozen)}, by the means",
             f"{'so' if enough else 'not so'}; {judged('H2c')}",
         ),
     )

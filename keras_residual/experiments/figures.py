@@ -39,6 +39,9 @@ def panel(
             _retitle(ax, finding)
         if chance is not None:
             ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
+            # The interval of two seeds may leave what an accuracy can be.
+            low, high = ax.get_ylim()
+            ax.set_ylim(max(low, -0.02), min(high, 1.02))
             ax.text(
                 *(0.99, chance, f"chance {100 * chance:.3g} %"),
                 transform=ax.get_yaxis_transform(),
