@@ -14,9 +14,11 @@ import numpy as np
 import keras_residual
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+# Seconds of the clock, or of all threads of this process.
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def alternate(contestants, rounds, steps=1):
+def alternate(contestants, rounds, steps=1, clock=time.perf_counter):
     """Returns seconds for each step by contestant, one value for each round.
 
     They take turns, so that a machine that slows down slows all of them, and the order
@@ -28,6 +30,7 @@ def alternate(contestants, rounds, steps=1):
             more than that, it returns the seconds that the steps took, a float.
         rounds: How many rounds count.
         steps: How many steps one call runs.
+        clock: What tells the time.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
@@ -35,9 +38,9 @@ def alternate(contestants, rounds, steps=1):
         if round_number % 2:
             order.reverse()
         for name in order:
-            start = time.perf_counter()
+            start = clock()
             result = contestants[name]()
-            elapsed = time.perf_counter() - start
+            elapsed = clock() - start
             if isinstance(result, float):
                 elapsed = result
             if round_number:
@@ -46,20 +49,21 @@ def alternate(contestants, rounds, steps=1):
     return seconds
 
 
-def report(question, seconds, baseline, **settings):
+def report(question, measured, baseline, unit="seconds", **settings):
     """Prints medians and ratios, and appends every round to a CSV file.
 
     Args:
         question: Name of the file.
-        seconds: Seconds by contestant, one value for each round.
+        measured: Values by contestant, one for each round.
         baseline: The contestant that the ratios are taken to, round by round.
+        unit: Of the values; the name of their column.
         **settings: What else belongs into each row.
     """
-    for name, values in seconds.items():
-        ratios = np.array(values) / np.array(seconds[baseline])
+    for name, values in measured.items():
+        ratios = np.array(values) / np.array(measured[baseline])
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         print(
-            f"{name}: median {1000 * np.median(values):.1f} ms, n = {len(values)}; "
+            f"{name}: median {np.median(values):.4g} {unit}, n = {len(values)}; "
             f"{middle:.3f} times {baseline} (quartiles {low:.3f} to {high:.3f})"
         )
     backend = keras.backend.backend()
@@ -77,13 +81,13 @@ def report(question, seconds, baseline, **settings):
     path = RESULTS / f"{question}.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
-        columns = [*context, "round", "contestant", "seconds"]
+        columns = [*context, "round", "contestant", unit]
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        for name, values in seconds.items():
+        for name, values in measured.items():
             for number, value in enumerate(values, start=1):
-                row = {"round": number, "contestant": name, "seconds": f"{value:.6g}"}
+                row = {"round": number, "contestant": name, unit: f"{value:.6g}"}
                 writer.writerow({**context, **row})
     print(f"appended to {path}")
 

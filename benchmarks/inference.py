@@ -3,8 +3,9 @@
     KERAS_BACKEND=torch python benchmarks/inference.py [--depth 50] [--batch 1]
 
 Predicts random images of 224 x 224 with `ResNet(depth)`, with its folded copy, with
-`keras.applications.ResNet50` (depth 50) and, where torchvision is installed, with its
-network, eager and compiled. Of the Keras networks the compiled function is timed that
+`ResNet(depth)` built of Keras's layers, with `keras.applications.ResNet50` (depth 50),
+accelerated and folded, and, where torchvision is installed, with its network, eager and
+compiled. Of the Keras networks the compiled function is timed that
 `predict` uses, without the batching around it. The networks take turns, a round of
 `--steps` batches each; the first round compiles and is not counted.
 """
@@ -16,8 +17,9 @@ import _torchvision
 import keras
 import numpy as np
 from _results import alternate, report
+from step_time import layers_of_keras
 
-from keras_residual import ResNet, fold_batch_norm
+from keras_residual import ResNet, accelerate, fold_batch_norm
 
 
 def keras_network(model):
@@ -92,13 +94,19 @@ def main():
     shape = (arguments.image_size, arguments.image_size, 3)
     baseline = f"ResNet({arguments.depth})"
     model = ResNet(arguments.depth, input_shape=shape)
+    with layers_of_keras():
+        stock = ResNet(arguments.depth, input_shape=shape)
     networks = {
+        "layers of Keras": keras_network(stock),
         baseline: keras_network(model),
         f"{baseline}, folded": keras_network(fold_batch_norm(model)),
     }
     if arguments.depth == 50:
         peer = keras.applications.ResNet50(weights=None, input_shape=shape)
         networks["keras.applications.ResNet50"] = keras_network(peer)
+        networks["keras.applications.ResNet50, accelerated"] = keras_network(
+            accelerate(peer)
+        )
         networks["keras.applications.ResNet50, folded"] = keras_network(
             fold_batch_norm(peer)
         )

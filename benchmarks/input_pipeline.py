@@ -29,12 +29,11 @@ import itertools
 import os
 import pathlib
 import tempfile
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
-from _results import alternate, report
+from _results import CLOCKS, alternate, report
 from PIL import Image
 
 from keras_residual import Cutout
@@ -49,7 +48,6 @@ SIZE = 224
 AREA = (0.08, 1.0)
 LOG_RATIO = np.log([3 / 4, 4 / 3])
 CLASSES = 10
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 LARGE = (1600, 1200)
 
 

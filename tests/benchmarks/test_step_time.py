@@ -25,6 +25,6 @@ def test_layers_of_keras(step_time):
 
 
 def test_table_of_the_guide(step_time, root):
-    table = step_time.table(step_time.read("step_time"))
+    table = step_time.table(step_time.read("step_time"), step_time.read("step_memory"))
     guide = root / "docs" / "guides" / "fused_layers.md"
     assert table in guide.read_text(encoding="utf-8")
