@@ -168,8 +168,10 @@ def _difference(found: PairedComparison, unit: str) -> str:
     if unit == "percent":
         return f"{100 * difference:+.1f} points"
     if unit == "factor":
-        words = "larger" if difference > 0 else "smaller"
-        return f"{10 ** abs(difference):.3g} times {words}"
+        factor = f"{10 ** abs(difference):.3g}"
+        if factor == "1":
+            return "equally large"
+        return f"{factor} times {'larger' if difference > 0 else 'smaller'}"
     return f"{difference:+.2g} {unit}".strip()
 
 

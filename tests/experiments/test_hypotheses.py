@@ -91,6 +91,10 @@ def test_answers_are_plain_words_with_one_number():
     assert "90 against 70 %, difference +20 %" in rows[0]["words"]
     assert rows[0]["mean_difference"] == pytest.approx(0.2)
 
+    about_zero = frame([0.001, -0.001] * 4, 0)
+    (row,) = compare_hypotheses([Hypothesis("H6", "C", about_zero, *WAYS, "factor")])
+    assert row["answer"] == "undecided, equally large"
+
 
 @pytest.mark.parametrize(("tests", "seeds"), [(1, 6), (3, 7), (5, 8), (6, 8), (7, 9)])
 def test_needed_seeds(tests, seeds):
