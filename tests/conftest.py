@@ -17,8 +17,11 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 # TensorFlow convolves channels_first images on a CPU through oneDNN alone, and turns
 # that on by itself only where the CPU has AVX512_VNNI, AVX512_BF16 or AMX.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# On JAX most of a test's time is compilation.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# On JAX most of a test's time is compilation; code that runs once need not be fast.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
 
 import hypothesis
 import keras
@@ -47,6 +50,23 @@ hypothesis.settings.register_profile(
     print_blob=True,
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    with_options = tf.data.Dataset.with_options
+
+    def without_autotuning(dataset, options, name=None):
+        """Keras gives its data sets options; their end then does not wait.
+
+        The end of an epoch sometimes waits for the thread that tunes a data set, which
+        sleeps for 10 ms, then twice as long each time (TensorFlow 2.21.0, 2026-11-28).
+        """
+        options.autotune.enabled = False
+        return with_options(dataset, options, name)
+
+    tf.data.Dataset.with_options = without_autotuning
 
 
 def pytest_configure(config):

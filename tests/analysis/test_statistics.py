@@ -68,6 +68,7 @@ def test_mean_interval_of_two_values_has_a_closed_form(first, second, confidence
     assert (high - low) / 2 == pytest.approx(half, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_mean_interval_covers_as_often_as_it_says():
     samples = np.random.default_rng(3).normal(10, 2, size=(4000, 5))
     covered = np.mean(

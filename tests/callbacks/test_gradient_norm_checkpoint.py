@@ -148,6 +148,7 @@ def test_checkpoints_continue_elsewhere(tmp_path, policy, order):
             np.testing.assert_allclose(value, right, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_files_equal_those_of_a_fit_without_the_callback(tmp_path):
     x, y = namespace["data"]()
     paths = {}
@@ -170,6 +171,7 @@ def test_files_equal_those_of_a_fit_without_the_callback(tmp_path):
     assert b"keras_residual" not in configs["recorded"]
 
 
+@pytest.mark.slow
 def test_restoring_a_backup_into_a_recorded_fit(tmp_path):
     x, y = namespace["data"]()
     arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0, "epochs": EPOCHS}

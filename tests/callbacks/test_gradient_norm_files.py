@@ -43,6 +43,7 @@ def test_filepath_grows_while_training_runs(linear_model, linear_data, tmp_path)
     np.testing.assert_array_equal(values, callback.norms)
 
 
+@pytest.mark.slow
 def test_resumed_training_goes_on_in_the_file(linear_model, linear_data, tmp_path):
     x, y, _ = linear_data(steps=4)
     path, complete = tmp_path / "norms.csv", tmp_path / "complete.csv"
@@ -66,6 +67,7 @@ def test_resumed_training_goes_on_in_the_file(linear_model, linear_data, tmp_pat
     assert len(rows) == 9
 
 
+@pytest.mark.slow
 def test_a_new_training_replaces_the_file(linear_model, linear_data, tmp_path):
     x, y, _ = linear_data(steps=2)
     path = tmp_path / "norms.csv"

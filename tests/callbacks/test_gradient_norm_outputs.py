@@ -53,6 +53,7 @@ def test_norms_before_and_after_clipping(
     assert np.allclose(before, after) == (name == "none")
 
 
+@pytest.mark.slow
 def test_global_clipping_looks_beyond_the_measured_layers(image_data):
     """And a mean over accumulated batches is what is clipped."""
     keras.utils.set_random_seed(1)

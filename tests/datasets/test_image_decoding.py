@@ -61,6 +61,7 @@ def tolerance(file):
         return {"GIF": 6.0, "WEBP": 3.0}.get(image.format, 1.5)
 
 
+@pytest.mark.slow
 def test_training_crops_are_those_of_pillow(pictures, tmp_path):
     def crops_by_file(files):
         crops, labels = crops_of(files, 40, training=True, image_size=40, seed=5)
@@ -122,6 +123,7 @@ def test_area_and_aspect_ratio_are_uniform(tmp_path):
     assert np.abs(correlations[np.triu_indices(4, 1)]).max() < 4 / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_an_image_of_which_no_part_has_the_shape_is_cut_at_its_centre(tmp_path):
     for width, height, window in (
         (400, 12, (192, 0, 208, 12)),  # 12 * 4 / 3 wide
@@ -136,6 +138,7 @@ def test_an_image_of_which_no_part_has_the_shape_is_cut_at_its_centre(tmp_path):
         np.testing.assert_allclose(found, [window] * 2, atol=1)
 
 
+@pytest.mark.slow
 def test_every_other_image_is_mirrored(tmp_path):
     file = save(waves(60, 50), tmp_path / "waves.jpg")
     options = {"training": True, "image_size": 8, "seed": 2}
@@ -166,6 +169,7 @@ def test_an_image_of_the_right_size_is_not_changed(tmp_path):
         np.testing.assert_array_equal(crops[0], np.asarray(image))
 
 
+@pytest.mark.slow
 def test_large_png_files_are_antialiased(tmp_path):
     stripes = np.tile(np.array([0, 255], np.uint8), (400, 200))
     file = save(Image.fromarray(stripes), tmp_path / "stripes.png", "PNG")
@@ -177,6 +181,7 @@ def test_large_png_files_are_antialiased(tmp_path):
         np.testing.assert_allclose(crops[:, :, 1:-1], 127.5, atol=8)
 
 
+@pytest.mark.slow
 def test_the_real_photos(shared_data):
     files = sorted(shared_data("imagenet_sample").glob("*.JPEG"))
     images, _ = crops_of(files)

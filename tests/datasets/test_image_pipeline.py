@@ -114,6 +114,7 @@ def test_one_pass_of_training_has_every_file_once_in_a_new_order(batches):
     assert read(batches(batch_size=5, training=True, seed=4)) != passes[0]
 
 
+@pytest.mark.slow
 @once
 def test_all_bits_of_a_seed_count(batches):
     def labels(seed):
@@ -160,6 +161,7 @@ def test_endless_training_has_full_batches_of_whole_passes(batches):
     assert len(set(passes[:, 0])) >= 5
 
 
+@pytest.mark.slow
 @once
 def test_a_batch_may_hold_several_passes(batches):
     dataset = batches(batch_size=30, training=True, first_step=1)
@@ -210,6 +212,7 @@ def test_all_readers_train_for_the_same_steps(batches, batch_size):
     assert len(left_out) > 1
 
 
+@pytest.mark.slow
 @once
 def test_the_last_batch_of_an_evaluation_is_shared_out_evenly(files):
     for number, size, expected in ((13, 8, [2, 3]), (9, 8, [0, 1])):
@@ -261,6 +264,7 @@ def test_crops_depend_on_the_seed_and_the_position_alone(photo):
     assert (first != second).any((1, 2, 3)).all()
 
 
+@pytest.mark.slow
 @once
 def test_examples_resume_where_they_were(files):
     contents = [file.read_bytes() for file in files]

@@ -261,6 +261,7 @@ def test_datasets_have_the_images_of_the_files(kaggle, read):
     assert sorted(np.asarray(labels).tolist()) == [0, 0, 1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_real_images(shared_data, tmp_path, read):
     sample = shared_data("imagenet_sample")
     root = tmp_path / "ILSVRC"

@@ -346,6 +346,7 @@ def test_a_photo_of_several_images_is_a_jpeg_file():
     assert _imagenet_check.examine(file.getvalue(), ".jpg") == 0
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text(folders, capsys):
     tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
     named = os.fsencode(folders / "a") + b"/\xe9.jpg"

@@ -41,6 +41,7 @@ def content(dataset):
     return pairs
 
 
+@pytest.mark.slow
 def test_a_set_of_tensorflow_datasets(read):
     data = read()
 
@@ -58,6 +59,7 @@ def test_a_set_of_tensorflow_datasets(read):
     assert sorted(pairs) == [(number, number % 3) for number in range(12)]
 
 
+@pytest.mark.slow
 def test_chosen_classes_and_images(read):
     data = read(classes=["cat", "owl"], per_class=3, seed=4)
 

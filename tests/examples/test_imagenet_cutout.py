@@ -333,6 +333,7 @@ def test_the_erased_colour_is_what_cutout_puts_there(load):
     assert np.abs(found).max() < 0.5 / 255 / 0.224 + 1e-6
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged_has_no_measures(load, tree):
     evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
     settings = {

@@ -92,6 +92,7 @@ def test_tf_data_in_parallel_with_seeds_of_its_own(tf):
     np.testing.assert_array_equal(own, direct.stateless_erase(IMAGES[0], (3, 0)))
 
 
+@pytest.mark.slow
 def test_tf_data_of_images_of_unknown_size(tf):
     def images():
         for size in (8, 12, 20):
@@ -246,6 +247,7 @@ class TestKerasCV:
     def keras_cv(self):
         self.layers = pytest.importorskip("keras_cv").layers
 
+    @pytest.mark.slow
     def test_augmenter(self, tf):
         elements = {
             "images": IMAGES,

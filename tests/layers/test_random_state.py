@@ -28,6 +28,7 @@ def test_another_seed_is_not_overridden_by_a_file(layer, tmp_path):
         np.testing.assert_array_equal(draws(loaded), outputs)
 
 
+@pytest.mark.slow
 def test_resumed_training_ends_with_the_same_weights(tmp_path):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(32, 8, 8, 3)).astype("float32")

@@ -150,6 +150,7 @@ def fitted_losses(model, images, weights=None, jit_compile="auto"):
     return model.fit(images, targets, epochs=3, verbose=0).history["loss"]
 
 
+@pytest.mark.slow
 def test_functional_sequential_and_subclassed_models_agree(images):
     class Subclassed(keras.Model):
         def __init__(self):
@@ -182,6 +183,7 @@ def test_compiled_training_equals_uncompiled(images):
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_saved_model_weights_and_config_give_the_same_outputs(images, tmp_path):
     def build():
         inputs = keras.Input(images.shape[1:])

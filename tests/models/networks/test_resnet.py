@@ -36,6 +36,7 @@ def test_paper_variant_has_torchvisions_size_but_for_option_a(depth):
     assert trainable_parameters(model) == torchvision - projections
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_keras_variant_equals_keras_applications():
     ours = ResNet(50, variant="keras")
@@ -62,6 +63,7 @@ def test_cifar_parameters(depth, parameters):
     assert len(convolutions) == depth - 1  # and the classifier
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_projections_exist_only_where_the_shape_changes():
     model = ResNet(34)
@@ -152,6 +154,7 @@ def test_channels_first_equals_channels_last():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_keeps_the_logits_in_float32(policy):
     keras.config.set_dtype_policy(policy)

@@ -252,6 +252,7 @@ def test_group_normalization():
     np.testing.assert_allclose(both[:1], one, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_saved_network_with_every_option(tmp_path):
     model = ResNet(
         11,

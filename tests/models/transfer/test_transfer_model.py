@@ -93,6 +93,7 @@ def test_self_check_names_what_moves_and_leaves_no_trace(make_model):
     assert model.check_batch_norm() == []
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize(("count", "convolutions"), [(10, 3), (20, 6)])
 def test_last_layers_of_resnet50(count, convolutions):
@@ -144,6 +145,7 @@ def test_counts_are_right_at_every_moment(make_model):
 # --- compiling again
 
 
+@pytest.mark.slow
 def test_compiling_again_does_not_change_the_training(make_model, tiny, images, labels):
     keras.utils.set_random_seed(1)
     once = make_model(tiny)
@@ -316,6 +318,7 @@ def test_every_argument_is_in_the_file(make_model):
     assert again.output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_channels_first(images, labels, tmp_path):
     expected = keras.applications.resnet.preprocess_input(images.astype("float32"))
     keras.config.set_image_data_format("channels_first")
@@ -339,6 +342,7 @@ def test_channels_first(images, labels, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_mixed_precision(request, images, labels):
     keras.config.set_dtype_policy("mixed_float16")
     model = TransferModel(request.getfixturevalue("tiny"), 2, preprocessing="torch")

@@ -51,6 +51,7 @@ def test_acts_in_training_alone(tiny, images, labels, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_layers_are_saved_with_the_model(tiny, images, labels, tmp_path):
     layers = [keras.layers.RandomFlip("horizontal", seed=1), Cutout(8, seed=2)]
     model = make(tiny, layers)
@@ -86,6 +87,7 @@ def test_half_precision_does_not_round_pixels(request, images):
     np.testing.assert_array_equal(inside(model, images), images)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_other_tools_see_the_same_network(mobile_net):
     texts: list[str] = []

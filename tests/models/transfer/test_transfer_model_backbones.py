@@ -107,6 +107,7 @@ def test_blocks_and_stages(network, blocks, stages):
     assert len({sizes[block] for block in repeated.get(network, list(sizes)[:1])}) == 1
 
 
+@pytest.mark.slow
 def test_this_librarys_networks_by_name(tmp_path):
     network = ResNet(18, 10, input_shape=(64, 64, 3))
     network.save_weights(tmp_path / "whole.weights.h5")

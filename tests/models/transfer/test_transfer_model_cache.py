@@ -37,6 +37,7 @@ def test_training_on_features_is_training_on_images(make_model, tiny, images, la
     assert int(fast.optimizer.iterations) == 3 * 2 * 2
 
 
+@pytest.mark.slow
 def test_features_in_half_precision(images, labels, make_model, request, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = make_model(request.getfixturevalue("tiny"))
@@ -128,6 +129,7 @@ def head_after(model, *data, **arguments):
     return model.head.get_weights()
 
 
+@pytest.mark.slow
 def test_weights_count_as_on_images(make_model, tiny, images, labels):
     weights = np.linspace(0, 3, 16)
     model = make_model(tiny)

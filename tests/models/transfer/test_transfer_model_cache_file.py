@@ -53,6 +53,7 @@ class Shuffled(keras.utils.PyDataset):
         return self.images[rows] // 2 + noise, self.labels[rows]
 
 
+@pytest.mark.slow
 def test_a_file_saves_the_pass_and_gives_the_same(passes, images, labels, tmp_path):
     path = tmp_path / "features.h5"
     expected = build().cache_features(images, labels, verbose=0)

@@ -79,6 +79,7 @@ def as_loader(images, labels):
     return torch.utils.data.DataLoader(data, batch_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [batches, Sequence, as_tf_data, as_loader])
 def test_every_kind_of_data(kind, make_model, images, labels):
     images = images.astype("float32")
@@ -108,6 +109,7 @@ def test_labels_outside_the_classes(labels, received, make_model, images):
         make_model().fit(images, labels)
 
 
+@pytest.mark.slow
 def test_one_hot_labels_pass(make_model, images, labels):
     model = make_model()
     model.compile("sgd", "categorical_crossentropy")

@@ -203,6 +203,7 @@ class Doubled(keras.layers.Layer):
         return 2.0 * inputs
 
 
+@pytest.mark.slow
 def test_own_head(tiny, images, labels, tmp_path):
     head = keras.Sequential(
         [Doubled(), keras.layers.Dense(5, "tanh"), keras.layers.Dense(2, "softmax")]

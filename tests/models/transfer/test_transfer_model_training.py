@@ -174,6 +174,7 @@ def closed_form(weight, multiplier, penalty, steps, **settings):
     return average if settings.get("use_ema") else weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "loss_scale"),
     [
@@ -208,6 +209,7 @@ def test_closed_form_of_decayed_sgd_in_fit(settings, loss_scale):
             np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_decay_is_in_the_table_and_in_the_file(tmp_path):
     images, labels = tiny_data()
     model = make_tiny()
@@ -650,6 +652,7 @@ def test_suggestion_is_the_steepest_descent():
     np.testing.assert_allclose(constant.smoothed_losses, 3.0)
 
 
+@pytest.mark.slow
 def test_finder_takes_data_sets_and_features():
     model = compiled()
     found = model.find_learning_rate(Batches(), low=1e-12, high=1e-11, steps=10)

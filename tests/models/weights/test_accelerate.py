@@ -106,6 +106,7 @@ def test_weights_are_not_shared():
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.slow
 def test_files_fit_in_both_directions(tmp_path):
     model = network()
     faster = accelerate(model, verbose=False)

@@ -137,6 +137,7 @@ def test_truncated_anywhere(file, good, tmp_path):
 
 
 # Not HDF5: its library can read a damaged file for ever.
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("file", ["good.safetensors", "good.pth", "good.th"])
 @fewer_examples

@@ -285,6 +285,7 @@ def test_nested_models_and_dictionaries(random_statistics):
         np.testing.assert_allclose(actual[name], expected[name], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_save_and_load(tmp_path, random_statistics):
     model = random_statistics(ResNet(8, 4, variant="cifar"))
     model.compile("sgd", "mse")

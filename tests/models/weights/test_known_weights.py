@@ -146,6 +146,7 @@ def test_the_cache_of_keras_is_the_default(monkeypatch, tmp_path, published):
     assert (tmp_path / ".keras/models/weights.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_table_is_torchvisions(torchvision):
     names = {
         (50, 32, 4): "resnext50_32x4d",

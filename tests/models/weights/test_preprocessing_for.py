@@ -125,6 +125,7 @@ def test_weights_of_another_variant_are_refused():
         preprocessing_for("keras", weights="timm:resnet50.a1_in1k")
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_of_keras_applications():
     layer = preprocessing_for(keras.applications.ResNet50(weights=None))

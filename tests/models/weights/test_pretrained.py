@@ -286,6 +286,7 @@ def test_weights_of_torchvision_need_their_variant(
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_paper_with_projections_is_torchvisions(torch_resnet, torch, tmp_path):
     torch.save(torch_resnet(18).state_dict(), tmp_path / "weights.pth")
     model = ResNet(18, variant="paper", shortcut="projection", input_shape=(32, 32, 3))
