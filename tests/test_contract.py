@@ -163,12 +163,20 @@ def test_documented_arguments_of_methods_are_the_arguments(method):
         )
 
 
-# Whose example builds big networks, and computes nothing with them.
-STRUCTURE_ONLY = pytest.param("describe", marks=pytest.mark.once)
+# Whose examples take longest; that of `describe` builds big networks and computes
+# nothing with them.
+MARKS = {
+    "describe": pytest.mark.once,
+    "load_pretrained": pytest.mark.slow,
+    "preprocessing_for": pytest.mark.slow,
+    "accelerate": pytest.mark.slow,
+    "ImageNetFolder": pytest.mark.slow,
+    "fold_batch_norm": pytest.mark.slow,
+}
 
 
 @pytest.mark.parametrize(
-    "name", [STRUCTURE_ONLY if name == "describe" else name for name in PUBLIC]
+    "name", [pytest.param(name, marks=MARKS.get(name, ())) for name in PUBLIC]
 )
 def test_docstring_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -207,6 +207,7 @@ def test_swapping_the_nets_swaps_the_sign_and_nothing_else(rows):
     )
 
 
+@pytest.mark.slow
 @given(pairs, st.permutations(range(7)))
 def test_the_order_of_the_seeds_does_not_matter(rows, order):
     assume(len(rows) > 1)

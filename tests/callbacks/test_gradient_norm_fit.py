@@ -569,10 +569,10 @@ class BrokenData(keras.utils.PyDataset):
 @pytest.mark.parametrize(
     ("position", "source"),
     [
-        ("before", "callback"),
+        pytest.param("before", "callback", marks=pytest.mark.slow),
         ("after", "callback"),
-        ("before", "interrupt"),
-        ("after", "interrupt"),
+        pytest.param("before", "interrupt", marks=pytest.mark.slow),
+        pytest.param("after", "interrupt", marks=pytest.mark.slow),
         (None, "data"),
     ],
 )

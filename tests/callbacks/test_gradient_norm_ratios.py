@@ -120,6 +120,7 @@ def test_without_ratios(linear_model, linear_data):
     assert callback.update_ratios is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".npz"])
 def test_ratios_in_files(linear_model, linear_data, tmp_path, suffix):
     x, y, _ = linear_data(steps=4)

@@ -97,6 +97,7 @@ def test_training_crops_are_those_of_pillow(pictures, tmp_path):
             assert np.abs(crop - pillow(file, window, 40)).mean() < tolerance(file) + 1
 
 
+@pytest.mark.slow
 def test_area_and_aspect_ratio_are_uniform(tmp_path):
     # Every crop of this area fits, so that none is drawn again.
     side, count, low, high = 240, 600, 0.2, 0.5

@@ -125,6 +125,7 @@ def test_all_bits_of_a_seed_count(batches):
     assert len({str(labels(seed)) for seed in (0, 2**8, 2**40, 2**62)}) == 4
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize("num_images", [COUNT, 1_281_167])
 def test_orders_do_not_come_back(num_images):
@@ -146,6 +147,7 @@ def test_orders_do_not_come_back(num_images):
     assert different >= 0.99 * 4 * 600  # so few numbers meet now and then
 
 
+@pytest.mark.slow
 @once
 def test_endless_training_has_full_batches_of_whole_passes(batches):
     dataset = batches(batch_size=4, training=True, first_step=0)
@@ -345,6 +347,7 @@ def test_balanced_classes_come_equally_often(files, first_step):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["cutout", "keras"])
 def test_augmentation_and_channels_first(batches, layer):
     layers = {

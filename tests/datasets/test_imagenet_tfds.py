@@ -75,6 +75,7 @@ def test_chosen_classes_and_images(read):
         data.dataset("test")
 
 
+@pytest.mark.slow
 def test_the_check_and_what_it_leaves_out(read, monkeypatch):
     data = read(classes=["ant", "cat"])
     assert data.check(verbose=0).unusable == []

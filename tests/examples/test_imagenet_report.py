@@ -89,6 +89,7 @@ def test_report_of_a_whole_run(write):
     assert len(table(folder / "hypotheses.csv")) == 5
 
 
+@pytest.mark.slow
 def test_trainings_that_diverged_are_counted_and_have_no_outcome(write):
     def diverge(folder):
         # Stopped at NaN: no predictions. JSON holds NaN, or says so, or gives nothing.

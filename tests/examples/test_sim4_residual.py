@@ -210,6 +210,7 @@ def test_again_only_rebuilds_the_report(run_here, finished):
     assert {path: path.stat().st_mtime_ns for path in units} == units
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_report_of_an_unfinished_run_names_what_is_missing(
     run_here, finished, tmp_path

@@ -361,7 +361,16 @@ def nested_model(inner):
     return functional_model(Unaware(inner))
 
 
-@pytest.mark.parametrize("make", [functional_model, nested_model, UnawareModel])
+@pytest.mark.parametrize(
+    "make",
+    [
+        nested_model,
+        *(
+            pytest.param(make, marks=pytest.mark.slow)
+            for make in (functional_model, UnawareModel)
+        ),
+    ],
+)
 def test_erases_where_dropout_drops(make):
     images = np.ones((8, 8, 8, 1), "float32")
     changes = []

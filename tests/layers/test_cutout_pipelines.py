@@ -64,6 +64,7 @@ def test_tf_data_goes_on_in_the_next_epoch(tf):
     assert (first != second).any()
 
 
+@pytest.mark.slow
 def test_tf_data_in_parallel_gives_each_image_its_own_patch(tf):
     images = np.ones((4_000, 64, 64, 1), "uint8")
 

@@ -98,6 +98,7 @@ def test_unknown_spatial_size_takes_any_image():
         assert model.predict(np.ones((1, *size, 3)), verbose=0).shape == (1, 4)
 
 
+@pytest.mark.slow
 def test_classifier_activation():
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
     probabilities = ResNet(18, 7, variant="keras", input_shape=(32, 32, 3))

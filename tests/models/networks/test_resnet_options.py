@@ -137,6 +137,7 @@ def wide_network_in_torch(torch, weights, images):
     return (x @ weights["classifier/kernel"] + weights["classifier/bias"]).numpy()
 
 
+@pytest.mark.slow
 def test_wide_network_equals_its_definition(random_statistics):
     torch = pytest.importorskip("torch")
     model = random_statistics(ResNet(10, 10, variant="wide", widen_factor=2))
@@ -237,6 +238,7 @@ def test_kernel_regularizer():
     np.testing.assert_allclose(sum(map(float, model.losses)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_group_normalization():
     model = ResNet(**SMALL, normalization="group")
     assert {weight.name for weight in model.weights} == {

@@ -160,7 +160,17 @@ def test_compiling_again_does_not_change_the_training(make_model, tiny, images, 
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adamw", "rmsprop", "lion"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd",
+        "adam",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("adamw", "rmsprop", "lion")
+        ),
+    ],
+)
 def test_unfreezing_keeps_what_was_compiled(
     optimizer, make_model, tiny, images, labels
 ):

@@ -27,6 +27,7 @@ def make(backbone, augmentation, **arguments):
     return TransferModel(backbone, 2, augmentation=augmentation, **arguments)
 
 
+@pytest.mark.slow
 def test_acts_in_training_alone(tiny, images, labels, tmp_path):
     plain = make(tiny, None)
     model = make(tiny, Black())

@@ -58,18 +58,18 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
     [
         # Blocks and stages as the papers count them, and the stem.
         ("ResNet50", 16 + 1, 4 + 1),
-        ("ResNet50V2", 16 + 1, 4 + 1),
+        pytest.param("ResNet50V2", 16 + 1, 4 + 1, marks=pytest.mark.slow),
         pytest.param(
             "DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1, marks=pytest.mark.slow
         ),
         ("EfficientNetB0", 16 + 1, 7 + 1),
         pytest.param("EfficientNetV2B0", 21 + 1, 6 + 1, marks=pytest.mark.slow),
-        ("ConvNeXtTiny", 18 + 3 + 1, 7 + 1),
+        pytest.param("ConvNeXtTiny", 18 + 3 + 1, 7 + 1, marks=pytest.mark.slow),
         ("VGG16", 5, 5),
-        ("MobileNet", 13 + 1, 5 + 1),
+        pytest.param("MobileNet", 13 + 1, 5 + 1, marks=pytest.mark.slow),
         ("MobileNetV2", 17 + 1, 5 + 1),
-        ("MobileNetV3Small", 11 + 1, 4 + 1),
-        ("InceptionV3", 11 + 1, 3 + 1),
+        pytest.param("MobileNetV3Small", 11 + 1, 4 + 1, marks=pytest.mark.slow),
+        pytest.param("InceptionV3", 11 + 1, 3 + 1, marks=pytest.mark.slow),
         # 5b, 10 of 35 x 35, 6a, 20 of 17 x 17, 7a, 10 of 8 x 8.
         pytest.param(
             "InceptionResNetV2",
@@ -80,7 +80,7 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
         # Two reducing cells in the stem, three times four cells, two between them.
         pytest.param("NASNetMobile", 2 + 3 * 4 + 2 + 1, 4 + 1, marks=pytest.mark.slow),
         # By image size; the first two convolutions are the stem, called block1.
-        ("Xception", 14, 5),
+        pytest.param("Xception", 14, 5, marks=pytest.mark.slow),
     ],
 )
 def test_blocks_and_stages(network, blocks, stages):

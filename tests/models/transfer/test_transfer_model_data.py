@@ -27,6 +27,7 @@ def test_preprocessed_images_are_noticed(make_model, images):
         make_model().predict(images / 127.5 - 1)
 
 
+@pytest.mark.slow
 def test_images_in_range_pass(make_model, images):
     black = np.zeros((2, 32, 32, 3))
     for arguments, inputs in (

@@ -126,6 +126,7 @@ def test_scratch(images, labels):
     assert len(model.check_batch_norm()) == len(batch_norms(backbone))
 
 
+@pytest.mark.slow
 def test_feature_maps_of_many_sizes():
     backbone = cv_resnet()
     inputs = keras.Input((32, 32, 3))

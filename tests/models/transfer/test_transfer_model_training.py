@@ -257,6 +257,7 @@ def test_compiling_with_the_same_optimizer_does_not_slow_down_twice():
     )
 
 
+@pytest.mark.slow
 def test_gradient_norms_are_those_without_decay():
     recorded = []
     for decay in (1.0, 0.5):
@@ -375,6 +376,7 @@ def test_two_phases_are_two_fits(kind, cache):
     assert model.trainable_table()[1]["learning_rate_multiplier"] == 0.5
 
 
+@pytest.mark.slow
 def test_epochs_count_on_where_the_head_stopped_early():
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

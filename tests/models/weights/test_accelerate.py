@@ -98,6 +98,7 @@ def test_a_compiled_model_trains_on_as_the_model_does():
     assert_equal_weights(faster, model, 1e-5)
 
 
+@pytest.mark.slow
 def test_weights_are_not_shared():
     model = compiled(network())
     before = model.get_weights()

@@ -114,6 +114,7 @@ def test_multiply_adds_are_those_that_run(build):
     assert lines["multiply-adds"].startswith(f"{expected:,} (")
 
 
+@pytest.mark.slow
 def test_every_line_of_a_network():
     assert lines_of(ResNet(50, variant="paper", num_classes=7)) == {
         "title": 'ResNet-50, variant "paper"',

@@ -43,7 +43,9 @@ SMALL = {"input_shape": (40, 32, 3)}
 @pytest.mark.parametrize(
     ("network", "depth", "arguments"),
     [
-        (ResNet, 18, {"variant": "torchvision", **SMALL}),
+        pytest.param(
+            ResNet, 18, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
+        ),
         pytest.param(
             ResNet, 50, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
         ),

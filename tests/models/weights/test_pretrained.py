@@ -64,6 +64,7 @@ def loaded():
     return small(shortcut="projection")
 
 
+@pytest.mark.slow
 @fewer_examples
 @given(
     nesting=st.lists(st.sampled_from(["state_dict", "model"]), max_size=2),
@@ -321,7 +322,8 @@ def test_own_files_of_plain_networks(tmp_path, values):
         PlainNet(18, weights="torchvision")
 
 
-@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [18, 50])
 def test_export_loads_strictly_into_torchvision(
     depth, torchvision, torch_resnet, forward, draw_images, values, tmp_path
 ):

@@ -126,6 +126,7 @@ def random_statistics_of(network, torch):
                 tensor.uniform_(0.2, 0.6)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_torchvision(torch, torch_resnet, draw_images, tmp_path):
     reference = torch_resnet(18)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
