@@ -24,12 +24,13 @@ os.environ.setdefault(
 )
 
 import hypothesis
-import keras
 import numpy as np
 import pytest
 
+# Keras is imported where it is used: the process that hands the tests out to workers
+# does without a backend.
+
 ROOT = Path(__file__).resolve().parents[1]
-BACKEND = keras.backend.backend()
 
 # Neither a draw nor a busy machine decides whether a test passes. The scheduled
 # workflow looks further, with fresh draws.
@@ -52,52 +53,67 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
-if BACKEND == "tensorflow":
+def pytest_configure(config):
+    # Most of what a test makes lives as long as the test: looking for cycles after
+    # each 700 objects, as Python does, takes a tenth of all the time.
+    gc.set_threshold(50_000, 20, 100)
+    if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
+        return  # this process hands the tests out
+    backend = _backend()
+    if backend == "jax":
+        _keep_programs(config.rootpath / ".pytest_cache" / "jax")
+    elif backend == "tensorflow":
+        _stop_tuning()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves tests that do not depend on the backend to the run on TensorFlow."""
+    if _backend() == "tensorflow" or "once" in config.option.markexpr:
+        return
+    once = [item for item in items if item.get_closest_marker("once")]
+    config.hook.pytest_deselected(items=once)
+    items[:] = [item for item in items if not item.get_closest_marker("once")]
+
+
+def _backend():
+    import keras
+
+    return keras.backend.backend()
+
+
+def _keep_programs(folder):
+    """Programs are compiled once, also where memory is released between modules."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _stop_tuning():
+    """The end of data sets that are given options, as Keras does, then does not wait.
+
+    The end of an epoch sometimes waits for the thread that tunes a data set, which
+    sleeps for 10 ms, then twice as long each time (TensorFlow 2.21.0, 2026-11-28).
+    """
     import tensorflow as tf
 
     with_options = tf.data.Dataset.with_options
 
     def without_autotuning(dataset, options, name=None):
-        """Keras gives its data sets options; their end then does not wait.
-
-        The end of an epoch sometimes waits for the thread that tunes a data set, which
-        sleeps for 10 ms, then twice as long each time (TensorFlow 2.21.0, 2026-11-28).
-        """
         options.autotune.enabled = False
         return with_options(dataset, options, name)
 
     tf.data.Dataset.with_options = without_autotuning
 
 
-def pytest_configure(config):
-    # Most of what a test makes lives as long as the test: looking for cycles after
-    # each 700 objects, as Python does, takes a tenth of all the time.
-    gc.set_threshold(50_000, 20, 100)
-    if BACKEND == "jax":
-        import jax
-
-        # Programs are compiled once, also where memory is released between modules.
-        folder = config.rootpath / ".pytest_cache" / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leaves tests that do not depend on the backend to the run on TensorFlow."""
-    if BACKEND == "tensorflow" or "once" in config.option.markexpr:
-        return
-    once = [item for item in items if item.get_closest_marker("once")]
-    if once:
-        config.hook.pytest_deselected(items=once)
-        items[:] = [item for item in items if not item.get_closest_marker("once")]
-
-
 @pytest.fixture(autouse=True, scope="module")
 def released_memory():
     """What a module compiled does not stay in the memory of its worker."""
+    import keras
+
     yield
-    if BACKEND == "jax":
+    if keras.backend.backend() == "jax":
         import jax
 
         jax.clear_caches()
@@ -108,12 +124,16 @@ def released_memory():
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def same_keras_settings():
     """A test that changes a global setting of Keras cannot change the next test."""
+    import keras
+
     policy = keras.config.dtype_policy()
     data_format = keras.config.image_data_format()
     yield
