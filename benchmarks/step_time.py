@@ -112,13 +112,13 @@ def torch_network(name, memory_format, mixed, compiled):
 def contestants(name, jit_compile, mixed):
     """A function by label; each builds a network and returns how it is trained."""
     ours, of_keras, of_torchvision, *_ = NETWORKS[name]
-
-    def stock():
-        with layers_of_keras():
-            return keras_network(ours(), jit_compile)
-
     found = {}
     if ours:
+
+        def stock():
+            with layers_of_keras():
+                return keras_network(ours(), jit_compile)
+
         found["layers of Keras"] = stock
         found["keras_residual"] = lambda: keras_network(ours(), jit_compile)
     if of_keras:
@@ -171,7 +171,7 @@ def table(times, memory):
 
 def _groups(rows, unit):
     """Yields (network, backend), the batch, and the values of each contestant."""
-    groups = {}
+    groups: dict[tuple[str, str], tuple[int, dict[str, list[float]]]] = {}
     for row in rows:
         name = row["network"]
         if row["precision"] != "float32":
