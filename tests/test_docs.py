@@ -4,13 +4,13 @@ import inspect
 import re
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import matplotlib
 import pytest
 from code_blocks import python_blocks, run_blocks
+from docs_scripts import load_script
 from html_site import read_site
 
 import keras_residual
@@ -100,7 +100,7 @@ def test_images_fit_a_page():
 @pytest.mark.once
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_tables_hold_the_recorded_results(page):
-    tables = _script("tables")
+    tables = load_script("tables")
     text = (ROOT / page).read_text()
     for name in ("claims", "benchmarks"):
         assert f"<!-- {name} -->" in text
@@ -111,7 +111,7 @@ def test_tables_hold_the_recorded_results(page):
 @pytest.mark.once
 def test_tables_of_new_networks_hold_the_recorded_norms():
     pytest.importorskip("pandas")
-    script = _script("initialization")
+    script = load_script("initialization")
     data = script.read()
     for page in script.PAGES:
         text = (ROOT / page).read_text()
@@ -129,13 +129,6 @@ def test_tables_of_new_networks_hold_the_recorded_norms():
     assert len(networks) == len(script.NETS) * len(script.CONDITIONS) * len(
         script.BLOCKS
     )
-
-
-def _script(name):
-    spec = spec_from_file_location(name, DOCS / f"figures/{name}.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """The notebooks run, and they and their pages are what their sources say."""
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import keras
 import pytest
 from code_blocks import python_blocks
+from docs_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "examples/notebooks"
@@ -17,10 +17,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def notebooks():
-    spec = spec_from_file_location("notebooks", ROOT / "docs/figures/notebooks.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("notebooks")
 
 
 @pytest.mark.parametrize("name", NAMES)

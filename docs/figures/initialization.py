@@ -12,11 +12,11 @@ the extra `experiments`.
 import argparse
 import itertools
 import platform
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _pages import fill_part
 
 from keras_residual.analysis.statistics import mean_interval
 
@@ -222,15 +222,7 @@ def fill(text, data):
         ("normalized", with_normalization),
         ("unnormalized", without_normalization),
     ):
-        lines = "\n".join(write(data))
-        text = re.sub(
-            rf"<!-- {name} -->.*?<!-- end -->",
-            lambda _, name=name, lines=lines: (
-                f"<!-- {name} -->\n\n{lines}\n\n<!-- end -->"
-            ),
-            text,
-            flags=re.S,
-        )
+        text = fill_part(text, name, "\n".join(write(data)))
     return text
 
 

@@ -7,10 +7,11 @@ Claims come from `docs/results`, times from `benchmarks/results`. A table stands
 """
 
 import csv
-import re
 from operator import truediv
 from pathlib import Path
 from statistics import median
+
+from _pages import fill_part
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {ROOT / "README.md": "docs/", ROOT / "docs/index.md": ""}
@@ -188,9 +189,7 @@ def fill(text, docs):
     """The text with the tables of today's data; `docs` leads to the folder docs."""
     for name, table in (("claims", claims), ("benchmarks", benchmarks)):
         lines = "\n".join(table()).replace("DOCS/", docs)
-        new = f"<!-- {name} -->\n\n{lines}\n\n<!-- end -->"
-        place = re.compile(rf"<!-- {name} -->.*?<!-- end -->", re.S)
-        text = place.sub(lambda _, new=new: new, text)
+        text = fill_part(text, name, lines)
     return text
 
 
