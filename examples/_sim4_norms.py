@@ -13,6 +13,7 @@ from keras_residual import gradient_norms
 from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments.training import standardized
 
+# What makes one condition, and one training: columns of the tables.
 CONDITION = ["blocks", "batch_norm"]
 KEY = ["net", *CONDITION, "seed"]
 # A dead network has gradients of exactly zero, which have no logarithm.

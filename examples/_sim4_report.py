@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _course_project import SOURCE, SOURCE_NOTE
-from _sim4_norms import gradient_scales, on_equal_terms, read_initial, read_norms, slope
+from _sim4_norms import (
+    CONDITION,
+    KEY,
+    gradient_scales,
+    on_equal_terms,
+    read_initial,
+    read_norms,
+    slope,
+)
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
@@ -25,8 +33,6 @@ from keras_residual.experiments.reporting import (
     write_story,
 )
 
-CONDITION = ["blocks", "batch_norm"]
-KEY = ["net", *CONDITION, "seed"]
 NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
 NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
 

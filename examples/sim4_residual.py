@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pandas as pd
 from _sim4_data import IMAGE_SIZE, check_source, load_data
-from _sim4_norms import measure_new_networks
+from _sim4_norms import CONDITION, KEY, measure_new_networks
 
 from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock
 from keras_residual.experiments import (
@@ -278,8 +278,6 @@ CLAIMS = (
         *("log_fluctuation", "plain", "factor"),
     ),
 )
-CONDITION = ["blocks", "batch_norm"]
-KEY = ["net", *CONDITION, "seed"]
 
 
 def test_claims(
