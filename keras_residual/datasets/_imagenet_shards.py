@@ -104,14 +104,9 @@ class ShardSource:
 
         def read() -> Iterator[tuple[bytes, int]]:
             for image, label in self._chosen(split, places):
-                yield (
-                    image,
-                    (
-                        label
-                        if classes is None
-                        else int(np.searchsorted(classes, label))
-                    ),
-                )
+                if classes is not None:
+                    label = int(np.searchsorted(classes, label))
+                yield image, label
 
         specs = tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64)
         return tf.data.Dataset.from_generator(read, output_signature=specs)
