@@ -30,6 +30,7 @@ from keras_residual.experiments.reporting import (
     finished_units,
     read_results,
     read_with_keys,
+    verdicts,
     write_story,
 )
 
@@ -260,12 +261,7 @@ class _Condition:
 
     def others(self) -> list[tuple[str, str, str, str]]:
         """What is said elsewhere, and what was measured here."""
-        verdicts = self.claims.set_index("hypothesis")
-
-        def judged(name: str) -> str:
-            row = verdicts.loc[name]
-            return f"{row.get('verdict', 'no verdict')} ({name})"
-
+        claims = self.claims.set_index("hypothesis")
         means = self.results.groupby("net")[["accuracy", "parameters"]].mean()
         if set(self.nets) != set(NETS):
             return []
@@ -278,7 +274,7 @@ class _Condition:
             "the plain net falls more" if ratio["plain"] < ratio["residual"] else ""
         )
         accuracy = 100 * means["accuracy"]
-        h5 = verdicts.loc["H5"].get("mean_difference", np.nan)
+        h5 = claims.loc["H5"].get("mean_difference", np.nan)
         # The difference is one of logarithms of deviations.
         less = 100 * (1 - 10 ** (-2 * h5))
         words = f"{less:.0f} % less" if less >= 0 else f"{-less:.0f} % more"
@@ -294,18 +290,18 @@ class _Condition:
             (
                 "Accuracy 68.5 % plain, 82.3 % residual",
                 f"{accuracy['plain']:.1f} % and {accuracy['residual']:.1f} %",
-                judged("H2"),
+                verdicts(self.claims, "H2"),
             ),
             (
                 "15 epochs to converge without shortcuts, 10 with them",
-                f"{verdicts.loc['H4', 'answer']}, to "
+                f"{claims.loc['H4', 'answer']}, to "
                 f"{100 * self.settings['threshold']:g} %",
-                judged("H4"),
+                verdicts(self.claims, "H4"),
             ),
             (
                 "Shortcuts: 40 % less variance of the validation loss",
                 f"{words} variance of its changes" if np.isfinite(less) else "n/a",
-                judged("H5"),
+                verdicts(self.claims, "H5"),
             ),
             (
                 "59,752 parameters",

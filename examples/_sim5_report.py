@@ -23,6 +23,7 @@ from keras_residual.experiments.reporting import (
     read_result,
     read_results,
     read_with_keys,
+    verdicts,
     write_story,
 )
 
@@ -273,15 +274,11 @@ def _others(
     if set(APPROACHES) != set(whole["approach"]):
         return []
     means = whole.groupby("approach").mean(numeric_only=True)
-    verdicts = {row["hypothesis"]: row for _, row in hypotheses.iterrows()}
 
     def judged(*names: str) -> str:
-        words = (
-            f"{verdicts[name].get('verdict', 'no verdict')} ({name})"
-            for name in names
-            if name in verdicts
+        return (
+            verdicts(hypotheses, *names) or "not tested: needs all images, and a tenth"
         )
-        return "; ".join(words) or "not tested: needs all images, and a tenth"
 
     accuracy = [f"{100 * means['accuracy'][name]:.1f}" for name in APPROACHES]
     trained = means["trainable_parameters"]

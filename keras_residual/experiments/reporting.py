@@ -112,6 +112,15 @@ def findings(tested: pd.DataFrame) -> dict[str, str]:
     return {row.hypothesis: row.finding for row in tested.itertuples()}
 
 
+def verdicts(tested: pd.DataFrame, *names: str) -> str:
+    """The verdicts of the named hypotheses in words; "" where none is there."""
+    words = {
+        row["hypothesis"]: row["verdict"] if row["n"] else "no verdict"
+        for row in tested.to_dict("records")
+    }
+    return "; ".join(f"{words[name]} ({name})" for name in names if name in words)
+
+
 def corrected(tested: pd.DataFrame) -> dict[str, float]:
     """The corrected p-value of each hypothesis that could be tested."""
     return {row.hypothesis: row.p_holm for row in tested.itertuples() if row.n}

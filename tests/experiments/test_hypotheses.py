@@ -6,6 +6,7 @@ import pytest
 
 from keras_residual.experiments import Hypothesis, compare_hypotheses
 from keras_residual.experiments.hypotheses import needed_seeds
+from keras_residual.experiments.reporting import verdicts
 
 pytestmark = pytest.mark.once
 
@@ -59,6 +60,9 @@ def test_seeds_without_numbers_are_left_out():
     assert nothing["n"] == 0
     assert "cannot be tested" in nothing["words"]
     assert other["p_holm"] == other["p"]  # a family of one
+    tested = pd.DataFrame([nothing, other])
+    words = verdicts(tested, "none", "other", "untested")
+    assert words == "no verdict (none); supported (other)"
     assert compare_hypotheses([]) == []
 
 
