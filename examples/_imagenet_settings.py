@@ -1,15 +1,12 @@
-"""The settings and the command line of the ImageNet comparison."""
+"""The settings, the recipes and the command line of the ImageNet comparison."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from _imagenet_recipes import RECIPES, Recipe, complete
-
-from keras_residual._cores import cores
 from keras_residual.experiments import (
+    Aside,
     Natural,
     Positive,
     Rate,
@@ -18,11 +15,14 @@ from keras_residual.experiments import (
     Share,
     parse_settings,
 )
+from keras_residual.experiments.devices import Cluster
 from keras_residual.experiments.settings import Bounds, choice
 
 Network = Literal["plain", "resnet", "resnet-cutout"]
 NETWORKS: tuple[Network, ...] = ("plain", "resnet", "resnet-cutout")
 Duration = Annotated[float, Bounds(0, float("inf"), "a number, 0 or above")]
+Fraction = Annotated[float, Bounds(0, 1, "above 0, at most 1", open=True)]
+Momentum = Annotated[float, Bounds(0, 0.9999, "0 or above, and below 1")]
 
 DESCRIPTION = """\
 Train a plain network, a residual network and a residual network with Cutout on ImageNet
@@ -33,10 +33,10 @@ training and validation, robustness under occlusion and calibration:
   resnet         ResNet-18, or another depth
   resnet-cutout  the same with Cutout on every training image
 
-Recipes: source is Adam at 0.001, 32 images in a step, 20 epochs, no augmentation;
-he2015 is SGD with momentum, steps and weight decay, 90 epochs; modern is SGD with
-warm-up, cosine, label smoothing, an average of the weights and mixed precision, 120
-epochs.
+Recipes set the defaults of the options of training: source is Adam at 0.001, 32 images
+in a step, 20 epochs, no augmentation; he2015 is SGD with momentum, steps and weight
+decay, 90 epochs; modern is SGD with warm-up, cosine, label smoothing, an average of the
+weights and mixed precision, 120 epochs.
 
 examples:
   python examples/imagenet_cutout.py --preset quick
@@ -51,8 +51,29 @@ examples:
 
 Without --data-dir and --dataset a tiny tree in ImageNet's format is written and used:
 it shows that everything works. The same command goes on where an interrupted run
-stopped. What the recipe says holds where an option of the training is None.
+stopped.
 """
+
+# What differs from the defaults below, which are the options of the source's author:
+# otherwise Keras's defaults, without augmentation.
+RECIPES: dict[str, dict[str, Any]] = {
+    "source": {},
+    # He et al. 2015, section 3.4, with the steps, the epochs and the crops that give
+    # torchvision's weights 69.758 % (pytorch/vision, references/classification).
+    "he2015": {
+        **{"optimizer": "sgd", "batch_size": 256, "epochs": 90, "schedule": "steps"},
+        **{"weight_decay": 1e-4, "decay_all": True, "crop_area": 0.08},
+    },
+    # He, T. et al. 2019, "Bag of Tricks for Image Classification with Convolutional
+    # Neural Networks", sections 3.1, 3.2 and 5; the average of weights is torchvision's
+    # newer recipe's.
+    "modern": {
+        **{"optimizer": "sgd", "batch_size": 1024, "epochs": 120, "nesterov": True},
+        **{"schedule": "cosine", "warmup_epochs": 5, "weight_decay": 1e-4},
+        **{"label_smoothing": 0.1, "ema_epochs": 2.0, "precision": "mixed_bfloat16"},
+        "crop_area": 0.08,
+    },
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,22 +98,24 @@ class Settings(Run):
         cutout_size: side of the erased square in pixels (default: half of the image's)
         occlusion: sides of the patches erased from validation images, as shares of
             theirs
-        recipe: what is not given below
         seeds: number of seeds; each trains all networks
+        recipe: the defaults of the options of training, which are those below
         epochs: epochs of each training
         batch_size: images in a step, over all devices and hosts
-        learning_rate: peak; for SGD it grows with the batch size
-        warmup_epochs: epochs in which the rate grows from 0
-        momentum: of SGD
-        weight_decay: of SGD as PyTorch counts it, of Adam as AdamW
-        label_smoothing: share of the target for all classes
-        crop_area: smallest share of a picture in a crop; 0 for no crops
-        ema_epochs: time constant of the average of the weights
-        nesterov: momentum that looks ahead
-        decay_all: weight decay of batch normalization and biases as well
         optimizer: which one
-        schedule: of the learning rate
+        learning_rate: peak (default: 0.001 for Adam; for SGD 0.1 with 256 images in a
+            step, in proportion to their number)
+        schedule: of the learning rate; steps is a tenth after each third of the epochs
+        warmup_epochs: epochs in which the rate grows from 0, for cosine
+        momentum: of SGD (default: 0.9)
+        nesterov: momentum that looks ahead
+        weight_decay: of SGD as PyTorch counts it, of Adam as AdamW
+        decay_all: weight decay of batch normalization and biases as well
+        label_smoothing: share of the target for all classes
+        ema_epochs: time constant of the average of the weights, which is evaluated and
+            kept, in epochs; 0 for none
         precision: of the computation
+        crop_area: smallest share of a picture in a crop; 0 for no crops, no mirroring
         record_every: steps between two records of the gradient norms; 0 for none
         tensorboard: write summaries for TensorBoard
         devices: share each step among all devices of a host (TensorFlow, JAX)
@@ -102,42 +125,44 @@ class Settings(Run):
         host_timeout: seconds until a host that is silent counts as lost
     """
 
+    out: Path = Path("runs/imagenet-default")
     jobs: Positive = 1
-    check: bool = False
-    evaluate: Path | None = None
-    data_dir: Path | None = None
-    dataset: str | None = None
-    classes: tuple[str, ...] = ()
+    check: Aside[bool] = False
+    evaluate: Aside[Path | None] = None
+    data_dir: Aside[Path | None] = None
+    dataset: Aside[str | None] = None
+    classes: Aside[tuple[str, ...]] = ()
     per_class: Positive | None = None
     image_size: Positive = 224
-    center_fraction: Share = 0.875
+    center_fraction: Fraction = 0.875
     networks: tuple[Network, ...] = NETWORKS
     depth: Positive = 18
     variant: Literal["torchvision", "paper", "cifar"] = "torchvision"
     cutout_size: Positive | None = None
     occlusion: tuple[Share, ...] = (0.125, 0.25, 0.375, 0.5)
-    recipe: Literal["source", "he2015", "modern"] = "source"
     seeds: Positive = 1
-    epochs: Positive | None = None
-    batch_size: Positive | None = None
+    recipe: Literal["source", "he2015", "modern"] = "source"
+    epochs: Positive = 20
+    batch_size: Positive = 32
+    optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: Rate | None = None
-    warmup_epochs: Natural | None = None
-    momentum: Share | None = None
-    weight_decay: Share | None = None
-    label_smoothing: Share | None = None
-    crop_area: Share | None = None
-    ema_epochs: Duration | None = None
+    schedule: Literal["constant", "steps", "cosine"] = "constant"
+    warmup_epochs: Natural = 0
+    momentum: Momentum | None = None
     nesterov: bool = False
+    weight_decay: Share = 0.0
     decay_all: bool = False
-    optimizer: Literal["adam", "sgd"] | None = None
-    schedule: Literal["constant", "steps", "cosine"] | None = None
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None = None
+    label_smoothing: Share = 0.0
+    ema_epochs: Duration = 0.0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    crop_area: Share = 0.0
     record_every: Natural = 50
-    tensorboard: bool = False
+    tensorboard: Aside[bool] = False
+    # On TensorFlow each device normalizes its share of a batch.
     devices: Literal["one", "all"] = "one"
-    hosts: tuple[str, ...] = ()
-    host_index: int = 0
-    host_timeout: Positive = 100
+    hosts: Aside[tuple[str, ...]] = ()
+    host_index: Aside[int] = 0
+    host_timeout: Aside[Positive] = 100
 
     @property
     def is_tiny(self) -> bool:
@@ -145,34 +170,22 @@ class Settings(Run):
         return self.dataset is None and self.data_dir is None
 
     @property
-    def wanted_classes(self) -> int | list[str] | None:
-        """Returns the number of classes, their names, or None for all."""
-        if len(self.classes) == 1 and self.classes[0].isdecimal():
-            return int(self.classes[0])
-        return list(self.classes) or None
-
-    @property
     def tiny(self) -> dict[str, int]:
-        """Returns how many classes and images the tiny tree has."""
+        """How many classes and images the tiny tree has."""
         train = 50 if self.preset == "quick" else 100
         return {"num_classes": 10, "train_per_class": train, "val_per_class": 20}
 
     @property
-    def values(self) -> Recipe:
-        """Returns the recipe, with the given values in place of its own."""
-        names = [field.name for field in dataclasses.fields(Recipe)]
-        given = {name: getattr(self, name) for name in names}
-        base = RECIPES[self.recipe]
-        for name in ("nesterov", "decay_all"):
-            if given[name] == getattr(base, name):
-                del given[name]
-        return complete(
-            self.recipe,
-            {name: value for name, value in given.items() if value is not None},
-        )
+    def cluster(self) -> Cluster:
+        """The devices and hosts of one training."""
+        hosts = tuple(self.hosts)
+        timeout = self.host_timeout
+        return Cluster(self.devices, hosts, self.host_index, heartbeat_timeout=timeout)
 
     def checked(self) -> "Settings":
-        data_dir, values = self.data_dir, self.values
+        data_dir, sgd = self.data_dir, self.optimizer == "sgd"
+        # Where the optimizer is not the recipe's, nor is its kind of momentum.
+        inherited = RECIPES[self.recipe].get("nesterov", False)
         for wrong, message in (
             (
                 self.dataset is not None and not self.dataset.startswith("tfds:"),
@@ -189,12 +202,14 @@ class Settings(Run):
                 "downloads",
             ),
             (
-                self.is_tiny and (self.classes or self.per_class or self.check),
-                "--classes, --per-class and --check are for --data-dir or --dataset",
+                self.hosts and self.jobs > 1,
+                "argument --hosts: one training at a time, --jobs 1",
             ),
             (
-                self.center_fraction == 0,
-                "argument --center-fraction: must be above 0",
+                self.is_tiny
+                and (self.classes or self.per_class or self.check or self.hosts),
+                "--classes, --per-class, --check and --hosts are for --data-dir or "
+                "--dataset",
             ),
             (
                 self.evaluate is not None and not self.evaluate.is_file(),
@@ -202,22 +217,21 @@ class Settings(Run):
             ),
             (not self.networks, "argument --networks: at least one is needed"),
             (
-                values.warmup_epochs and values.schedule != "cosine",
+                self.warmup_epochs and self.schedule != "cosine",
                 "argument --warmup-epochs: is for the schedule cosine",
             ),
             (
-                values.warmup_epochs >= values.epochs,
-                f"argument --epochs: must be above the {values.warmup_epochs} of "
+                self.warmup_epochs >= self.epochs,
+                f"argument --epochs: must be above the {self.warmup_epochs} of "
                 "the warm-up (--warmup-epochs)",
             ),
-            (values.momentum == 1, "argument --momentum: must be below 1"),
             (
-                self.hosts and self.jobs > 1,
-                "argument --hosts: one training at a time, --jobs 1",
+                self.momentum and not sgd,
+                "argument --momentum: is for the optimizer sgd, not for adam",
             ),
             (
-                self.hosts and self.is_tiny,
-                "--hosts is for --data-dir or --dataset",
+                self.nesterov and not sgd and not inherited,
+                "argument --nesterov: is for the optimizer sgd, not for adam",
             ),
             (
                 self.hosts and self.scheduler,
@@ -229,21 +243,26 @@ class Settings(Run):
         super().checked()
         # Sizes that are equal in pixels are one size.
         pixels = {round(size * self.image_size): size for size in self.occlusion}
+        # Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
+        rate = 0.1 * self.batch_size / 256 if sgd else 0.001
+        momentum = 0.9 if self.momentum is None else self.momentum
         return self.replace(
             cutout_size=self.cutout_size or self.image_size // 2,
             networks=tuple(name for name in NETWORKS if name in self.networks),
             occlusion=tuple(sorted(pixels[size] for size in set(pixels) - {0})),
+            learning_rate=self.learning_rate or rate,
+            momentum=momentum if sgd else 0.0,
+            nesterov=self.nesterov and sgd,
         )
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Settings:
-    """Returns the settings of a command line."""
+    """The settings of a command line."""
     recipe: Any = choice("--recipe", list(RECIPES), "source", arguments)
-    flags = {name: getattr(RECIPES[recipe], name) for name in ("nesterov", "decay_all")}
-    default = Settings(out=Path("runs/imagenet-default"), recipe=recipe, **flags)
+    default = Settings(recipe=recipe, **RECIPES[recipe])
     quick = default.replace(
         out=Path("runs/imagenet-quick"),
-        jobs=cores(),
+        jobs=Run().jobs,
         depth=14,
         variant="cifar",
         image_size=32,

@@ -1,323 +1,184 @@
-"""One training of the ImageNet comparison, resumed from its last checkpoint."""
+"""One training of the ImageNet comparison: optimizer, epochs, checkpoints."""
 
-import contextlib
 import hashlib
 import json
-import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from _imagenet_data import training_batches, validation_batches
-from _imagenet_networks import build_network, compile_network
-from _imagenet_recipes import Recipe, recipe_of
+from _imagenet_images import TOP, batches
 
 from keras_residual import GradientNormCallback, ImageNetFolder
-from keras_residual.experiments import Checkpoints, StoppedError, say
+from keras_residual.experiments import Checkpoints, say
 from keras_residual.experiments.devices import Connection
-from keras_residual.experiments.run import duration
+from keras_residual.experiments.epoch_record import EpochRecord
 
-_OUT_OF_MEMORY = (
-    *("out of memory", "resource_exhausted", "unable to allocate"),
-    *("can't allocate memory", "cannot allocate memory"),
-)
-_LINE_EVERY = 30  # seconds
 NORMS = "gradient_norms.csv"
 DIVERGED = "diverged.txt"
 
 
-class Diverged(Exception):
-    """The loss is not finite. The message names the step and the first such layer."""
+def compile_network(model: keras.Model, settings: Mapping[str, Any]) -> None:
+    """Compiles the network by the settings, with top-1 and top-5 accuracy."""
+    average: dict[str, Any] = {}
+    if settings["ema_epochs"]:
+        span = max(1.0, settings["ema_epochs"] * settings["steps_per_epoch"])
+        average = {"use_ema": True, "ema_momentum": 1 - 1 / span}
+    rate, decay = make_schedule(settings), settings["weight_decay"]
+    optimizer: keras.optimizers.Optimizer
+    if settings["optimizer"] == "adam":
+        optimizer = keras.optimizers.Adam(rate, weight_decay=decay or None, **average)
+    else:
+        momentum = settings["momentum"]
+        optimizer = keras.optimizers.SGD(
+            rate,
+            momentum=momentum,
+            nesterov=settings["nesterov"],
+            # Keras subtracts the decay beside the gradient step. PyTorch adds it to the
+            # gradient, where momentum multiplies it by 1 / (1 - momentum).
+            weight_decay=decay / (1 - momentum) or None,
+            **average,
+        )
+    if decay and not settings["decay_all"]:
+        optimizer.exclude_from_weight_decay(
+            [weight for weight in model.trainable_variables if len(weight.shape) < 2]
+        )
+    model.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=settings["label_smoothing"]
+        ),
+        # Samples that fill up the last batch for several devices have the weight 0.
+        weighted_metrics=[
+            keras.metrics.CategoricalAccuracy(name="top1"),
+            keras.metrics.TopKCategoricalAccuracy(
+                min(TOP, model.output_shape[-1]), name="top5"
+            ),
+        ],
+    )
+    # With the scale of the loss that float16 needs around it, which is a state as well.
+    model.optimizer.build(model.trainable_variables)
 
-    def __init__(self, message: str, history: list[dict[str, Any]]) -> None:
-        super().__init__(message)
-        self.history = history
+
+def make_schedule(settings: Mapping[str, Any]) -> Any:
+    """The learning rate: a number, or a Keras schedule over the steps."""
+    rate = settings["learning_rate"]
+    steps = settings["epochs"] * settings["steps_per_epoch"]
+    warmup = settings["warmup_epochs"] * settings["steps_per_epoch"]
+    schedules = keras.optimizers.schedules
+    if settings["schedule"] == "constant":
+        return rate
+    if settings["schedule"] == "steps":
+        rates = [rate / 10**power for power in range(3)]
+        return schedules.PiecewiseConstantDecay([steps // 3, 2 * steps // 3], rates)
+    if not warmup:
+        return schedules.CosineDecay(rate, steps)
+    return schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=rate, warmup_steps=warmup
+    )
 
 
-def train_network(
-    network: str,
-    seed: int,
-    settings: Mapping[str, Any],
+def fit(
+    model: keras.Model,
     data: ImageNetFolder,
+    settings: Mapping[str, Any],
+    seed: int,
     state: Path,
     connection: Connection,
     tensorboard: Path | None = None,
-) -> tuple[keras.Model, list[dict[str, Any]]]:
-    """Trains to the end and returns the network and one row for each epoch.
+) -> tuple[list[dict[str, Any]], str]:
+    """Trains to the end, from the last checkpoint on.
 
     Args:
-        network: "plain", "resnet" or "resnet-cutout".
-        seed: Seed of the initial weights, the image order, the crops and Cutout.
-        settings: Settings of the run.
+        model: The network, compiled.
         data: Images with the splits "train" and "val".
+        settings: Settings of the run.
+        seed: Seed of the order of the images and of the crops.
         state: Folder of this training's checkpoints.
-        connection: Connection of the devices, see `_devices`.
+        connection: The devices.
         tensorboard: Folder of the TensorBoard summaries, or None.
 
+    Returns:
+        One row for each epoch; and why the training ended early, if it diverged.
+
     Raises:
-        Diverged: If the loss is not finite.
-        StoppedError: If memory or disk space runs out, or the last checkpoint is
-            damaged. The checkpoints are kept.
+        StoppedError: If the disk is full, or the last checkpoint damaged.
     """
-    recipe = recipe_of(settings)
     checkpoints = Checkpoints(state)
-    steps = settings["steps_per_epoch"]
-    keras.utils.clear_session()
-    keras.config.set_dtype_policy(recipe.precision)
     with connection.scope():
-        model = build_network(network, settings, seed)
-        compile_network(model, recipe, steps)
         history = checkpoints.restore(model)
+    first, epochs = len(history), settings["epochs"]
     # A digest: nobody would see the one setting that differs among all.
     text = json.dumps(settings, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     connection.agree("settings", f"settings with the digest {digest[:12]}")
     # All hosts must read the same folder, or they would train separately.
-    connection.agree("checkpoint", f"of {state.name} after epoch {len(history)}")
+    connection.agree("checkpoint", f"of {state.name} after epoch {first}")
     if (state / DIVERGED).is_file():
-        raise Diverged((state / DIVERGED).read_text("utf-8"), history)
-    first = len(history)
+        return history, (state / DIVERGED).read_text("utf-8")
     if history:
         say(f"{state.name}: goes on after epoch {first}")
-    if first == recipe.epochs:
-        if recipe.ema_epochs:
+    if first == epochs:
+        if settings["ema_epochs"]:
             # `fit` does this at its end: the average is evaluated and kept.
             model.optimizer.finalize_variable_values(model.trainable_variables)
-        return model, history
-    writes = connection.is_writer
+        return history, ""
     state.mkdir(parents=True, exist_ok=True)
     norms = None
     if settings["record_every"]:
         norms = GradientNormCallback(
             every=settings["record_every"],
             by="layer",
-            filepath=state / NORMS if writes else None,
+            filepath=state / NORMS if connection.is_writer else None,
         )
-    callbacks: list[keras.callbacks.Callback] = [
-        Speed(steps * recipe.batch_size),
-        EpochRecord(history, checkpoints if writes else None, connection, norms),
-        Progress(state.name, steps, recipe),  # says what is kept already
-        finite := StopIfNotFinite(),
-    ]
-    if norms is not None:
-        callbacks.append(norms)
-    if recipe.ema_epochs:
-        # After `EpochRecord`, which keeps the best network at the end of a test.
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    if tensorboard is not None and writes:
-        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
-    training = training_batches(data, settings, seed, first * steps, connection.shard)
-    validation = connection.validation(
-        validation_batches(data, settings, recipe.batch_size, shard=connection.shard),
-        data.num_images("val"),
-        recipe.batch_size,
+    size, steps = settings["batch_size"], settings["steps_per_epoch"]
+    record = EpochRecord(
+        *(checkpoints, history, size),
+        monitor="val_top1",
+        norms=norms,
+        connection=connection,
     )
+    callbacks: list[Any] = [record, norms] if norms is not None else [record]
+    if settings["ema_epochs"]:
+        # After the record, which keeps the best network at the end of a validation.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if tensorboard is not None and connection.is_writer:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+    crop, shard = settings["crop_area"], connection.shard
+    training = batches(
+        *(data, settings, "train", size),
+        training=True,
+        seed=seed,
+        first_step=first * steps,
+        shard=shard,
+        crop_area=(crop, 1.0) if crop else None,
+    )
+    validation = batches(data, settings, "val", size, shard=shard)
     try:
-        with connection.scope(), _memory_said(recipe.batch_size):
+        with connection.scope():
             model.fit(
-                training,
+                one_hot(training, model),
                 initial_epoch=first,
-                epochs=recipe.epochs,
+                epochs=epochs,
                 steps_per_epoch=steps,
-                validation_data=validation,
+                validation_data=connection.validation(
+                    one_hot(validation, model), data.num_images("val"), size
+                ),
                 callbacks=callbacks,
                 shuffle=False,  # the images come in a random order
                 verbose=0,
             )
-    except FloatingPointError as error:
-        reason = _not_finite(finite.first, steps, norms)
-        if writes:
+    except FloatingPointError:
+        if connection.is_writer:
             # Tells the one host that measures, and the next start.
-            (state / DIVERGED).write_text(reason, "utf-8")
-        raise Diverged(reason, history) from error
-    return model, history
+            (state / DIVERGED).write_text(record.reason(), "utf-8")
+        return history, record.reason()
+    return history, ""
 
 
-class Speed(keras.callbacks.Callback):
-    """Adds the seconds and the number of training images of each epoch to the logs."""
+def one_hot(batches: Any, model: keras.Model) -> Any:
+    """Labels as Keras's loss with label smoothing takes them."""
+    import tensorflow as tf
 
-    def __init__(self, images: int) -> None:
-        super().__init__()
-        self._images = images
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._start = time.monotonic()
-        self._validation = 0.0
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        # A backend that computes ahead is not at the end of the epoch yet.
-        keras.ops.convert_to_numpy(self.model.optimizer.iterations)
-        self._test_start = time.monotonic()
-
-    def on_test_end(self, logs: Any = None) -> None:
-        self._validation += time.monotonic() - self._test_start
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        seconds = time.monotonic() - self._start
-        logs["seconds"] = round(seconds, 3)
-        logs["images_per_second"] = round(
-            self._images / (seconds - self._validation), 1
-        )
-
-
-class Progress(keras.callbacks.Callback):
-    """Prints a line after each epoch, and during long epochs."""
-
-    async_safe = True  # it takes no state of the model while batches run
-
-    def __init__(self, name: str, steps: int, recipe: Recipe) -> None:
-        super().__init__()
-        self._name = name
-        self._steps = steps
-        self._recipe = recipe
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
-        self._start = self._said = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = time.monotonic()
-        if now - self._said < _LINE_EVERY:
-            return
-        self._said = now
-        done = (batch + 1) / self._steps
-        seconds = now - self._start
-        left = seconds / done * (self._recipe.epochs - self._epoch - done)
-        speed = self._recipe.batch_size * (batch + 1) / seconds
-        self._say(
-            f"step {batch + 1} of {self._steps}, {speed:.0f} images/s; "
-            f"{duration(left)} left"
-        )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        left = logs["seconds"] * (self._recipe.epochs - epoch - 1)
-        self._say(
-            f"loss {logs['loss']:.3f}, validation top-1 {logs['val_top1']:.3f}, "
-            f"{logs['images_per_second']:.0f} images/s; {duration(left)} left"
-        )
-
-    def _say(self, words: str) -> None:
-        epochs = f"epoch {self._epoch + 1} of {self._recipe.epochs}"
-        say(f"{self._name}: {epochs}, {words}")
-
-
-class EpochRecord(keras.callbacks.Callback):
-    """Keeps the history, a checkpoint after each epoch, and the best network."""
-
-    def __init__(
-        self,
-        history: list[dict[str, Any]],
-        checkpoints: Checkpoints | None,
-        connection: Connection,
-        norms: GradientNormCallback | None,
-    ) -> None:
-        super().__init__()
-        self._norms = norms
-        self._alone = connection.alone
-        self._history = history
-        self._checkpoints = checkpoints
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        # Of the epoch's first step.
-        self._rate = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
-
-    def on_test_end(self, logs: Any = None) -> None:
-        best = max((row["val_top1"] for row in self._history), default=-math.inf)
-        if self._checkpoints is not None and logs["top1"] > best:
-            with self._alone():
-                self._checkpoints.save_best(self.model)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row = {"epoch": epoch + 1, "learning_rate": self._rate, **logs}
-        self._history.append(row)
-        if self._norms is not None:
-            # A training that goes on from this checkpoint goes on in their file, which
-            # otherwise gets them only when the next ones are due.
-            len(self._norms.steps)
-        if self._checkpoints is not None:
-            with self._alone():
-                self._checkpoints.save(self.model, self._history)
-
-
-class StopIfNotFinite(keras.callbacks.Callback):
-    """Ends a training whose loss is NaN or infinite.
-
-    Attributes:
-        first: Epoch and batch of the first such loss, counted from 0.
-    """
-
-    # It takes no state of the model. JAX calls it in threads, not always in order.
-    async_safe = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first: tuple[int, int] | None = None
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if math.isfinite(logs["loss"]):
-            return
-        place = (self._epoch, batch)
-        self.first = min(place, self.first or place)
-        raise FloatingPointError
-
-
-def _not_finite(
-    place: tuple[int, int] | None, steps: int, norms: GradientNormCallback | None
-) -> str:
-    epoch, batch = place or (0, 0)
-    return (
-        f"the loss is not finite in epoch {epoch + 1}, step {batch + 1} (update "
-        f"{epoch * steps + batch}). {_where(norms)} Try a lower --learning-rate"
-    )
-
-
-def _where(callback: GradientNormCallback | None) -> str:
-    """Returns the first layer whose recorded gradient was not finite."""
-    if callback is not None:
-        # On JAX it brings the variables up to date, which `fit` did not come to do.
-        callback.model  # noqa: B018
-    if callback is None or not len(callback.steps):
-        return "With --record-every 1 the layer is named."
-    norms, steps = callback.norms, callback.steps
-    finite = np.isfinite(norms).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        # A gradient that is not finite spreads to all layers before it.
-        last = int(np.flatnonzero(~np.isfinite(norms[row]))[-1])
-        return (
-            f"The gradient is not finite from update {steps[row]} on, seen from the "
-            f"output first in the layer {callback.names[last]}."
-        )
-    largest = int(np.argmax(norms[-1]))
-    return (
-        f"At the last record, update {steps[-1]}, the gradient was largest in the "
-        f"layer {callback.names[largest]}: its norm was {norms[-1, largest]:.3g}."
-    )
-
-
-@contextlib.contextmanager
-def _memory_said(batch_size: int):
-    try:
-        yield
-    except StoppedError:
-        raise
-    except Exception as error:
-        # Each backend has its own exceptions for this; their texts are alike.
-        if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
-            raise
-        advice = (
-            f"try --batch-size {batch_size // 2}"
-            if batch_size > 1
-            else "try a smaller --image-size"
-        )
-        raise StoppedError(
-            f"out of memory with {batch_size} images in a step: {advice}"
-        ) from error
+    num_classes = model.output_shape[-1]
+    return batches.map(lambda images, labels: (images, tf.one_hot(labels, num_classes)))

@@ -8,7 +8,6 @@ import dataclasses
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +17,26 @@ import _backend  # noqa: F401  before anything that imports one
 import keras
 import numpy as np
 import pandas as pd
-from _imagenet_data import fingerprint, open_data, write_tiny_tree
+from _imagenet_images import (
+    DEVIATION,
+    MEAN,
+    PICTURES,
+    fingerprint,
+    measure,
+    measure_file,
+    open_data,
+)
 from _imagenet_settings import Settings, parse_options
+from _imagenet_training import NORMS, compile_network, fit
 
-from keras_residual import ImageNetFolder
+from keras_residual import (
+    Cutout,
+    ImageNetFolder,
+    ImagePreprocessing,
+    PlainNet,
+    ResNet,
+    make_tiny_imagenet_tree,
+)
 from keras_residual.experiments import (
     RefusedError,
     RunFolder,
@@ -29,120 +44,130 @@ from keras_residual.experiments import (
     run_main,
     run_tasks,
 )
-from keras_residual.experiments.devices import Cluster, check_cluster
+from keras_residual.experiments.checkpoints import BEST, without_optimizer
+from keras_residual.experiments.devices import Cluster, check_cluster, connect
 
 STATES = ".states"  # checkpoints of trainings that are not finished
 
 
+# --- The networks
+
+
+def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras.Model:
+    """Builds a network from uint8 images to logits.
+
+    Args:
+        network: "plain", "resnet" or "resnet-cutout".
+        settings: Settings of the run.
+        seed: Seed of the initial weights and of Cutout.
+    """
+    shape = (settings["image_size"], settings["image_size"], 3)
+    images = keras.Input(shape, dtype="uint8", name="images")
+    x = ImagePreprocessing(
+        mean=MEAN, std=DEVIATION, value_range=(0, 1), name="preprocessing"
+    )(images)
+    if network == "resnet-cutout":
+        # After the means are taken out, so that a patch of zeros is the mean colour
+        # (DeVries & Taylor 2017, section 3.2).
+        x = Cutout(settings["cutout_size"], seed=seed, name="cutout")(x)
+
+    def make(kind: Any) -> keras.Model:
+        return kind(
+            settings["depth"],
+            len(settings["classes"]),
+            variant=settings["variant"],
+            input_shape=shape,
+            classifier_activation="linear",
+            name="body",
+        )
+
+    keras.utils.set_random_seed(seed)
+    body = make(PlainNet)
+    if network != "plain":
+        # With the same seed alone the two would differ after the first projection,
+        # which draws random numbers that the plain network does not draw.
+        weights = {weight.path: weight for weight in body.weights}
+        body = make(ResNet)
+        for weight in body.weights:
+            if weight.path in weights:
+                weight.assign(weights[weight.path])
+    # The softmax of half-precision logits would be coarse.
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(body(x))
+    return keras.Model(images, logits, name=network.replace("-", "_"))
+
+
+# --- One training
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The data and settings that all trainings of a run share."""
+    """What all trainings of a run share."""
 
     source: str
     settings: Mapping[str, Any]
     folder: Path
-    devices: str
-    hosts: tuple[str, ...]
-    host_index: int
-    host_timeout: int
+    data_dir: Path | None
+    cluster: Cluster
     tensorboard: bool
+
+    def open_data(self, per_class: int | None) -> ImageNetFolder:
+        """The images of the run."""
+        classes = self.settings["class_ids"]
+        return open_data(self.source, classes, per_class, self.data_dir)
 
 
 def train(arguments: Mapping[str, Any], job: Job) -> Any:
     """Trains and measures one network with one seed, in a worker process."""
-    from _imagenet_training import NORMS, Diverged, train_network
-
-    from keras_residual.experiments.checkpoints import BEST, without_optimizer
-    from keras_residual.experiments.devices import connect
-
-    network, seed = arguments["network"], arguments["seed"]
+    network, seed, settings = arguments["network"], arguments["seed"], job.settings
     name = task_name(network, seed)
     state = job.folder / STATES / name
-    start = time.perf_counter()
     # Before anything else: JAX must not have started when hosts come together.
-    cluster = Cluster(
-        job.devices,
-        job.hosts,
-        job.host_index,
-        heartbeat_timeout=job.host_timeout,
-    )
-    connection = connect(cluster, job.settings["batch_size"])
-    data = open_data(job.source, job.settings, job.settings["per_class"])
-    try:
-        model, history = train_network(
-            network,
-            seed,
-            job.settings,
-            data,
-            state,
-            connection,
-            job.folder / "tensorboard" / name if job.tensorboard else None,
-        )
-    except Diverged as error:
-        if job.hosts:
-            connection.close()
-        return diverged(arguments, error, state, connection.describe())
-    best = max(history, key=lambda row: row["val_top1"])
+    connection = connect(job.cluster, settings["batch_size"])
+    data = job.open_data(settings["per_class"])
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(settings["precision"])
+    with connection.scope():
+        model = build_network(network, settings, seed)
+        compile_network(model, settings)
+    board = job.folder / "tensorboard" / name if job.tensorboard else None
+    history, diverged = fit(model, data, settings, seed, state, connection, board)
+    connection.close()
     result = {
         **arguments,
-        "best_top1": best["val_top1"],
-        "best_epoch": best["epoch"],
-        "top1": history[-1]["val_top1"],
         "parameters": model.count_params(),
         "devices": connection.describe(),
-        "images_per_second": statistics.median(
-            row["images_per_second"] for row in history
-        ),
+        # Those of a process that was killed as well.
+        "seconds": round(sum(row["seconds"] for row in history), 3),
     }
-    if job.hosts:
-        # One host measures, alone: see `main`.
-        connection.close()
-        return {**result, "seconds": round(time.perf_counter() - start, 3)}, {}
+    files: dict[str, Any] = {"history.csv": pd.DataFrame(history)} if history else {}
+    if (state / NORMS).is_file():
+        files[NORMS] = (state / NORMS).read_bytes()
+    if diverged:
+        return {**result, "diverged": True, "reason": diverged, "top1": None}, files
+    best = max(history, key=lambda row: row["val_top1"])
+    speed = statistics.median(row["images_per_second"] for row in history)
+    result |= {
+        "top1": history[-1]["val_top1"],
+        "best_top1": best["val_top1"],
+        "best_epoch": best["epoch"],
+        "images_per_second": speed,
+    }
+    if job.cluster.hosts:
+        return result, {}  # one host measures, alone: see `main`
     model = connection.local_copy(model)
-
-    from _imagenet_evaluation import PICTURE_INDICES, PICTURES, evaluate
-
-    few = open_data(job.source, job.settings, images_to_compare(data))
-    measured, files = evaluate(model, data, few, job.settings)
-    if name != make_tasks(job.settings)[0].name:
-        # All networks of all seeds are shown the same ones.
-        del files[PICTURES], files[PICTURE_INDICES]
+    few = job.open_data(images_to_compare(data))
+    measures, measured = measure(model, data, few, settings)
+    if name != make_tasks(settings)[0].name:
+        del measured[PICTURES]  # all networks of all seeds are shown the same ones
     without_optimizer(model).save(state / "model.keras")
-    files["model.keras"] = (state / "model.keras").read_bytes()
+    files |= {**measured, "model.keras": (state / "model.keras").read_bytes()}
     if best["epoch"] < len(history):
         files[BEST] = (state / BEST).read_bytes()
-    if (state / NORMS).is_file():
-        files[NORMS] = (state / NORMS).read_bytes()
-    files["history.csv"] = pd.DataFrame(history)
-    # Those of a process that was killed as well.
-    seconds = sum(row["seconds"] for row in history)
-    keras.utils.clear_session()
-    return {**result, **measured, "seconds": round(seconds, 3)}, files
-
-
-def diverged(
-    arguments: Mapping[str, Any], error: Any, state: Path, devices: str
-) -> Any:
-    """Returns the result of a training whose loss was not finite."""
-    from _imagenet_training import NORMS
-
-    history = pd.DataFrame(error.history)
-    result = {
-        **arguments,
-        "diverged": True,
-        "reason": str(error),
-        "top1": None,
-        "devices": devices,
-        "seconds": float(history["seconds"].sum()) if len(history) else 0.0,
-    }
-    files: dict[str, Any] = {"history.csv": history} if len(history) else {}
-    if (state / NORMS).is_file():
-        files[NORMS] = (state / NORMS).read_bytes()
-    return result, files
+    return {**result, **measures}, files
 
 
 def images_to_compare(data: ImageNetFolder) -> int:
-    """Returns how many training images per class match the validation images."""
+    """How many training images of each class are as many as the validation images."""
     there = np.bincount(data.labels("train"), minlength=data.num_classes).min()
     return min(int(there), max(1, round(data.num_images("val") / data.num_classes)))
 
@@ -159,22 +184,67 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
     ]
 
 
-def open_source(options: Settings, tree: Path) -> tuple[str, ImageNetFolder]:
-    """Returns the place of the images, and the images that can be decoded."""
+# --- What is claimed
+
+# Name, claim, outcome, and the networks whose outcome is claimed to be larger and
+# smaller.
+CLAIMS = (
+    (
+        "H3a",
+        "The residual network has a higher top-1 accuracy than the plain one",
+        *("top1", "resnet", "plain"),
+    ),
+    (
+        "H3b",
+        "Cutout raises the top-1 accuracy",
+        *("top1", "resnet-cutout", "resnet"),
+    ),
+    (
+        "H3c",
+        "Cutout narrows the gap between training and validation accuracy (gap without "
+        "against with Cutout)",
+        *("gap", "resnet", "resnet-cutout"),
+    ),
+    (
+        "H3d",
+        "Cutout raises the accuracy under occlusion (mean top-1 over the sizes of the "
+        "erased patch)",
+        *("occluded_top1", "resnet-cutout", "resnet"),
+    ),
+    (
+        "H3e",
+        "Cutout lowers the calibration error (ECE without against with Cutout)",
+        *("ece", "resnet", "resnet-cutout"),
+    ),
+)
+
+
+# --- The program
+
+
+def open_source(options: Settings, folder: Path) -> tuple[str, ImageNetFolder]:
+    """The place of the images, in this folder if they are generated, and the images.
+
+    Raises:
+        RefusedError: If they cannot be read.
+    """
+    classes: Any = list(options.classes) or None
+    if len(options.classes) == 1 and options.classes[0].isdecimal():
+        classes = int(options.classes[0])
+    source = options.dataset or str(Path(options.data_dir or "").resolve())
     try:
         if options.is_tiny:
-            source = str(write_tiny_tree(tree, **options.tiny))
-        else:
-            source = options.dataset or str(Path(options.data_dir or "").resolve())
-        wanted = {
-            "class_ids": options.wanted_classes,
-            "data_dir": data_dir_of(options),
-        }
-        data = open_data(source, wanted, options.per_class, said=not options.is_tiny)
+            sizes: dict[str, Any] = options.tiny
+            # Hidden: a run folder may hold it before it holds a run.
+            tree = folder / f".tiny-imagenet-{'x'.join(map(str, sizes.values()))}"
+            if not tree.is_dir():
+                make_tiny_imagenet_tree(tree, **sizes)
+            source = str(tree)
+        said = not options.is_tiny
+        data = open_data(source, classes, options.per_class, options.data_dir, said)
     except (ConnectionError, ImportError, OSError, ValueError) as error:
         raise RefusedError(str(error)) from error
-    missing = {"train", "val"} - set(data.splits)
-    if missing:
+    if missing := {"train", "val"} - set(data.splits):
         raise RefusedError(
             f"{source} has no split {' and '.join(sorted(missing))}: "
             "trainings need both train and val"
@@ -182,49 +252,29 @@ def open_source(options: Settings, tree: Path) -> tuple[str, ImageNetFolder]:
     return source, data
 
 
-def data_dir_of(options: Settings) -> str | None:
-    """Returns the folder of TensorFlow Datasets, if it was given."""
-    return str(options.data_dir) if options.dataset and options.data_dir else None
-
-
-def make_settings(
-    options: Settings, data: ImageNetFolder, digest: str | None = None
+def identity(
+    options: Settings, data: ImageNetFolder, digest: str | None
 ) -> dict[str, Any]:
-    """Returns the settings that the numbers depend on."""
-    names = (
-        *("image_size", "center_fraction", "networks", "depth", "variant"),
-        *("cutout_size", "occlusion", "seeds", "record_every", "per_class"),
-        # On TensorFlow each device normalizes its share of a batch.
-        "devices",
-    )
-    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    """What the numbers depend on: the settings, and what was found out."""
     images = {split: data.num_images(split) for split in ("train", "val")}
+    folder = Path(options.data_dir or "").resolve().name
     return {
-        **settings,
+        **options.identity(),
         # Sums over threads depend on how many there are.
         "threads": "one" if options.jobs > 1 else "all",
-        "recipe": options.recipe,
-        **dataclasses.asdict(options.values),
-        "data": describe_data(options),
-        "data_dir": data_dir_of(options),
+        "data": "a tiny generated tree"
+        if options.is_tiny
+        else options.dataset or folder,
         "classes": list(data.class_names),
         "class_ids": list(data.class_ids),
         "images": images,
         "images_sha256": digest,
-        "steps_per_epoch": images["train"] // options.values.batch_size,
+        "steps_per_epoch": images["train"] // options.batch_size,
     }
-
-
-def describe_data(options: Settings) -> str:
-    if options.is_tiny:
-        return "a tiny generated tree"
-    return options.dataset or Path(options.data_dir or "").resolve().name
 
 
 def check_settings(settings: Mapping[str, Any], data: ImageNetFolder) -> None:
     """Refuses what would fail in the first training, or after it."""
-    from _imagenet_networks import build_network
-
     labels = set(data.labels("train").tolist())
     empty = [name for label, name in enumerate(data.class_ids) if label not in labels]
     if empty:
@@ -244,97 +294,6 @@ def check_settings(settings: Mapping[str, Any], data: ImageNetFolder) -> None:
         raise RefusedError(str(error).splitlines()[0]) from error
 
 
-def evaluate_file(
-    file: Path, data: ImageNetFolder, settings: Mapping[str, Any]
-) -> None:
-    """Prints how well a saved network does on the validation images."""
-    from _imagenet_evaluation import accuracies_of
-    from _imagenet_networks import load_network
-
-    try:
-        model = load_network(file)
-    except (OSError, ValueError, TypeError) as error:
-        raise RefusedError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}"
-        ) from error
-    size = settings["image_size"]
-    for name, theirs, ours in (
-        ("images of shape", model.input_shape[1:], (size, size, 3)),
-        ("classes", model.output_shape[1:], (data.num_classes,)),
-    ):
-        if tuple(theirs) != ours:
-            raise RefusedError(
-                f"{file} is for {name} {', '.join(map(str, theirs))}, not "
-                f"{', '.join(map(str, ours))}"
-            )
-    found = accuracies_of(model, data, settings)
-    print(
-        f"{file}: top-1 {found['top1']:.4f}, top-5 {found['top5']:.4f}, "
-        f"loss {found['loss']:.4f} on {data.num_images('val')} images"
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = parse_options(arguments)
-    # What a keras.json of this machine may say otherwise.
-    keras.config.set_image_data_format("channels_last")
-    hosts, host_index = tuple(options.hosts), options.host_index
-    check_cluster(
-        Cluster(options.devices, hosts, host_index), options.values.batch_size
-    )
-    with contextlib.ExitStack() as stack:
-        # The tiny tree is made elsewhere until it is known to be needed.
-        tree = options.out
-        if options.is_tiny:
-            tree = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        source, data = open_source(options, tree)
-        settings = make_settings(options, data, fingerprint(source, data))
-        if options.check:
-            return
-        if options.evaluate is not None:
-            evaluate_file(options.evaluate, data, settings)
-            return
-        check_settings(settings, data)
-        folder = RunFolder(options.out, settings, decoder())
-    tasks = make_tasks(settings)
-
-    def report() -> Path:
-        from _imagenet_report import write_imagenet_report
-
-        return write_imagenet_report(folder, tasks, settings, options.preset == "quick")
-
-    if options.report_only:
-        print(f"Report: {report()}")
-        return
-    job = Job(
-        source,
-        settings,
-        folder.path.resolve(),
-        options.devices,
-        hosts,
-        host_index,
-        options.host_timeout,
-        options.tensorboard,
-    )
-    coordinates = options.host_index == 0
-    with folder.locked(options.jobs) if coordinates else contextlib.nullcontext():
-        if options.is_tiny:
-            source = str(write_tiny_tree(folder.path.resolve(), **options.tiny))
-            open_data(source, settings, options.per_class, said=True)
-            job = dataclasses.replace(job, source=source)
-        if options.hosts:
-            # All hosts train together; what comes of it are checkpoints, which one
-            # host alone then measures.
-            run(folder, tasks, job, options, writes=False)
-            job = dataclasses.replace(job, hosts=(), host_index=0)
-        if not coordinates:
-            return
-        run(folder, tasks, job, options)
-        print(f"Report: {report()}")
-        # They are what a report that failed could not be made again without.
-        shutil.rmtree(folder.path / STATES, ignore_errors=True)
-
-
 def decoder() -> dict[str, str]:
     """Names the decoder of the images, the same on every backend."""
     if keras.config.backend() == "tensorflow":
@@ -342,27 +301,65 @@ def decoder() -> dict[str, str]:
     return {"images decoded by": f"tensorflow {version('tensorflow')}"}
 
 
-def run(
-    folder: RunFolder,
-    tasks: list[Task],
-    job: Job,
-    options: Settings,
-    writes: bool = True,
-) -> None:
-    run_tasks(
-        folder,
-        tasks,
-        train,
-        job,
-        options.jobs,
-        scheduler=options.scheduler,
-        measure="top1",
-        # One training alone has the machine for itself.
-        one_thread=options.jobs > 1,
-        # A host whose process died cannot go on without the others.
-        deaths=1 if job.hosts else 3,
-        writes=writes,
-    )
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse_options(arguments)
+    # What a keras.json of this machine may say otherwise.
+    keras.config.set_image_data_format("channels_last")
+    check_cluster(options.cluster, options.batch_size)
+    # The tiny tree is made elsewhere until it is known to be needed.
+    with tempfile.TemporaryDirectory() as temporary:
+        source, data = open_source(options, Path(temporary))
+        settings = identity(options, data, fingerprint(source, data))
+        if options.check:
+            return
+        if options.evaluate is not None:
+            print(measure_file(options.evaluate, data, settings))
+            return
+        check_settings(settings, data)
+        folder = RunFolder(options.out, settings, decoder())
+    tasks = make_tasks(settings)
+
+    def report() -> None:
+        from _imagenet_report import write_imagenet_report
+
+        quick = options.preset == "quick"
+        path = write_imagenet_report(folder, tasks, CLAIMS, quick)
+        print(f"Report: {path}", flush=True)
+
+    def run(job: Job, writes: bool = True) -> None:
+        run_tasks(
+            *(folder, tasks, train, job, options.jobs),
+            scheduler=options.scheduler,
+            measure="top1",
+            # One training alone has the machine for itself.
+            one_thread=options.jobs > 1,
+            # A host whose process died cannot go on without the others.
+            deaths=1 if job.cluster.hosts else 3,
+            writes=writes,
+        )
+
+    if options.report_only:
+        report()
+        return
+    path, cluster = folder.path.resolve(), options.cluster
+    coordinates = cluster.host_index == 0
+    with folder.locked(options.jobs) if coordinates else contextlib.nullcontext():
+        if options.is_tiny:
+            source, _ = open_source(options, path)
+        job = Job(
+            *(source, settings, path, options.data_dir, cluster, options.tensorboard)
+        )
+        if cluster.hosts:
+            # All hosts train together; what comes of it are checkpoints, which one
+            # host alone then measures.
+            run(job, writes=False)
+            alone = dataclasses.replace(cluster, hosts=(), host_index=0)
+            job = dataclasses.replace(job, cluster=alone)
+        if coordinates:
+            run(job)
+            report()
+            # They are what a report that failed could not be made again without.
+            shutil.rmtree(path / STATES, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ _SHARING = {
 }
 # A backend keeps some of each network that it compiled: TensorFlow about 90 MB.
 _TASKS_PER_WORKER = 10
+_OUT_OF_MEMORY = (
+    *("out of memory", "resource_exhausted", "unable to allocate"),
+    *("can't allocate memory", "cannot allocate memory"),
+)
 _ENDING = 10  # seconds that a process may take to end
 # Where a worker says something; elsewhere it is printed.
 _to_parent: Connection | None = None
@@ -227,11 +231,19 @@ def _serve(connection: Connection, packed: bytes) -> None:
             if train is None:
                 train, shared = _unpack(packed)
             answer = "done", train(arguments, shared)
-        except StoppedError as error:
-            answer = "stopped", str(error)
-        except Exception:
-            answer = "failed", traceback.format_exc()
+        except Exception as error:
+            answer = _failure(error)
         connection.send(answer)
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    """What the parent is told about an error: in one line if it is for the user."""
+    if isinstance(error, StoppedError):
+        return "stopped", str(error)
+    # Each backend has its own exceptions for this; their texts are alike.
+    if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        return "stopped", "out of memory: try half of the batch size, or smaller images"
+    return "failed", "".join(traceback.format_exception(error))
 
 
 def _unpack(packed: bytes) -> tuple[Train, Any]:

@@ -14,7 +14,7 @@ from programs import read_until, table
 
 from keras_residual import ResNet
 from keras_residual.analysis.statistics import expected_calibration_error
-from keras_residual.experiments import RefusedError, StoppedError
+from keras_residual.experiments import RefusedError
 from keras_residual.experiments.devices import Connection
 
 EXAMPLE = "imagenet_cutout.py"
@@ -177,22 +177,24 @@ def test_what_is_kept_is_the_average_that_was_validated(
     options = load("_imagenet_settings").parse_options(
         [*("--data-dir", str(tree)), *TINY, *recipe, *("--label-smoothing", "0")]
     )
-    program = load("imagenet_cutout")
+    program, images = load("imagenet_cutout"), load("_imagenet_images")
     _, data = program.open_source(options, tmp_path)
-    settings = program.make_settings(options, data)
-    alone = Connection()
-    network, history = load("_imagenet_training").train_network(
-        "resnet-cutout", 0, settings, data, tmp_path / "state", alone
+    settings = program.identity(options, data, None)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = program.build_network("resnet-cutout", settings, seed=0)
+    program.compile_network(network, settings)
+    history, diverged = program.fit(
+        network, data, settings, 0, tmp_path / "state", Connection()
     )
+    assert diverged == ""
     keras.config.set_dtype_policy("float32")
-    load_network = load("_imagenet_networks").load_network
-    best = load_network(tmp_path / "state" / "best.keras")
-    last = load_network(tmp_path / "state" / "epoch-00003.keras")
+    best = images.load_network(tmp_path / "state" / "best.keras")
+    last = images.load_network(tmp_path / "state" / "epoch-00003.keras")
     of_best = max(history, key=lambda row: row["val_top1"])
-    measure = load("_imagenet_evaluation").accuracies_of
     kept = ((network, history[-1]), (last, history[-1]), (best, of_best))
     for model, row in kept:
-        found = measure(model, data, settings)
+        predictions, _ = images.classify(model, images.batches(data, settings))
+        found = images.accuracies(predictions)
         assert found["top1"] == pytest.approx(row["val_top1"])
         assert found["loss"] == pytest.approx(row["val_loss"], rel=1e-2)
 
@@ -231,33 +233,13 @@ def test_what_cannot_work_is_refused_in_one_line(run_here, tree, tmp_path, argum
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "advice"), [(64, "try --batch-size 32"), (1, "--image-size")]
-)
-def test_a_device_without_memory_says_what_to_try(load, batch_size, advice):
-    training = load("_imagenet_training")
-    with (
-        pytest.raises(StoppedError, match=advice),
-        training._memory_said(batch_size),
-    ):
-        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
-    for error in (
-        RuntimeError("another reason"),
-        StoppedError("no space for rooms, but not out of memory"),
-    ):
-        with pytest.raises(type(error), match=str(error)), training._memory_said(8):
-            raise error
-
-
 @pytest.mark.once
 @pytest.mark.parametrize(("per_class", "expected"), [(8, 15), (3, 8), (None, 15)])
 def test_images_to_compare_are_training_images(load, tree, per_class, expected):
     """As many as there are to validate, or as there are of the smallest class."""
-    data = load("_imagenet_data")
-    settings = {"class_ids": CLASSES, "data_dir": None}
-    whole = data.open_data(str(tree), settings, per_class)
-    count = load("imagenet_cutout").images_to_compare(whole)
-    few = data.open_data(str(tree), settings, count)
+    program = load("imagenet_cutout")
+    whole = program.open_data(str(tree), CLASSES, per_class)
+    few = program.open_data(str(tree), CLASSES, program.images_to_compare(whole))
     assert set(few.files("train")) <= set(whole.files("train"))
     # One of the three was cut off, and may have been drawn.
     assert expected - 2 <= few.num_images("train") <= expected + 1
@@ -265,9 +247,7 @@ def test_images_to_compare_are_training_images(load, tree, per_class, expected):
 
 def test_a_class_without_images_is_refused_beforehand(load, tree):
     program = load("imagenet_cutout")
-    data = load("_imagenet_data").open_data(
-        str(tree), {"class_ids": CLASSES, "data_dir": None}, None
-    )
+    data = program.open_data(str(tree), CLASSES, None)
     settings = {"steps_per_epoch": 1, "networks": []}
     program.check_settings(settings, data)
     labels = data.labels("train")
@@ -278,14 +258,12 @@ def test_a_class_without_images_is_refused_beforehand(load, tree):
 
 def test_a_network_for_other_classes_is_not_evaluated(load, tree, tmp_path):
     program = load("imagenet_cutout")
-    data = load("_imagenet_data").open_data(
-        str(tree), {"class_ids": ["black", "white"], "data_dir": None}, None
-    )
+    data = program.open_data(str(tree), ["black", "white"], None)
     settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": CLASSES}
-    network = load("_imagenet_networks").build_network("plain", settings, seed=0)
+    network = program.build_network("plain", settings, seed=0)
     network.save(tmp_path / "network.keras")
     with pytest.raises(RefusedError, match="classes 3, not 2"):
-        program.evaluate_file(tmp_path / "network.keras", data, settings)
+        program.measure_file(tmp_path / "network.keras", data, settings)
 
 
 @pytest.mark.once
@@ -294,11 +272,10 @@ def test_images_that_were_encoded_anew_are_other_images(load, tree, tmp_path):
     shutil.copytree(tree, tmp_path / "anew")
     file = tmp_path / "anew/val/white/0.jpg"
     Image.open(file).save(file, quality=30)
-    data = load("_imagenet_data")
-    settings = {"class_ids": CLASSES, "data_dir": None}
+    data = load("_imagenet_images")
 
     digests = [
-        data.fingerprint(str(root), data.open_data(str(root), settings, None))
+        data.fingerprint(str(root), data.open_data(str(root), CLASSES, None))
         for root in (tree, tmp_path / "copy", tmp_path / "anew")
     ]
 
@@ -306,12 +283,16 @@ def test_images_that_were_encoded_anew_are_other_images(load, tree, tmp_path):
 
 
 @pytest.mark.once
-def test_the_tiny_tree_has_the_size_that_is_asked_for(load, tmp_path):
-    write = load("_imagenet_data").write_tiny_tree
-    first = write(tmp_path, 2, 2, 1)
-    assert write(tmp_path, 2, 2, 1) == first
-    other = write(tmp_path, 2, 3, 1)
-    assert len(list(other.rglob("*.JPEG"))) > len(list(first.rglob("*.JPEG")))
+def test_the_tiny_tree_has_the_size_that_is_asked_for(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program, settings = load("imagenet_cutout"), load("_imagenet_settings").Settings
+    size = {"num_classes": 2, "train_per_class": 2, "val_per_class": 1}
+    monkeypatch.setattr(settings, "tiny", size)
+    first, small = program.open_source(settings(), tmp_path)
+    assert program.open_source(settings(), tmp_path)[0] == first
+    monkeypatch.setattr(settings, "tiny", {**size, "train_per_class": 3})
+    _, data = program.open_source(settings(), tmp_path)
+    assert data.num_images("train") > small.num_images("train")
 
 
 @pytest.mark.once
@@ -324,10 +305,9 @@ def test_the_help_names_every_recipe(run_here):
 
 def test_the_erased_colour_is_what_cutout_puts_there(load):
     """What is erased from an image is zero once the means are taken out."""
-    evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
     settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": "ab"}
-    model = networks.build_network("resnet", settings, seed=0)
-    pixels = np.full((1, 32, 32, 3), evaluation.FILL, "uint8")
+    model = load("imagenet_cutout").build_network("resnet", settings, seed=0)
+    pixels = np.full((1, 32, 32, 3), load("_imagenet_images").FILL, "uint8")
     found = keras.ops.convert_to_numpy(model.get_layer("preprocessing")(pixels))
     # To half a grey level.
     assert np.abs(found).max() < 0.5 / 255 / 0.224 + 1e-6
@@ -335,17 +315,16 @@ def test_the_erased_colour_is_what_cutout_puts_there(load):
 
 @pytest.mark.slow
 def test_a_network_that_diverged_has_no_measures(load, tree):
-    evaluation, networks = load("_imagenet_evaluation"), load("_imagenet_networks")
+    program = load("imagenet_cutout")
     settings = {
         **{"image_size": 32, "depth": 8, "variant": "cifar", "classes": CLASSES},
         **{"batch_size": 8, "center_fraction": 1.0, "occlusion": []},
-        **{"class_ids": CLASSES, "data_dir": None},
     }
-    model = networks.build_network("plain", settings, seed=0)
+    model = program.build_network("plain", settings, seed=0)
     # Of the classifier: XLA's maximum of NaN and 0 is 0 on the CPU.
     model.trainable_variables[-1].assign(np.full(3, np.nan))
-    data = load("_imagenet_data").open_data(str(tree), settings, None)
-    result, files = evaluation.evaluate(model, data, data, settings)
+    data = program.open_data(str(tree), CLASSES, None)
+    result, files = program.measure(model, data, data, settings)
     for name in ("top1", "top5", "loss", "train_top1", "ece"):
         assert np.isnan(result[name]), name
     assert len(files["predictions.csv"]) == 15

@@ -10,94 +10,100 @@ STEPS = 4  # of an epoch
 
 
 @pytest.fixture
-def recipes(load):
-    return load("_imagenet_recipes")
+def complete(load, monkeypatch, tmp_path):
+    """A function from a recipe and options to the settings of a run."""
+    monkeypatch.chdir(tmp_path)
+
+    def complete(recipe, *options):
+        parse = load("_imagenet_settings").parse_options
+        found = parse(["--recipe", recipe, *options]).identity()
+        return {**found, "steps_per_epoch": STEPS}
+
+    return complete
 
 
 @pytest.fixture
-def networks(load):
-    return load("_imagenet_networks")
+def program(load):
+    return load("imagenet_cutout")
 
 
-def rates(networks, recipe):
-    schedule = networks.make_schedule(recipe, STEPS)
-    steps = range(recipe.epochs * STEPS)
+@pytest.fixture
+def training(load):
+    return load("_imagenet_training")
+
+
+def rates(training, settings):
+    schedule = training.make_schedule(settings)
+    steps = range(settings["epochs"] * STEPS)
     return np.array([float(keras.ops.convert_to_numpy(schedule(s))) for s in steps])
 
 
-def test_steps_are_a_tenth_after_each_third(recipes, networks):
-    recipe = recipes.complete("he2015", {"epochs": 9, "batch_size": 256})
-    found = rates(networks, recipe)
+def test_steps_are_a_tenth_after_each_third(complete, training):
+    found = rates(training, complete("he2015", "--epochs", "9"))
     # The border itself still has the rate before it.
     assert found[[0, 12, 13, 24, 25, 35]] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     )
 
 
-def test_warm_up_is_linear_and_the_rest_a_cosine(recipes, networks):
-    recipe = recipes.complete("modern", {"epochs": 15})
-    found = rates(networks, recipe)
+def test_warm_up_is_linear_and_the_rest_a_cosine(complete, training):
+    found = rates(training, complete("modern", "--epochs", "15"))
     steps = np.arange(60)
     cosine = 0.2 * (1 + np.cos(np.pi * (steps - 20) / 40))
     expected = np.where(steps < 20, 0.4 * steps / 20, cosine)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
-    ("name", "given", "expected"),
+    ("command", "rate", "momentum", "nesterov"),
     [
-        ("he2015", {"batch_size": 1024}, 0.4),
-        ("he2015", {"batch_size": 1024, "learning_rate": 0.3}, 0.3),
-        ("modern", {"batch_size": 256}, 0.1),
-        ("source", {"batch_size": 1024}, 0.001),
+        ("source", 0.001, 0, False),
+        ("source --batch-size 1024", 0.001, 0, False),
+        ("source --optimizer sgd", 0.1 * 32 / 256, 0.9, False),
+        ("he2015", 0.1, 0.9, False),
+        ("he2015 --batch-size 1024", 0.4, 0.9, False),
+        ("he2015 --learning-rate 0.3 --momentum 0", 0.3, 0, False),
         # Another optimizer than the recipe's has the rate that it needs.
-        ("he2015", {"optimizer": "adam"}, 0.001),
-        ("source", {"optimizer": "sgd"}, 0.1 * 32 / 256),
+        ("he2015 --optimizer adam", 0.001, 0, False),
+        ("modern", 0.4, 0.9, True),
+        ("modern --batch-size 256 --no-nesterov", 0.1, 0.9, False),
+        ("modern --optimizer adam", 0.001, 0, False),
     ],
 )
-def test_the_rate_of_sgd_grows_with_the_batch(recipes, name, given, expected):
-    assert recipes.complete(name, given).learning_rate == pytest.approx(expected)
+def test_rate_and_momentum_are_those_of_the_optimizer(
+    complete, command, rate, momentum, nesterov
+):
+    found = complete(*command.split())
+    assert found["learning_rate"] == pytest.approx(rate)
+    assert (found["momentum"], found["nesterov"]) == (momentum, nesterov)
 
 
-def test_momentum_is_not_adams(recipes):
-    assert recipes.complete("he2015", {"optimizer": "adam"}).momentum == 0
-    assert not recipes.complete("modern", {"optimizer": "adam"}).nesterov
-    assert recipes.complete("source", {"optimizer": "sgd"}).momentum == 0.9
-    with pytest.raises(RefusedError, match="--momentum: is for the optimizer sgd"):
-        recipes.complete("source", {"momentum": 0.9})
+@pytest.mark.once
+@pytest.mark.parametrize("option", ["--momentum 0.9", "--nesterov"])
+def test_momentum_is_not_adams(complete, option):
+    with pytest.raises(RefusedError, match="is for the optimizer sgd"):
+        complete("source", *option.split())
 
 
 @pytest.mark.slow
-def test_weight_decay_is_as_strong_as_in_pytorch(recipes, networks):
+def test_weight_decay_is_as_strong_as_in_pytorch(complete, training):
     torch = pytest.importorskip("torch")
-    recipe = recipes.complete("he2015", {"weight_decay": 0.01, "epochs": 75})
-    weight = keras.Variable(np.ones(3, "float32"))
-    optimizer = networks.make_optimizer(recipe, STEPS)
-    optimizer.build([weight])
-    theirs = torch.nn.Parameter(torch.ones(3))
+    options = ["--weight-decay", "0.01", "--epochs", "75"]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3)])
+    training.compile_network(model, complete("he2015", *options))
+    weight = model.trainable_variables[0]
+    weight.assign(np.ones((1, 3)))
+    theirs = torch.nn.Parameter(torch.ones(1, 3))
     reference = torch.optim.SGD([theirs], 0.1, momentum=0.9, weight_decay=0.01)
     for _ in range(90):  # of one rate
-        optimizer.apply([keras.ops.zeros(3)])
-        theirs.grad = torch.zeros(3)
+        model.optimizer.apply([keras.ops.zeros((1, 3)), keras.ops.zeros(3)])
+        theirs.grad = torch.zeros(1, 3)
         reference.step()
     # Apart from the first steps, in which momentum sums up.
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(weight), theirs.detach().numpy(), rtol=0.1
     )
-
-
-def test_smoothing_is_that_of_keras_on_one_hot_targets(networks):
-    generator = np.random.default_rng(0)
-    logits = generator.normal(size=(6, 4)).astype("float32")
-    labels = generator.integers(0, 4, 6)
-    reference = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=0.1
-    )
-    expected = reference(np.eye(4, dtype="float32")[labels], logits)
-    loss = networks.SmoothedCrossentropy(0.1)
-    assert float(loss(labels, logits)) == pytest.approx(float(expected), rel=1e-5)
-    again = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert again.label_smoothing == 0.1
 
 
 SETTINGS = {
@@ -109,11 +115,12 @@ SETTINGS = {
 @pytest.mark.parametrize(
     ("name", "decays"), [("he2015", "all"), ("modern", "kernels"), ("source", "none")]
 )
-def test_what_decays(recipes, networks, name, decays):
+def test_what_decays(complete, program, name, decays):
     """The gradients are zero: what shrinks has decay."""
-    recipe = recipes.complete(name, {"epochs": 6})
-    model = networks.build_network("resnet", SETTINGS, seed=0)
-    networks.compile_network(model, recipe, STEPS)
+    model = program.build_network("resnet", SETTINGS, seed=0)
+    settings = complete(name, "--epochs", "6")
+    program.compile_network(model, settings)
+    assert model.loss.label_smoothing == settings["label_smoothing"]
     optimizer = model.optimizer
     for weight in model.trainable_variables:
         weight.assign(np.ones(weight.shape))
@@ -135,10 +142,10 @@ def test_what_decays(recipes, networks, name, decays):
         pytest.param(18, "torchvision", 3, marks=pytest.mark.slow),
     ],
 )
-def test_networks_are_each_others_controls(networks, depth, variant, extra):
+def test_networks_are_each_others_controls(program, depth, variant, extra):
     settings = {**SETTINGS, "depth": depth, "variant": variant}
     models = [
-        networks.build_network(name, settings, seed=1)
+        program.build_network(name, settings, seed=1)
         for name in ("plain", "resnet", "resnet-cutout")
     ]
     plain, resnet, cutout = (
@@ -158,8 +165,8 @@ def test_networks_are_each_others_controls(networks, depth, variant, extra):
     assert np.abs(without[0] - without[1]).max() > 0
 
 
-def test_logits_are_float32_under_mixed_precision(networks):
+def test_logits_are_float32_under_mixed_precision(program):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = networks.build_network("resnet", SETTINGS, seed=0)
+    model = program.build_network("resnet", SETTINGS, seed=0)
     assert model.output.dtype == "float32"
     assert model.layers[-2].compute_dtype == "bfloat16"

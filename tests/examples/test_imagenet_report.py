@@ -29,8 +29,8 @@ def write(load, tmp_path):
         units.write_units(folder.path, networks, seeds)
         if images is not None:
             unit = folder.units / units.name(networks[-1], seeds[0])
-            np.save(unit / "pictures.npy", images)
-            np.save(unit / "picture_indices.npy", at or np.arange(len(images)))
+            places = np.arange(len(images)) if at is None else np.array(at)
+            np.savez(unit / "pictures.npz", images=images, places=places)
         if change:
             change(folder.units)
         # In the order in which a run would compute them: seed by seed.
@@ -39,7 +39,8 @@ def write(load, tmp_path):
             for seed in seeds
             for network in reversed(networks)
         ]
-        path = load("_imagenet_report").write_imagenet_report(folder, tasks, settings)
+        claims = load("imagenet_cutout").CLAIMS
+        path = load("_imagenet_report").write_imagenet_report(folder, tasks, claims)
         return folder.path, path.read_text("utf-8")
 
     return write
@@ -58,10 +59,9 @@ def test_report_of_a_whole_run(write):
         assert re.search(rf"- {name}\. .*: not enough seeds\. n = 2 seeds", text)
     assert "A verdict needs 8 seeds" in text
     # At epoch 10 of 12 the artificial networks have learnt ten twelfths.
-    row = "46.28 | none known | 58.5 (56.4 to 60.6) | 70.2 (67.7 to 72.7) |"
-    assert f"| ResNet-18 with Cutout | {row}" in text
-    assert "PlainNet-18: top-1 11 % at epoch 10" in text
-    assert "| 48.7 (" in text or "% at epoch 10 | not comparable" in text
+    row = "| 58.5 (56.4 to 60.6) % at epoch 10 | not comparable: see above |"
+    assert re.search(rf"Cutout: top-1 46.28 %, at epoch 10 \|.*{re.escape(row)}", text)
+    assert "PlainNet-18: top-1 72.06 %, trained to the end | He et al." in text
     assert "6 classes in place of 1,000; image size 64 in place of 224" in text
     assert "guessing would be right in 16.7 %" in text
     # Two seeds, 0.004 apart: half width 12.706 * 0.002 = 2.5 points.
@@ -69,7 +69,7 @@ def test_report_of_a_whole_run(write):
     # Every setting is a fact, also one that this report knows nothing about.
     assert "| label smoothing | 0.0 |" in text
     assert '| images | {"train": 600, "val": 200} |' in text
-    assert "| input | 64 pixels; Cutout erases squares of 16 |" in text
+    assert "| cutout size | 16 |" in text
     assert "| per class |" not in text
     page = (folder / "report.html").read_text("utf-8")
     figures = re.findall(r"\]\((figures/.*?)\)", text)
@@ -109,7 +109,7 @@ def test_trainings_that_diverged_are_counted_and_have_no_outcome(write):
     rows = {row["network"]: row for row in table(folder / "results.csv")[::2]}
     assert rows["plain"]["top1"] == rows["resnet-cutout"]["top1"] == ""
     # Its history reaches epoch 10, but it is not among the means.
-    assert "| 46.28 | none known | 58.7 | 70.4 |" in text
+    assert re.search(r"top-1 46.28 %, at epoch 10 \|.*\| 58.7 % at epoch 10 \|", text)
     assert "| plain | 1 | 1 | 60.4 |" in text
     assert "| resnet-cutout | 1 | 1 | 70.4 |" in text
     assert re.search(r"H3a\. .* n = 1 seed, 65\.4 against 60\.4 %", text)
@@ -172,7 +172,7 @@ def test_pictures_are_those_of_the_indices(write, monkeypatch):
         assert row.max() == float(rows[index]["confidence"])
 
 
-def compared(load, **columns):
+def compared(**columns):
     """Outcomes of eight seeds; a number is what the network has with every seed."""
     return pd.DataFrame(
         [
@@ -187,42 +187,43 @@ def compared(load, **columns):
     )
 
 
-def test_verdicts_follow_the_data(load):
-    tested = (
-        load("_imagenet_hypotheses")
-        .test_hypotheses(
-            compared(
-                load,
-                top1=[0.5, 0.6, 0.6],
-                gap=[0.1, 0.3, 0.2],
-                occluded_top1=[0.4, 0.5, 0.4],
-                ece=[0.1, 0.2, 0.1],
-            )
-        )
-        .set_index("hypothesis")
+@pytest.fixture
+def tested(load):
+    claims = load("imagenet_cutout").CLAIMS
+    return lambda frame: load("_imagenet_report").test_claims(frame, claims)
+
+
+def test_verdicts_follow_the_data(tested):
+    frame = compared(
+        top1=[0.5, 0.6, 0.6],
+        gap=[0.1, 0.3, 0.2],
+        occluded_top1=[0.4, 0.5, 0.4],
+        ece=[0.1, 0.2, 0.1],
     )
 
-    assert tested["verdict"].to_dict() == {
+    found = tested(frame).set_index("hypothesis")
+
+    assert found["verdict"].to_dict() == {
         "H3a": "supported",
         "H3b": "undecided",
         "H3c": "supported",
         "H3d": "contradicted",
         "H3e": "supported",
     }
-    assert tested["mean_difference"].tolist() == pytest.approx([0.1, 0, 0.1, -0.1, 0.1])
+    assert found["mean_difference"].tolist() == pytest.approx([0.1, 0, 0.1, -0.1, 0.1])
     # Eight seeds that agree: 2 / 2^8, times Holm's 5 for the four smallest.
-    assert tested["p"].tolist() == pytest.approx([2 / 256, 1, *[2 / 256] * 3])
-    assert tested["p_holm"].tolist() == pytest.approx([10 / 256, 1, *[10 / 256] * 3])
+    assert found["p"].tolist() == pytest.approx([2 / 256, 1, *[2 / 256] * 3])
+    assert found["p_holm"].tolist() == pytest.approx([10 / 256, 1, *[10 / 256] * 3])
 
 
-def test_only_hypotheses_about_trained_networks_are_tested(load):
-    frame = compared(load, top1=[0.5, 0.6, 0.6], gap=[0] * 3, ece=[0] * 3)
+def test_only_hypotheses_about_trained_networks_are_tested(tested):
+    frame = compared(top1=[0.5, 0.6, 0.6], gap=[0] * 3, ece=[0] * 3)
     frame = frame[frame["network"] != "resnet-cutout"]
 
-    tested = load("_imagenet_hypotheses").test_hypotheses(frame)
+    found = tested(frame)
 
-    assert tested["hypothesis"].tolist() == ["H3a"]
-    assert tested["p_holm"].tolist() == pytest.approx([2 / 256])
+    assert found["hypothesis"].tolist() == ["H3a"]
+    assert found["p_holm"].tolist() == pytest.approx([2 / 256])
 
 
 def test_outcomes_by_hand(load):
@@ -244,7 +245,7 @@ def test_outcomes_by_hand(load):
         }
     )
 
-    found = load("_imagenet_hypotheses").outcomes(results, occlusion)
+    found = load("_imagenet_report").with_outcomes(results, occlusion)
 
     assert found["gap"].iloc[0] == pytest.approx(0.25)
     # Without the images that are whole; a size that is missing spoils the mean.
@@ -252,31 +253,56 @@ def test_outcomes_by_hand(load):
     assert np.isnan(found[["gap", "occluded_top1"]].iloc[1]).all()
 
 
-def test_the_difference_is_held_against_both_claims(load):
-    against = load("_imagenet_hypotheses").against_claims
-    frame = compared(load, top1=[0.5, 0.5, 0.5])
-    rows = frame["network"] == "resnet"
-    frame.loc[rows, "top1"] += np.array([0.01, -0.01] * 4)
+ON_IMAGENET = units.SETTINGS | {
+    "classes": [str(number) for number in range(1000)],
+    "data": "ImageNet",
+    "image_size": 224,
+}
 
-    words = against(frame)
+
+def test_claims_of_others_are_held_against_the_interval(load):
+    against = load("_imagenet_published").against_others
+    frame = compared(top1=[0.5, 0.5, 0.5])
+    frame.loc[frame["network"] == "resnet", "top1"] += np.array([0.01, -0.01] * 4)
+    history = pd.concat(
+        frame.rename(columns={"top1": "val_top1"}).assign(
+            epoch=epoch, val_top1=lambda rows, less=less: rows["val_top1"] - less
+        )
+        for epoch, less in ((9, 0.2), (10, 0.4), (12, 0.0))
+    )
+
+    rows = {row[0]: row[1:] for row in against(history, frame, ON_IMAGENET)}
 
     # Mean 0; standard error sqrt(8 / 7) / sqrt(8) points, t(0.975; 7) = 2.3646.
-    assert "+0.0 points of top-1 (95 % interval -0.9 to +0.9)" in words
-    assert "He et al. 2015 (table 2, trained to the end) +0.06, inside it" in words
-    assert "the source (epoch 10) +28, outside it" in words
-    assert "inside" not in against(frame, other_task=True)
-    assert "outside" not in against(frame, other_task=True)
-    assert "from one seed" in against(frame[frame["seed"] == 0])
-    assert against(frame[frame["network"] != "plain"]) == ""
+    difference = "+0.0 (-0.9 to +0.9) points at epoch"
+    claim = "ResNet-18 minus PlainNet-18: +0.06 points of top-1, trained to the end"
+    assert rows[claim][1:] == (f"{difference} 12", "inside the 95 % interval")
+    claim = "ResNet-18 minus PlainNet-18: +28 points of top-1, at epoch 10"
+    assert rows[claim][1:] == (f"{difference} 10", "outside the 95 % interval")
+    # Seeds 0.01 apart: 0.1 + 0.035, and 2.3646 times sqrt(6) / sqrt(8) points.
+    claim = "PlainNet-18: top-1 11 %, at epoch 10"
+    assert rows[claim][1:] == (
+        *("13.5 (11.5 to 15.5) % at epoch 10", "outside the 95 % interval"),
+    )
+    of_he = [
+        row[2] for row in rows.values() if row[0].startswith("He") and "%" in row[1]
+    ]
+    assert of_he.count("not comparable: see above") == 2  # ten crops
+    # With other settings no figure is inside or outside, with one seed neither.
+    for change in ({"classes": ["cat", "dog"]}, {"depth": 34}):
+        changed = against(history, frame, ON_IMAGENET | change)
+        assert {row[3] for row in changed} == {"not comparable: see above"}
+    one = against(history[history["seed"] == 0], frame[frame["seed"] == 0], ON_IMAGENET)
+    assert "one seed: no verdict" in {row[3] for row in one}
+    assert not any("interval" in row[3] for row in one)
+    plain = frame[frame["network"] == "plain"]
+    assert len(against(history, plain, ON_IMAGENET)) == 2
+    recipe = against(history, frame, ON_IMAGENET | {"learning_rate": 0.1})
+    assert sum("interval" in row[3] for row in recipe) == 2  # trained to the end
 
 
 def test_figures_can_be_compared_with_the_same_settings_alone(load):
-    words = load("_imagenet_tables").comparability
-    source = units.SETTINGS | {
-        "classes": [str(number) for number in range(1000)],
-        "data": "ImageNet",
-        "image_size": 224,
-    }
+    words, source = load("_imagenet_published").comparability, ON_IMAGENET
 
     assert "settings: where these are ImageNet's images, its figures" in words(source)
     assert "can be compared with the source's" in words(source)
@@ -302,13 +328,13 @@ def test_occlusion_table_by_hand(load):
     frame = pd.DataFrame(
         [
             ("resnet", 0, 0.0, 0.0, 0.6),
-            ("resnet", 0, 0.5, 0.20, 0.5),
+            ("resnet", 0, 0.5, 0.22, 0.5),
             ("resnet", 1, 0.0, 0.0, 0.7),
-            ("resnet", 1, 0.5, 0.24, 0.4),
+            ("resnet", 1, 0.5, 0.22, 0.4),
         ],
         columns=["network", "seed", "size", "erased_share", "top1"],
     )
-    under_occlusion = load("_imagenet_tables").under_occlusion
+    under_occlusion = load("_imagenet_report").under_occlusion
 
     found = under_occlusion(frame)
 
@@ -317,20 +343,6 @@ def test_occlusion_table_by_hand(load):
     assert found["resnet, lost"].tolist() == pytest.approx([math.nan, 20], nan_ok=True)
     # Without the whole images nobody knows what was lost.
     assert "resnet, lost" not in under_occlusion(frame[frame["size"] > 0])
-
-
-def test_epoch_10_is_that_of_the_history(load):
-    results = pd.DataFrame({"network": "resnet", "top1": [0.7, 0.8]})
-    history = pd.DataFrame(
-        {"network": "resnet", "epoch": [9, 10, 11] * 2, "val_top1": [0.1, 0.2, 0.3] * 2}
-    )
-    settings = {"depth": 18, "epochs": 11}
-
-    found = load("_imagenet_tables").beside_published(results, history, settings)
-
-    assert found["this run, epoch 10"].tolist() == ["20.0 (20.0 to 20.0)"]
-    # t(0.975; 1) = 12.706 times the standard error of 5 points.
-    assert found["this run, epoch 11"].tolist() == ["75.0 (11.5 to 138.5)"]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +362,7 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
     }
     frames = []
     for network in ("plain", "resnet"):
-        model = load("_imagenet_networks").build_network(network, settings, seed=0)
+        model = load("imagenet_cutout").build_network(network, settings, seed=0)
         model.compile("sgd", "sparse_categorical_crossentropy")
         norms = GradientNormCallback(by="layer", filepath=tmp_path / "norms.csv")
         images = np.zeros((2, 32, 32, 3), "uint8")
@@ -359,12 +371,12 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
         frames[-1].insert(0, "network", network)
         frames[-1].insert(1, "seed", 0)
 
-    found = load("_imagenet_figures")._kernels(pd.concat(frames))
+    found = load("_imagenet_figures").kernels_by_depth(pd.concat(frames))
 
     # The stem, and two convolutions in each of the blocks.
     convolutions = depth - 1
     depths = list(range(1, convolutions + 1))
     for network in ("plain", "resnet"):
         assert found.loc[found["network"] == network, "depth"].tolist() == depths
-    (figure,) = load("_imagenet_figures").gradient_figures(tmp_path, pd.concat(frames))
+    (figure,) = load("_imagenet_figures").draw_gradients(tmp_path, pd.concat(frames))
     assert (tmp_path / figure[0]).is_file()

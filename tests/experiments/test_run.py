@@ -18,6 +18,7 @@ from keras_residual.experiments import (
     StoppedError,
     Task,
     cluster,
+    processes,
     run_main,
     run_tasks,
 )
@@ -141,6 +142,20 @@ def test_lines_and_what_is_there_already(tmp_path, monkeypatch, capsys, shared):
 def test_a_task_that_fails_is_named(shared, how, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         outputs({**shared, **how})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes"), "stopped", "half of the batch"),
+        (StoppedError("no room, but not out of memory"), "stopped", "no room, but"),
+        (RuntimeError("another reason"), "failed", "RuntimeError: another reason"),
+    ],
+)
+def test_a_device_without_memory_says_what_to_try(error, kind, words):
+    found, message = processes._failure(error)
+    assert found == kind
+    assert words in message
 
 
 @pytest.mark.slow
