@@ -61,6 +61,33 @@ def test_train_function():
     assert len(calls) == 2
 
 
+def test_other_functions():
+    model = compiled()
+    for kind in ("test", "predict"):
+        make, name = getattr(model, f"make_{kind}_function"), f"{kind}_function"
+        make()
+        before = getattr(model, name)
+        make()
+        assert getattr(model, name) is before
+        setattr(model, name, None)
+        make()
+        assert getattr(model, name) not in (None, before)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_train_step():
+    model, calls = compiled(), []
+    step = model.train_step
+
+    def counted(state, data):
+        calls.append(data)
+        return step(state, data)
+
+    vars(model)["train_step"] = counted
+    fit(model)
+    assert calls
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="the state of JAX's trainer")
 def test_jax_state():
     model, states = compiled("adam"), []
@@ -231,6 +258,24 @@ def test_grain_frames():
     assert any(name.startswith("grain.") for name in callers)
 
 
+def test_variable_handle():
+    tf = pytest.importorskip("tensorflow")
+    calls = tf.Variable(5, dtype="int64")
+    for number in (5, 6):
+        count = tf.raw_ops.ResourceCountUpTo(resource=calls.handle, limit=9, T="int64")
+        assert int(count) == number
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_distribute_strategy():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        assert compiled().distribute_strategy is strategy
+    assert compiled().distribute_strategy is tf.distribute.get_strategy()
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
 def test_merge_call():
     import tensorflow as tf
@@ -275,6 +320,21 @@ def test_one_dnn(monkeypatch, option, gains):
         [sys.executable, "-c", program], capture_output=True, text=True
     )
     assert run.stdout.strip() == str(gains), run.stderr
+
+
+def test_graph_config():
+    inputs = keras.Input((3,), name="inputs")
+    outputs = keras.layers.Add(name="sum")([inputs, inputs])
+    config = keras.Model(inputs, outputs).get_config()
+    (node,) = config["layers"][1]["inbound_nodes"]
+    for tensor in node["args"][0]:
+        assert tensor["class_name"] == "__keras_tensor__"
+        assert tensor["config"]["keras_history"] == ["inputs", 0, 0]
+        assert tuple(tensor["config"]["shape"]) == (None, 3)
+    assert node["kwargs"] == {}
+    assert "sum" in np.ravel(config["output_layers"])
+    names = [operation.name for operation in keras.Model(inputs, outputs).operations]
+    assert names == [layer["name"] for layer in config["layers"]] == ["inputs", "sum"]
 
 
 def test_layer_call():
