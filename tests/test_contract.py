@@ -123,16 +123,15 @@ def documented_names(documented):
 def public_methods():
     for name, public in PUBLIC.items():
         if isinstance(public, type):
-            for method_name, member in vars(public).items():
-                method = getattr(member, "__func__", member)
+            for method_name, method in inspect.getmembers(public):
+                function = getattr(method, "__func__", method)
                 if (
-                    inspect.isfunction(method)
+                    inspect.isfunction(function)
+                    and function.__module__.startswith("keras_residual.")
                     and not method_name.startswith("_")
-                    and method.__doc__
+                    and function.__doc__
                 ):
-                    yield pytest.param(
-                        getattr(public, method_name), id=f"{name}.{method_name}"
-                    )
+                    yield pytest.param(method, id=f"{name}.{method_name}")
 
 
 def test_every_export_is_in_all():

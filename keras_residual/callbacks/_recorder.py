@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_residual.callbacks import _backend
-from keras_residual.callbacks._columns import MISSING, select_variables
+from keras_residual.callbacks._columns import select_variables
+from keras_residual.callbacks._measurement import Measurement, change_norms
 
 _MINIMUM_CAPACITY = 256
 # A custom train step may apply the optimizer this often before a record is lost.
@@ -166,20 +167,21 @@ class GradientRecorder:
             # The order that `apply(gradients)` means is not public.
             variables = self._optimizer._trainable_variables
         step = self._update_number(ops.convert_to_tensor(self._optimizer._iterations))
-        measured = [self._gradient_norms(due, gradients, variables, self.variables)]
+        measurement = Measurement(self._optimizer, due, gradients, variables)
+        wanted = self.variables
+        measured = [measurement.norms(wanted)]
         if self._settings.clipped:
-            measured += [self._clipped_norms(due, gradients, variables, measured[0])]
+            measured.append(
+                measurement.clipped_norms(wanted, measured[0], self.trainable)
+            )
         if self._settings.micro_batches:
-            measured += [
-                self._gradient_norms(
-                    due, gradients, variables, self.variables, self._unscaled
-                )
-            ]
-        weights = _backend.snapshot(self.variables) if self._settings.ratios else []
+            measured.append(measurement.micro_batch_norms(wanted))
+        weights = _backend.snapshot(wanted) if self._settings.ratios else []
         result = apply()
 
         def written() -> list[Any]:
-            return self._written(step, measured + self._change(weights))
+            changed = _backend.snapshot(wanted) if weights else []
+            return self._written(step, measured + change_norms(weights, changed))
 
         values = _backend.when(due, written, lambda: [b.value for b in self.buffers])
         for buffer, value in zip(self.buffers, values, strict=True):
@@ -213,95 +215,6 @@ class GradientRecorder:
     def _is_recorded(self, iterations: Any) -> Any:
         is_update = (iterations + 1) % max(1, self._accumulation) == 0
         return is_update & (self._update_number(iterations) % self._settings.every == 0)
-
-    def _gradient_norms(
-        self,
-        due: Any,
-        gradients: list[Any],
-        variables: list[Any],
-        wanted: list[Any],
-        form: Callable[[Any, Any], Any] | None = None,
-    ) -> Any:
-        """Norms of the gradients of the wanted variables, in their order.
-
-        Of the applied ones, or of what `form` makes of a gradient and its variable.
-        """
-        form = form or self._applied
-        index = {
-            id(variable): i
-            for i, variable in enumerate(variables)
-            if gradients[i] is not None
-        }
-        order = [index[id(v)] for v in wanted if id(v) in index]
-        values = [ops.full((1,), MISSING, "float32")]
-        if order:
-            values.append(
-                _backend.summed_norms(
-                    due,
-                    len(order),
-                    lambda: [form(gradients[i], variables[i]) for i in order],
-                )
-            )
-        if len(order) == len(wanted):
-            return values[1]
-        position = {i: number for number, i in enumerate(order, start=1)}
-        columns = [position.get(index.get(id(v), -1), 0) for v in wanted]
-        return ops.take(ops.concatenate(values), columns)
-
-    def _clipped_norms(
-        self, due: Any, gradients: list[Any], variables: list[Any], norms: Any
-    ) -> Any:
-        """The norms after the clipping that the optimizer is about to do."""
-        optimizer = self._optimizer
-        if optimizer.clipnorm:
-            return ops.minimum(norms, optimizer.clipnorm)
-        if optimizer.global_clipnorm:
-            everything = norms
-            if len(self.variables) < len(self.trainable):
-                everything = self._gradient_norms(
-                    due, gradients, variables, self.trainable
-                )
-            # Missing gradients have negative norms.
-            total = _backend.l2_norms([ops.maximum(everything, 0.0)])[0]
-            limit = optimizer.global_clipnorm
-            share = limit / ops.maximum(total, limit)
-            return ops.where(norms < 0, norms, norms * share)
-        if optimizer.clipvalue:
-            largest = optimizer.clipvalue
-
-            def clipped(gradient: Any, variable: Any) -> Any:
-                return ops.clip(self._applied(gradient, variable), -largest, largest)
-
-            return self._gradient_norms(
-                due, gradients, variables, self.variables, clipped
-            )
-        return norms
-
-    def _unscaled(self, gradient: Any, variable: Any) -> Any:
-        """The gradient that arrived, of one batch of those that are accumulated."""
-        scale = self._optimizer.loss_scale_factor
-        return gradient / scale if scale else gradient
-
-    def _applied(self, gradient: Any, variable: Any) -> Any:
-        """The gradient as the optimizer will use it, before clipping."""
-        optimizer = self._optimizer
-        gradient = self._unscaled(gradient, variable)
-        if self._accumulation:
-            # What was accumulated so far is not public.
-            sums = optimizer._accumulated_gradients
-            accumulated = sums[optimizer._get_variable_index(variable)]
-            gradient = (gradient + accumulated) / self._accumulation
-        return gradient
-
-    def _change(self, weights: list[Any]) -> list[Any]:
-        """Norms of the updates since `weights`, and of `weights` themselves."""
-        if not weights:
-            return []
-        changed = _backend.snapshot(self.variables)
-        before = [ops.cast(value, "float32") for value in weights]
-        after = [ops.cast(value, "float32") for value in changed]
-        updates = [new - old for new, old in zip(after, before, strict=True)]
-        return [_backend.l2_norms(updates), _backend.l2_norms(before)]
 
     def _written(self, step: Any, measured: list[Any]) -> list[Any]:
         """The buffers with one more row."""

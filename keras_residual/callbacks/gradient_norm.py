@@ -4,10 +4,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from keras_residual.callbacks._arguments import (
     alert_limits,
@@ -16,7 +15,6 @@ from keras_residual.callbacks._arguments import (
     check_flag,
     layer_patterns,
 )
-from keras_residual.callbacks._noise_scale import noise_scale
 from keras_residual.callbacks._output import Output
 from keras_residual.callbacks._probe import (
     GradientProbe,
@@ -24,13 +22,9 @@ from keras_residual.callbacks._probe import (
     probe_for,
     probe_of,
 )
+from keras_residual.callbacks._recorded_norms import RecordedNorms
 from keras_residual.callbacks._recorder import GradientRecorder, Settings
-from keras_residual.callbacks._records import (
-    Rows,
-    column_names,
-    read_file,
-    write_file,
-)
+from keras_residual.callbacks._records import read_file
 from keras_residual.callbacks._tensorboard import check_tensorboard
 from keras_residual.layers._checks import (
     as_path,
@@ -39,11 +33,8 @@ from keras_residual.layers._checks import (
     check_positive_integer,
 )
 
-if TYPE_CHECKING:
-    import pandas
 
-
-class GradientNormCallback(keras.callbacks.Callback):
+class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
     """Records the L2 norms of the gradients that update the weights in `fit()`.
 
     The norms are computed inside the compiled train step from the gradients that the
@@ -205,36 +196,6 @@ class GradientNormCallback(keras.callbacks.Callback):
         self._is_recording = False
         self._network: Any = None
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        return self._output.names
-
-    @property
-    def steps(self) -> np.ndarray:
-        """Step numbers of all records up to now."""
-        return self._rows().steps
-
-    @property
-    def norms(self) -> np.ndarray:
-        """Norms of all records up to now."""
-        return self._rows().norms
-
-    @property
-    def update_ratios(self) -> np.ndarray | None:
-        """Update-to-weight ratios of all records up to now."""
-        return self._rows().more.get("update_ratios")
-
-    @property
-    def clipped_norms(self) -> np.ndarray | None:
-        """Norms after clipping of all records up to now."""
-        return self._rows().more.get("clipped_norms")
-
-    @property
-    def micro_batch_norms(self) -> np.ndarray | None:
-        """Norms of the last accumulated batch alone of all records up to now."""
-        return self._rows().more.get("micro_batch_norms")
-
     @contextmanager
     def recording(self, model: keras.Model) -> Iterator["GradientNormCallback"]:
         """Records the calls of `model.train_on_batch` in a `with` block.
@@ -264,69 +225,6 @@ class GradientNormCallback(keras.callbacks.Callback):
             yield self
         finally:
             self.on_train_end()
-
-    def noise_scale(self, batch_size: int, accumulation_steps: int) -> float:
-        """Returns the gradient noise scale over all records, in examples.
-
-        It is the variance of the gradients of single examples, summed over all
-        weights, over the squared norm of their mean. Batches far below it gain most
-        from being made larger; batches far above it gain little. It grows during
-        training. Few records give a rough estimate.
-
-        Args:
-            batch_size: Positive integer. Examples in one of the accumulated batches.
-            accumulation_steps: The optimizer's `gradient_accumulation_steps`.
-
-        Returns:
-            The noise scale of the measured variables; infinity where the mean gradient
-            cannot be told from noise.
-
-        Raises:
-            ValueError: If nothing was recorded with `micro_batches`.
-
-        Reference:
-            McCandlish et al., "An Empirical Model of Large-Batch Training", 2018,
-            appendix A.1. <https://arxiv.org/abs/1812.06162>
-        """
-        small_size = check_positive_integer("batch_size", batch_size)
-        steps = check_positive_integer("accumulation_steps", accumulation_steps)
-        rows = self._rows()
-        micro = rows.more.get("micro_batch_norms")
-        if micro is None or not len(micro) or steps == 1:
-            raise ValueError(
-                "`noise_scale` needs records of an optimizer that accumulates batches, "
-                "made with micro_batches=True. "
-                f"Received: {len(rows.steps)} records, accumulation_steps={steps}"
-            )
-        columns = [name != "global_norm" for name in self.names]
-        return noise_scale(
-            rows.norms[:, columns], micro[:, columns], steps * small_size, small_size
-        )
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """Returns a pandas table with one row for each step.
-
-        The columns are `names`, with `clipped` also `clipped_norm/...` for each name,
-        with `micro_batches` `micro_batch_norm/...`, and with `ratios`
-        `update_ratio/...`.
-        """
-        import pandas
-
-        rows = self._rows()
-        return pandas.DataFrame(
-            rows.values,
-            index=pandas.Index(rows.steps, name="step"),
-            columns=column_names(self.names, rows.more),
-        )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the record to a `.csv` or `.npz` file.
-
-        Args:
-            path: Where to; a file that exists is replaced in one move.
-        """
-        path = check_file("path", path, (".csv", ".npz"))
-        write_file(path, self.names, self._rows())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "GradientNormCallback":
@@ -415,7 +313,6 @@ class GradientNormCallback(keras.callbacks.Callback):
             self._output.name_columns(self._network, self._recorder.variables)
 
     def _read(self) -> None:
-        """Moves records from the train step's memory to where they are kept."""
         if self._recorder is None or not self._is_recording:
             return
         steps, values = self._recorder.read()
@@ -423,7 +320,3 @@ class GradientNormCallback(keras.callbacks.Callback):
             self._name_columns()
             if self._output.append(steps, values) and self.stop:
                 self._network.stop_training = True
-
-    def _rows(self) -> Rows:
-        self._read()
-        return self._output.rows()

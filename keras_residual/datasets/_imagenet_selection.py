@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_residual.datasets._imagenet_source import Source
+from keras_residual.datasets._imagenet_source import FolderSource, Source
+from keras_residual.datasets._reader_options import ReaderOptions
+from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 from keras_residual.layers._checks import check_positive_integer
 
 
@@ -54,6 +56,29 @@ class Selection:
         labels = self.source.labels(split)[self.places(split)].astype(np.int64)
         # With all classes they stay, also -1 for "not known" in TensorFlow Datasets.
         return labels if self.has_all_classes else np.searchsorted(self.classes, labels)
+
+    def files(self, split: str) -> list[str]:
+        names = self.source.names(split)
+        return [names[place] for place in self.places(split)]
+
+    def batches(self, split: str, options: ReaderOptions) -> Any:
+        """A `tf.data.Dataset` of batches of images and labels."""
+        source = self.source
+        if options.balanced and not isinstance(source, FolderSource):
+            raise ValueError(
+                "`balanced` must be False for what is read in a stream. "
+                f"Received: balanced={options.balanced!r}"
+            )
+        prepare_tensorflow()
+        from keras_residual.datasets import _tensorflow_stream as stream
+
+        if isinstance(source, FolderSource):
+            files, labels = self.files(split), self.labels(split)
+            return stream.batches_of_files(files, labels, options)
+        places = None if self.is_whole(split) else self.places(split)
+        classes = None if self.has_all_classes else self.classes
+        examples = source.examples(split, places, classes)
+        return stream.batches_of_examples(examples, len(self.places(split)), options)
 
     def _has_all_images(self, split: str) -> bool:
         return self.has_all_classes and (split != "train" or self._per_class is None)

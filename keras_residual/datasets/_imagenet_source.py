@@ -1,10 +1,10 @@
-"""Where images come from: a tree of files, or a set of TensorFlow Datasets."""
+"""Where images come from: files, tar files, or a set of TensorFlow Datasets."""
 
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,27 +14,8 @@ from keras_residual.datasets import (
     _imagenet_trees,
 )
 from keras_residual.datasets import _tensorflow_datasets as _tfds
+from keras_residual.datasets._imagenet_shards import ShardSource, find_shards
 from keras_residual.datasets._imagenet_split import with_validation
-
-
-class Source(Protocol):
-    """All images of a data set, by split and place in it."""
-
-    class_ids: list[str]
-    class_names: list[str]
-    splits: tuple[str, ...]
-    findings: dict[str, list[str]]
-    without_val: str
-
-    def num_images(self, split: str) -> int: ...
-
-    def labels(self, split: str) -> np.ndarray: ...
-
-    def names(self, split: str) -> list[str]: ...
-
-    def check(
-        self, split: str, places: np.ndarray, progress: _imagenet_check.Progress
-    ) -> np.ndarray: ...
 
 
 class FolderSource:
@@ -142,3 +123,40 @@ class TfdsSource:
         chosen = np.zeros(self.num_images(split), bool)
         chosen[places] = True
         return chosen
+
+
+# All images of a data set, by split and place in it.
+Source = FolderSource | ShardSource | TfdsSource
+
+
+def find_source(
+    root: str | Path,
+    index_dir: str | Path | None,
+    data_dir: str | Path | None,
+    validation_split: float | None,
+    seed: int,
+) -> Source:
+    """The source at a root, whatever it is."""
+    is_tfds = str(root).startswith("tfds:")
+    if data_dir is not None and not is_tfds:
+        raise ValueError(
+            "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
+            f"keeps its data. Received: data_dir={str(data_dir)!r}"
+        )
+    path = Path(os.path.abspath(root))
+    if not is_tfds and not path.is_dir():
+        raise ValueError(
+            "`root` must be an existing folder or 'tfds:<name>'. "
+            f"Received: root={str(root)!r}"
+        )
+    shards = {} if is_tfds else find_shards(path)
+    if not is_tfds and not shards:
+        return FolderSource(path, index_dir, validation_split, seed)
+    if validation_split is not None:
+        raise ValueError(
+            "`validation_split` must be None for what is read in a stream. "
+            f"Received: validation_split={validation_split!r}"
+        )
+    if shards:
+        return ShardSource(path, shards, index_dir)
+    return TfdsSource(str(root).removeprefix("tfds:"), data_dir)

@@ -1,7 +1,6 @@
 """ImageNet as it unpacks, and everything of its kind: found, checked and read."""
 
 import copy
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import numpy as np
 from keras_residual.datasets._image_examination import UNUSABLE
 from keras_residual.datasets._imagenet_report import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
-from keras_residual.datasets._imagenet_shards import ShardSource, find_shards
-from keras_residual.datasets._imagenet_source import FolderSource, TfdsSource
+from keras_residual.datasets._imagenet_source import FolderSource, find_source
 from keras_residual.datasets._imagenet_split import check_validation_split
 from keras_residual.datasets._reader_options import ReaderOptions
-from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 from keras_residual.layers._checks import (
     check_choice,
     check_positive_integer,
@@ -124,7 +121,7 @@ class ImageNetFolder:
         classes = check_classes(classes)
         if validation_split is not None:
             check_validation_split(validation_split)
-        self._source = _find_source(root, index_dir, data_dir, validation_split, seed)
+        self._source = find_source(root, index_dir, data_dir, validation_split, seed)
         self._selection = Selection(self._source, classes, per_class, seed)
         chosen = self._selection.classes
         self.class_ids = [self._source.class_ids[place] for place in chosen]
@@ -161,9 +158,7 @@ class ImageNetFolder:
             A list of paths; of TensorFlow Datasets, names such as
             `"tfds:imagenet2012/train/17"`.
         """
-        split = self._checked_split(split)
-        names = self._source.names(split)
-        return [names[place] for place in self._selection.places(split)]
+        return self._selection.files(self._checked_split(split))
 
     def check(
         self, splits: str | Iterable[str] | None = None, *, verbose: int = 1
@@ -303,26 +298,7 @@ class ImageNetFolder:
             balanced,
             data_format,
         )
-        source = self._source
-        if balanced and not isinstance(source, FolderSource):
-            raise ValueError(
-                "`balanced` must be False for what is read in a stream. "
-                f"Received: balanced={balanced!r}"
-            )
-        prepare_tensorflow()
-        from keras_residual.datasets import _tensorflow_stream
-
-        if not isinstance(source, FolderSource):
-            selection = self._selection
-            places = None if selection.is_whole(split) else selection.places(split)
-            classes = None if selection.has_all_classes else selection.classes
-            examples = source.examples(split, places, classes)
-            return _tensorflow_stream.batches_of_examples(
-                examples, self.num_images(split), options
-            )
-        return _tensorflow_stream.batches_of_files(
-            self.files(split), self.labels(split), options
-        )
+        return self._selection.batches(split, options)
 
     def _splits_with_images(self) -> tuple[str, ...]:
         splits = self._source.splits
@@ -341,35 +317,3 @@ class ImageNetFolder:
                 f"Received: split={split!r}"
             )
         return name
-
-
-def _find_source(
-    root: str | Path,
-    index_dir: str | Path | None,
-    data_dir: str | Path | None,
-    validation_split: float | None,
-    seed: int,
-) -> FolderSource | ShardSource | TfdsSource:
-    is_tfds = str(root).startswith("tfds:")
-    if data_dir is not None and not is_tfds:
-        raise ValueError(
-            "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
-            f"keeps its data. Received: data_dir={str(data_dir)!r}"
-        )
-    path = Path(os.path.abspath(root))
-    if not is_tfds and not path.is_dir():
-        raise ValueError(
-            "`root` must be an existing folder or 'tfds:<name>'. "
-            f"Received: root={str(root)!r}"
-        )
-    shards = {} if is_tfds else find_shards(path)
-    if not is_tfds and not shards:
-        return FolderSource(path, index_dir, validation_split, seed)
-    if validation_split is not None:
-        raise ValueError(
-            "`validation_split` must be None for what is read in a stream. "
-            f"Received: validation_split={validation_split!r}"
-        )
-    if shards:
-        return ShardSource(path, shards, index_dir)
-    return TfdsSource(str(root).removeprefix("tfds:"), data_dir)

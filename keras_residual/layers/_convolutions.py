@@ -5,6 +5,69 @@ import keras
 from keras_residual.layers.batch_normalization import BatchNormalization
 from keras_residual.layers.conv2d import Conv2D
 
+KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}  # their sides, input first
+
+
+def check_settings(block):
+    """Raises a ValueError where settings contradict each other."""
+    grouped = block.groups != 1 or block.width_per_group != 64
+    if grouped and block.block_type == "basic":
+        raise ValueError(
+            "`groups` and `width_per_group` must be 1 and 64 with "
+            "block_type='basic', which has no narrow 3x3 convolution. "
+            f"Received: groups={block.groups}, "
+            f"width_per_group={block.width_per_group}"
+        )
+    if block.dilation > 1 and block.strides > 1 and strided_side(block) > 1:
+        raise ValueError(
+            "`dilation` must be 1 where a 3x3 convolution has the stride. "
+            f"Received: dilation={block.dilation}, strides={block.strides}"
+        )
+    if block.normalization == "group" and not block.use_batch_norm:
+        raise ValueError(
+            "`use_batch_norm` must be True with normalization='group': False is "
+            "for blocks without any normalization. Received: use_batch_norm=False"
+        )
+
+
+def make_steps(block):
+    """The branch of a block: pairs of a convolution and its normalization or None."""
+    kernels = KERNELS[block.block_type]
+    strided = kernels.index(strided_side(block))
+    norm_is_last = block.use_batch_norm and not block.preactivation
+    steps = []
+    for place, (filters, side) in enumerate(
+        zip(branch_widths(block), kernels, strict=True)
+    ):
+        zero = block.zero_init and place == len(kernels) - 1
+        convolution = make_convolution(
+            block,
+            filters,
+            side,
+            strides=block.strides if place == strided else 1,
+            zero=zero and not norm_is_last,
+            name=f"conv{place + 1}",
+        )
+        norm = make_normalization(
+            block, zero=zero and norm_is_last, name=f"bn{place + 1}"
+        )
+        steps.append((convolution, norm))
+    return steps
+
+
+def branch_widths(block):
+    """The filters of each convolution of the branch."""
+    if block.block_type == "basic":
+        return block.filters, block.filters
+    inner = block.groups * max(block.filters * block.width_per_group // 64, 1)
+    return inner, inner, 4 * block.filters
+
+
+def strided_side(block):
+    """The side of the kernel that has the stride, of several the first."""
+    on_first = block.block_type == "bottleneck" and block.stride_on == "1x1"
+    return 1 if on_first else 3
+
 
 def make_convolution(block, filters, kernel_size, *, name, strides=1, zero=False):
     """A convolution of a block; `zero` starts its kernel at zero."""

@@ -6,13 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_residual.layers import _cutout_backend as backend
 from keras_residual.layers._checks import (
     check_choice,
     check_positive_integer,
     check_probability,
 )
 from keras_residual.layers._cutout_annotations import affected, erase, images_of
+from keras_residual.layers._cutout_backend import check_range
 from keras_residual.layers._cutout_checks import (
     as_given,
     check_fit,
@@ -25,6 +25,12 @@ from keras_residual.layers._cutout_checks import (
     checked_size,
 )
 from keras_residual.layers._cutout_patches import Rule, coverage
+from keras_residual.layers._cutout_states import (
+    as_state,
+    is_foreign,
+    next_state,
+    pipeline_of,
+)
 from keras_residual.layers._random_state import (
     load_random_state,
     save_random_state,
@@ -192,13 +198,13 @@ class Cutout(keras.layers.Layer):
         return self._call(inputs, training)
 
     def call(self, inputs, training=None):
-        pipeline = backend.pipeline_of(images_of(inputs))
+        pipeline = pipeline_of(images_of(inputs))
         if training is None:
             training = pipeline is not None
         if not training:
             return inputs
         if pipeline is None:
-            return self._erase(inputs, backend.next_state(self.seed_generator))
+            return self._erase(inputs, next_state(self.seed_generator))
         return self._erase(inputs, self._pipeline_state(pipeline).next())
 
     def compute_output_spec(self, inputs, training=None):
@@ -238,7 +244,7 @@ class Cutout(keras.layers.Layer):
             )
             ```
         """
-        seed = backend.as_state(seed)
+        seed = as_state(seed)
         if isinstance(inputs, dict):
             return {**inputs, **self._erase(affected(self._rule, inputs), seed)}
         return self._erase(inputs, seed)
@@ -305,7 +311,7 @@ class Cutout(keras.layers.Layer):
         return config
 
     def _call(self, inputs: Any, training: bool | None) -> Any:
-        if backend.is_foreign(images_of(inputs)):
+        if is_foreign(images_of(inputs)):
             return self.call(inputs, training)
         # Given as None it would hide what the model around it says.
         arguments = {} if training is None else {"training": training}
@@ -315,7 +321,7 @@ class Cutout(keras.layers.Layer):
         images = images_of(inputs)
         check_images(self._rule, images)
         if self._rule.value_range is not None:
-            backend.check_range(*self._rule.value_range, images)
+            check_range(*self._rule.value_range, images)
         return erase(self._rule, state, inputs)
 
     def _pipeline_state(self, kind: Any) -> Any:

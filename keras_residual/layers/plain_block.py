@@ -9,15 +9,16 @@ from keras_residual.layers._checks import (
     check_positive_number,
 )
 from keras_residual.layers._convolutions import (
+    KERNELS,
+    branch_widths,
     build_normalization,
-    make_convolution,
-    make_normalization,
+    check_settings,
+    make_steps,
     needs_padding,
     normalize,
+    strided_side,
 )
 from keras_residual.layers.squeeze_excitation import SqueezeExcitation
-
-_KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}  # their sides, input first
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -143,7 +144,7 @@ class PlainBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if data_format is None:
             data_format = keras.config.image_data_format()
-        check_choice("block_type", block_type, tuple(_KERNELS))
+        check_choice("block_type", block_type, tuple(KERNELS))
         check_choice("stride_on", stride_on, ("3x3", "1x1"))
         check_choice("normalization", normalization, ("batch", "group"))
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
@@ -174,32 +175,15 @@ class PlainBlock(keras.layers.Layer):
         self.squeeze_excitation = squeeze_excitation
         self.dropout = dropout
         self.data_format = data_format
-        self._check_combinations()
+        check_settings(self)
         self._channel_axis = -1 if data_format == "channels_last" else 1
 
-        kernels, widths = _KERNELS[block_type], self._widths()
-        strided = kernels.index(self._strided_side()) + 1
         self.padding = None
-        if strides > 1 and self._strided_side() > 1:
+        if strides > 1 and strided_side(self) > 1:
             self.padding = keras.layers.ZeroPadding2D(
                 1, data_format=data_format, dtype=self.dtype_policy, name="padding"
             )
-        norm_is_last = use_batch_norm and not preactivation
-        steps = []
-        for number, width in enumerate(widths, 1):
-            zero = zero_init and number == len(widths)
-            convolution = make_convolution(
-                self,
-                width,
-                kernels[number - 1],
-                strides=strides if number == strided else 1,
-                zero=zero and not norm_is_last,
-                name=f"conv{number}",
-            )
-            norm = make_normalization(
-                self, zero=zero and norm_is_last, name=f"bn{number}"
-            )
-            steps.append((convolution, norm))
+        steps = make_steps(self)
         # Keras lists weights in the order in which layers become attributes, which is
         # here that of the forward pass, and files of weights know the attributes.
         (conv1, bn1), (conv2, bn2), (conv3, bn3) = [*steps, (None, None)][:3]
@@ -223,38 +207,6 @@ class PlainBlock(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="se",
             )
-
-    def _check_combinations(self):
-        grouped = self.groups != 1 or self.width_per_group != 64
-        if grouped and self.block_type == "basic":
-            raise ValueError(
-                "`groups` and `width_per_group` must be 1 and 64 with "
-                "block_type='basic', which has no narrow 3x3 convolution. "
-                f"Received: groups={self.groups}, "
-                f"width_per_group={self.width_per_group}"
-            )
-        if self.dilation > 1 and self.strides > 1 and self._strided_side() > 1:
-            raise ValueError(
-                "`dilation` must be 1 where a 3x3 convolution has the stride. "
-                f"Received: dilation={self.dilation}, strides={self.strides}"
-            )
-        if self.normalization == "group" and not self.use_batch_norm:
-            raise ValueError(
-                "`use_batch_norm` must be True with normalization='group': False is "
-                "for blocks without any normalization. Received: use_batch_norm=False"
-            )
-
-    def _strided_side(self):
-        """The side of the kernel that has the stride, of several the first."""
-        on_first = self.block_type == "bottleneck" and self.stride_on == "1x1"
-        return 1 if on_first else 3
-
-    def _widths(self):
-        """The filters of each convolution."""
-        if self.block_type == "basic":
-            return self.filters, self.filters
-        inner = self.groups * max(self.filters * self.width_per_group // 64, 1)
-        return inner, inner, 4 * self.filters
 
     def convolutions(self):
         """Returns the convolutions in forward order, each with its normalization.
@@ -320,19 +272,13 @@ class PlainBlock(keras.layers.Layer):
         return outputs if self.preactivation else self.activation(outputs)
 
     def compute_output_shape(self, input_shape):
-        height, width = (
-            input_shape[1:3]
-            if self.data_format == "channels_last"
-            else input_shape[2:4]
-        )
-        channels = self._widths()[-1]
-        spatial = tuple(
-            None if size is None else -(-size // self.strides)
-            for size in (height, width)
-        )
-        if self.data_format == "channels_last":
-            return (input_shape[0], *spatial, channels)
-        return (input_shape[0], channels, *spatial)
+        shape = list(input_shape)
+        first = 1 if self.data_format == "channels_last" else 2
+        for axis in (first, first + 1):
+            if shape[axis] is not None:
+                shape[axis] = -(-shape[axis] // self.strides)
+        shape[self._channel_axis] = branch_widths(self)[-1]
+        return tuple(shape)
 
     def get_config(self):
         config = super().get_config()

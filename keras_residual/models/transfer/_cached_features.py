@@ -157,14 +157,6 @@ def opened(model, cache, y=None, sample_weight=None) -> dict:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def forget_other_inputs(model, kind: str, cached: bool) -> None:
-    """Compiles again where images follow features, or features images."""
-    # TensorFlow would relax a function that it traced for images to any rank.
-    if model._read_cache.get(kind, False) != cached:
-        setattr(model, f"{kind}_function", None)
-    model._read_cache[kind] = cached
-
-
 def _check_frozen(model):
     trainable = len(model.backbone.trainable_variables)
     if trainable:

@@ -17,15 +17,9 @@ from keras_residual.models.transfer._augmentation import (
     augment,
     check_augmentation,
 )
-from keras_residual.models.transfer._cached_features import (
-    CachedFeatures,
-    cache_features,
-    forget_other_inputs,
-    opened,
-)
+from keras_residual.models.transfer._cached_features import cache_features
 from keras_residual.models.transfer._classify import classify, features
 from keras_residual.models.transfer._config import config_of, model_of
-from keras_residual.models.transfer._first_batch import checked
 from keras_residual.models.transfer._freezing import (
     freeze,
     train_only,
@@ -38,6 +32,7 @@ from keras_residual.models.transfer._head import (
     make_pooling,
     wrap_head,
 )
+from keras_residual.models.transfer._inputs import prepared, prepared_validation
 from keras_residual.models.transfer._learning_rate_decay import slow_down
 from keras_residual.models.transfer._learning_rate_range import (
     LearningRateRange as LearningRateRange,
@@ -282,37 +277,21 @@ class TransferModel(keras.Model):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        given.update(prepared(self, "train", x, y, given.get("sample_weight")))
         validation = given.get("validation_data")
-        if isinstance(validation, CachedFeatures):
-            # Features, labels and weights, in this order.
-            given["validation_data"] = tuple(opened(self, validation).values())
-            validation = None
-        forget_other_inputs(self, "train", isinstance(x, CachedFeatures))
-        if isinstance(x, CachedFeatures):
-            given.update(opened(self, x, y, given.get("sample_weight")))
-        else:
-            given["x"] = checked(self, x, y)
-        if isinstance(validation, (tuple, list)):
-            checked(self, *validation[:2])
-        elif validation is not None:
-            given["validation_data"] = checked(self, validation)
+        if validation is not None:
+            given["validation_data"] = prepared_validation(self, validation)
         return super().fit(**given)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         # Within `fit`, which has checked its validation data already.
         if not kwargs.get("_use_cached_eval_dataset"):
-            forget_other_inputs(self, "test", isinstance(x, CachedFeatures))
-            if isinstance(x, CachedFeatures):
-                kwargs.update(opened(self, x, y, kwargs.get("sample_weight")))
-                x, y = kwargs.pop("x"), kwargs.pop("y")
-            else:
-                x = checked(self, x, y)
+            kwargs.update(prepared(self, "test", x, y, kwargs.get("sample_weight")))
+            x, y = kwargs.pop("x"), kwargs.pop("y", y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        cached = isinstance(x, CachedFeatures)
-        forget_other_inputs(self, "predict", cached)
-        x = opened(self, x)["x"] if cached else checked(self, x)
+        x = prepared(self, "predict", x)["x"]
         return super().predict(x, *args, **kwargs)
 
     def get_config(self):
