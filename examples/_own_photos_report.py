@@ -1,15 +1,11 @@
 """Figures, tables and the report of own_photos.py."""
 
+import itertools
 import json
 
 import keras
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -23,31 +19,32 @@ from keras_residual.analysis import (
     plots,
 )
 from keras_residual.analysis.report import Section, write_report
+from keras_residual.experiments.figures import panel, save_figure
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the training photos, for the learning curve
 DRAWS = 5  # of each share
 SHOWN = 12  # photos that are most wrong, at most; the maps show half as many
 
 
-def draw_inputs(model, photos, places, file):
+def draw(out, name, function, *arguments, **how):
+    """Saves a figure of `plots`; returns its path in the folder of the results."""
+    return save_figure(out, f"{name}.png", panel("", function, *arguments, **how))
+
+
+def draw_inputs(model, photos, places, out):
     """Training photos, cut and augmented as the network sees them."""
     images = photos.images[places].astype("float32")
     for layer in model.augmentation:
         images = layer(images, training=True)
     images = np.clip(keras.ops.convert_to_numpy(images), 0, 255).astype("uint8")
-    _, axes = plt.subplots(3, 3, figsize=(6, 6.5))
-    for ax in axes.flat:
+
+    def drawn(ax):
+        ax.imshow(np.hstack(images))
+        ax.set_title(", ".join(photos.names[label] for label in photos.labels[places]))
         ax.axis("off")
-    for ax, image, label in zip(axes.flat, images, photos.labels[places], strict=False):
-        ax.imshow(image)
-        ax.set_title(photos.names[label], fontsize=9)
-    _save(file)
+        return ax
 
-
-def draw_learning_rate(found, file):
-    """The search of the head's learning rate."""
-    plots.learning_rate_range(found)
-    _save(file)
+    save_figure(out, "inputs.png", drawn)
 
 
 def write_photo_report(photos, folds, probabilities, options, exported):
@@ -88,8 +85,7 @@ def write_photo_report(photos, folds, probabilities, options, exported):
 def _classes(photos, truth, probabilities, out):
     names = photos.names
     counts = confusion_matrix(truth, probabilities)
-    plots.confusion_matrix(counts, names)
-    _save(out / "figures/confusion_matrix.png")
+    figure = draw(out, "confusion_matrix", plots.confusion_matrix, counts, names)
     right, called, of_class = counts.diagonal(), counts.sum(0), counts.sum(1)
     table = pd.DataFrame(
         {
@@ -103,45 +99,40 @@ def _classes(photos, truth, probabilities, out):
         "Each class",
         "Precision: the share of the photos called by this name that are of the class. "
         "Recall: the share of the class that is found. Both with 95 % intervals.",
-        [("figures/confusion_matrix.png", "Confusion matrix of the test photos")],
+        [(figure, "Confusion matrix of the test photos")],
         [(table, "Test photos by class")],
     )
 
 
 def _most_wrong(photos, folds, truth, probabilities, out):
     test = np.concatenate([fold[2] for fold in folds])
+    images, names = photos.images[test], photos.names
     predicted = probabilities.argmax(1)
     wrong = most_wrong(truth, probabilities, SHOWN)
     right = np.flatnonzero(predicted == truth)
     # Right ones of all classes and folds: evenly from among them.
-    some = right[
-        np.linspace(0, len(right) - 1, min(SHOWN // 2, len(right))).astype(int)
-    ]
+    some = np.linspace(0, len(right) - 1, min(SHOWN // 2, len(right))).astype(int)
     figures, tables = [], []
     if len(wrong):
-        images = photos.images[test]
-        plots.most_wrong(images, truth, probabilities, photos.names, number=SHOWN)
-        _save(out / "figures/most_wrong.png")
+        shown = (plots.most_wrong, images, truth, probabilities, names)
         caption = "Wrong test photos, least probable true class first"
-        figures.append(("figures/most_wrong.png", caption))
+        figures.append((draw(out, "most_wrong", *shown, number=SHOWN), caption))
         table = {
             "photo": [photos.files[place] for place in test[wrong]],
-            "class": [photos.names[label] for label in truth[wrong]],
-            "predicted": [photos.names[label] for label in predicted[wrong]],
+            "class": [names[label] for label in truth[wrong]],
+            "predicted": [names[label] for label in predicted[wrong]],
             "probability of its class": probabilities[wrong, truth[wrong]],
         }
         tables.append((pd.DataFrame(table), "The same photos by file"))
-    shown = np.concatenate([wrong[: SHOWN // 2], some])
-    maps = _maps(photos.images[test], folds, shown, predicted, out)
-    looked = overlay(photos.images[test[shown]], maps)
-    plots.photo_grid(looked, truth[shown], probabilities[shown], photos.names)
-    _save(out / "figures/grad_cam.png")
+    chosen = np.concatenate([wrong[: SHOWN // 2], right[some]])
+    looked = overlay(images[chosen], _maps(images, folds, chosen, predicted, out))
+    shown = (plots.photo_grid, looked, truth[chosen], probabilities[chosen], names)
     caption = "Where the network looked for its answer (Grad-CAM): wrong, then right"
     return Section(
         "Photos that are most wrong",
         f"{len(truth) - len(right)} of {len(truth)} test photos are wrong. Look at "
         "them: some may be labelled wrongly.",
-        [*figures, ("figures/grad_cam.png", caption)],
+        [*figures, (draw(out, "grad_cam", *shown), caption)],
         tables,
     )
 
@@ -159,16 +150,14 @@ def _maps(images, folds, shown, predicted, out):
 
 
 def _reliability(correct, probabilities, out):
-    confidence = np.clip(probabilities.max(1).astype(float), 0, 1)
-    places = np.arange(len(correct))
-    frame = {"approach": "model", "seed": 0, "image": places, "confidence": confidence}
-    frame = pd.DataFrame({**frame, "correct": correct})
-    plots.reliability_diagram(frame, by="approach", bins=10)
-    _save(out / "figures/reliability.png")
+    frame = pd.DataFrame({"correct": correct, "confidence": probabilities.max(1)})
+    frame = frame.assign(approach="model", seed=0, image=np.arange(len(frame)))
+    shown = (plots.reliability_diagram, frame)
+    figure = draw(out, "reliability", *shown, by="approach", bins=10)
     return Section(
         "Can the probabilities be trusted?",
         "On the diagonal a confidence of 80 % is right in 80 % of the cases.",
-        [("figures/reliability.png", "Accuracy against confidence on the test photos")],
+        [(figure, "Accuracy against confidence on the test photos")],
     )
 
 
@@ -178,16 +167,12 @@ def _more_photos(folds, options):
     features = head.cache_features(None, filepath=options.out / "features.h5")
     smallest = min(len(training) for training, _, _ in folds)
     sizes = sorted({max(2, round(share * smallest)) for share in SHARES})
-    draws = [
-        (number, draw)
-        for number in range(len(folds))
-        for draw in range(-(-DRAWS // len(folds)))
-    ]
+    draws = list(itertools.product(range(len(folds)), range(-(-DRAWS // len(folds)))))
     rows = []
-    for seed, (number, draw) in enumerate(draws):
-        training, _, test = folds[number]
+    for seed, place in enumerate(draws):
+        training, _, test = folds[place[0]]
         held_out = features.part(np.sort(test))
-        generator = np.random.default_rng([options.seed, number, draw])
+        generator = np.random.default_rng([options.seed, *place])
         order = generator.permutation(training)
         for size in sizes:
             some = features.part(order[:size])
@@ -198,8 +183,7 @@ def _more_photos(folds, options):
             accuracy = classifier.score(held_out.features, held_out.labels)
             rows.append(("frozen", size, seed, accuracy))
     curve = pd.DataFrame(rows, columns=["approach", "images", "seed", "accuracy"])
-    plots.accuracy_by_images(curve)
-    _save(options.out / "figures/learning_curve.png")
+    figure = draw(options.out, "learning_curve", plots.accuracy_by_images, curve)
     half, whole = curve.groupby("images")["accuracy"].mean().iloc[-2:]
     return Section(
         "Would more photos help?",
@@ -207,7 +191,7 @@ def _more_photos(folds, options):
         f"{100 * (whole - half):+.1f} percentage points. The curve is that of a "
         f"logistic regression of the backbone's features, with {len(draws)} draws of "
         "each number of photos.",
-        [("figures/learning_curve.png", "Test accuracy against training photos")],
+        [(figure, "Test accuracy against training photos")],
     )
 
 
@@ -244,9 +228,3 @@ def _share(count, number):
         return "no photo"
     low, high = binomtest(int(count), int(number)).proportion_ci(method="wilson")
     return f"{count / number:.1%} ({low:.1%} to {high:.1%})"
-
-
-def _save(file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plt.gcf().savefig(file, dpi=100, bbox_inches="tight")
-    plt.close("all")

@@ -20,11 +20,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from _own_photos_report import draw_inputs, draw_learning_rate, write_photo_report
+from _own_photos_report import draw, draw_inputs, write_photo_report
 from sklearn.model_selection import StratifiedGroupKFold
 
 from keras_residual import TransferModel
+from keras_residual.analysis import plots
 from keras_residual.datasets import read_photos
+from keras_residual.experiments import RefusedError, run_main
 
 PARTS = 5  # one part tests, one validates, the others train
 HEAD_EPOCHS = 50  # at most: the head stops when the validation loss rises
@@ -51,28 +53,19 @@ def parse_options(arguments):
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add("--backbone", default="MobileNetV2", metavar="NAME", help="pretrained network")
     add("--weights", metavar="FILE", help="its weights (default: downloaded, ImageNet)")
-    add(
-        "--image-size", type=positive, default=160, metavar="N", help="pixels of a side"
-    )
-    add("--batch-size", type=positive, default=32, metavar="N", help="photos in a step")
-    add(
-        "--unfreeze", type=positive, default=20, metavar="N", help="layers to fine-tune"
-    )
+    for name, default, words in (
+        ("--image-size", 160, "pixels of a side"),
+        ("--batch-size", 32, "photos in a step"),
+        ("--unfreeze", 20, "layers to fine-tune"),
+    ):
+        add(name, type=positive, default=default, metavar="N", help=words)
     add("--tuning-epochs", type=int, default=3, metavar="N", help="0: no fine-tuning")
     add("--seed", type=int, default=0, metavar="N", help="of split and training")
-    add(
-        "--group-by",
-        type=re.compile,
-        metavar="REGEX",
-        help="photos whose paths match with the same text stay in one part, such as "
-        r"'series\d+' or 'cat/(.*)_\d+'",
-    )
-    add(
-        "--folds",
-        type=int,
-        metavar="N",
-        help="for few photos: train N times, so that each photo tests once",
-    )
+    words = "photos whose paths match with the same text stay in one part, such as "
+    words += r"'series\d+' or 'cat/(.*)_\d+'"
+    add("--group-by", type=re.compile, metavar="REGEX", help=words)
+    words = "for few photos: train N times, so that each photo tests once"
+    add("--folds", type=int, metavar="N", help=words)
     options = parser.parse_args(arguments)
     if options.folds is not None and not 3 <= options.folds <= 20:
         parser.error("argument --folds: must be 3 to 20")
@@ -83,11 +76,11 @@ def parse_options(arguments):
 
 @contextlib.contextmanager
 def in_words():
-    """Ends the program with one line where the input is wrong, not the program."""
+    """Says in one line where the input is wrong, not the program."""
     try:
         yield
     except (ConnectionError, ImportError, ValueError, FileNotFoundError) as error:
-        sys.exit(f"own_photos.py: {error}")
+        raise RefusedError(str(error)) from error
 
 
 # --- Photos and their split
@@ -105,16 +98,18 @@ def split(photos, options):
         groups = np.unique(texts, return_inverse=True)[1]
     number = options.folds or PARTS
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=options.seed)
-    classes = set(photos.labels.tolist())
     try:
         found = splitter.split(photos.labels, photos.labels, groups)
         parts = [test for _, test in found]
     except ValueError as error:
-        sys.exit(f"own_photos.py: {number} parts cannot be made of the photos: {error}")
+        raise RefusedError(
+            f"{number} parts cannot be made of the photos: {error}"
+        ) from error
+    classes = set(photos.labels.tolist())
     if any(set(photos.labels[part].tolist()) != classes for part in parts):
-        sys.exit(
-            "own_photos.py: a part would have no photo of some class: there are too "
-            "few photos or groups of it. Give more photos or fewer --folds."
+        raise RefusedError(
+            "a part would have no photo of some class: there are too few photos or "
+            "groups of it. Give more photos or fewer --folds"
         )
     folds, generator = [], np.random.default_rng(options.seed)
     for fold in range(options.folds or 1):
@@ -159,13 +154,13 @@ def train_head(photos, fold, options, folder):
             ) from error
     is_first = folder.name == "0"
     if is_first:
-        draw_inputs(model, photos, training[:9], options.out / "figures/inputs.png")
+        draw_inputs(model, photos, training[:6], options.out)
     features = model.cache_features(
         photos.images, photos.labels, filepath=options.out / "features.h5"
     )
     found = model.find_learning_rate(features.part(training))
     if is_first:
-        draw_learning_rate(found, options.out / "figures/learning_rate.png")
+        draw(options.out, "learning_rate", plots.learning_rate_range, found)
     rate = min(found.suggestion or 1e-3, 1e-2)
     model.optimizer.learning_rate = rate
     stop = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
@@ -262,9 +257,9 @@ def check_folder(photos, options):
     file = options.out / "settings.json"
     trained = any(options.out.glob("folds/*/head.keras"))
     if trained and json.loads(file.read_text()) != settings:
-        sys.exit(
-            f"own_photos.py: {options.out} holds a training of other photos or "
-            "options. Give another --out, or delete it."
+        raise RefusedError(
+            f"{options.out} holds a training of other photos or options. Give another "
+            "--out, or delete it"
         )
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
@@ -307,8 +302,12 @@ def predict(arguments):
         print(f"{file}: {', '.join(f'{name} {p:.1%}' for name, p in row[:5])}")
 
 
-if __name__ == "__main__":
+def main():
     if sys.argv[1:2] == ["predict"]:
         predict(sys.argv[2:])
     else:
         train(parse_options(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run_main(main, "own_photos.py")
