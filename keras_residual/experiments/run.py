@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -81,8 +80,15 @@ def run_tasks(
         outputs = compute_here(missing, train, shared, processes, **how)
     else:
         outputs = compute_on_cluster(missing, train, shared, scheduler, **how)
-    with _Shown(len(tasks), done) as shown, contextlib.closing(outputs):
-        left = _TimeLeft([task.weight for task in missing], processes)
+    console = Console(file=sys.stdout)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    # On a terminal, where it moves what is printed above itself.
+    progress = Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    )
+    with progress, contextlib.closing(outputs):
+        bar = progress.add_task("", total=len(tasks), completed=done)
+        time_left = _TimeLeft([task.weight for task in missing], processes)
         for task, output in outputs:
             if writes:
                 folder.store(task, output)
@@ -92,7 +98,11 @@ def run_tasks(
                 value = f"diverged, {value}"
             elif measure in result:
                 value = f"{measure} {result[measure]:.3f}, {value}"
-            shown.add(f"{task.name}: {value}", left.after_one())
+            done += 1
+            place = f"{done:{len(str(len(tasks)))}d}/{len(tasks)}"
+            left = f"{time_left.after_one()} left"
+            print(f"[{place}] {task.name}: {value}; {left}", flush=True)
+            progress.update(bar, completed=done, description=left)
 
 
 def run_experiment(
@@ -143,46 +153,6 @@ class _TimeLeft:
         computed = sum(self._weights[: self._count]) + sum(running) / 2
         elapsed = time.monotonic() - self._start
         return duration(elapsed * (sum(self._weights) - computed) / computed)
-
-
-class _Shown:
-    """A line for each task; on a terminal a bar below them."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self._total = total
-        self._done = done
-        self._bar = None
-        console = Console(file=sys.stdout)
-        if console.is_terminal:
-            columns = (
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.description}"),
-            )
-            self._bar = Progress(*columns, console=console, transient=True)
-            self._id = self._bar.add_task("", total=total, completed=done)
-
-    def __enter__(self) -> "_Shown":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def add(self, words: str, left: str) -> None:
-        self._done += 1
-        width = len(str(self._total))
-        # The bar moves what is printed above itself.
-        print(f"[{self._done:{width}d}/{self._total}] {words}; {left} left", flush=True)
-        if self._bar is not None:
-            self._bar.update(self._id, completed=self._done, description=f"{left} left")
 
 
 def duration(seconds: float) -> str:
