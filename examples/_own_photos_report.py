@@ -126,13 +126,13 @@ def _most_wrong(photos, folds, truth, probabilities, out):
         tables.append((pd.DataFrame(table), "The same photos by file"))
     chosen = np.concatenate([wrong[: SHOWN // 2], right[some]])
     looked = overlay(images[chosen], _maps(images, folds, chosen, predicted, out))
-    shown = (plots.photo_grid, looked, truth[chosen], probabilities[chosen], names)
+    maps = (plots.photo_grid, looked, truth[chosen], probabilities[chosen], names)
     caption = "Where the network looked for its answer (Grad-CAM): wrong, then right"
     return Section(
         "Photos that are most wrong",
         f"{len(truth) - len(right)} of {len(truth)} test photos are wrong. Look at "
         "them: some may be labelled wrongly.",
-        [*figures, (draw(out, "grad_cam", *shown), caption)],
+        [*figures, (draw(out, "grad_cam", *maps), caption)],
         tables,
     )
 
