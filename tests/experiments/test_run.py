@@ -1,12 +1,16 @@
 """Running tasks: workers, what is missing, lines, deaths and exit statuses."""
 
 import contextlib
+import io
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 
+import dask
 import distributed
 import engine_tasks
 import psutil
@@ -130,6 +134,30 @@ def test_lines_and_what_is_there_already(tmp_path, monkeypatch, capsys, shared):
     assert lines[-1] == "All 3 tasks are there already."
 
 
+def test_a_bar_on_a_terminal(tmp_path, monkeypatch, shared):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def compute_here(tasks, train, shared, processes, **options):
+        for task in tasks:
+            yield task, ({"accuracy": 0.5, "seconds": 1.0}, {})
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(module, "compute_here", compute_here)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    folder = RunFolder(tmp_path / "run", {})
+    with folder.locked():
+        folder.store(TASKS[1], ({"accuracy": 0.5, "seconds": 1.0}, {}))
+        run_tasks(folder, TASKS, engine_tasks.train, shared, 1)
+
+    shown = sys.stdout.getvalue()
+    plain = re.sub(r"\x1b\[\d*m", "", shown)
+    places = [plain.index(part) for part in ("━ 1/3", "[3/3] three", "━ 3/3 about 0 s")]
+    assert places == sorted(places)
+    assert shown.endswith("\x1b[2K")  # the bar is gone at the end
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "error", "message"),
@@ -200,14 +228,34 @@ def test_a_scheduler_that_does_not_answer_is_refused(shared, monkeypatch):
 
 
 @pytest.fixture
-def dask_cluster(tmp_path, root):
+def certificate(tmp_path):
+    """A certificate that is its own authority, in Dask's configuration."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    command = "openssl req -x509 -noenc -newkey rsa:2048 -subj /CN=test"
+    subprocess.run(
+        [*command.split(), "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    places = {"ca-file": certificate, "client.cert": certificate, "client.key": key}
+    with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in places.items()}):
+        yield certificate, key
+
+
+@pytest.fixture
+def dask_cluster(tmp_path, root, certificate):
     """Address of a scheduler with two workers, all started by the command line."""
     file = tmp_path / "scheduler.json"
     path = os.pathsep.join([str(root), str(root / "tests")])
     local = ("--host", "127.0.0.1", "--scheduler-file", str(file))
+    own, key = certificate
+    tls = ("--protocol", "tls", *("--tls-ca-file", own))
+    tls += (*("--tls-cert", own), *("--tls-key", key))
     programs = [
-        ("dask_scheduler", *local, "--port", "0", "--no-dashboard"),
-        *[("dask_worker", *local, "--nthreads", "1", "--no-nanny")] * 2,
+        ("dask_scheduler", *local, *tls, "--port", "0", "--no-dashboard"),
+        *[("dask_worker", *local, *tls, "--nthreads", "1", "--no-nanny")] * 2,
     ]
     with contextlib.ExitStack() as stack:
         for name, *arguments in programs:
@@ -226,20 +274,22 @@ def dask_cluster(tmp_path, root):
 
 @pytest.mark.slow
 def test_a_cluster_gives_what_this_machine_gives(dask_cluster, tmp_path):
+    assert dask_cluster.startswith("tls://127.0.0.1:")
     shared = {"folder": str(tmp_path), "die": {"two": 1}}
-    tasks = [*TASKS, Task("last", {"name": "last"}, after="three")]
+    tasks = [*TASKS[:2], Task("last", {"name": "last"}, after="one")]
     computed = compute_on_cluster(tasks, engine_tasks.train, shared, dask_cluster)
     results = {task.name: result for task, (result, _) in computed}
 
     assert {name: result["name"] for name, result in results.items()} == {
-        name: name for name in ("one", "two", "three", "last")
+        name: name for name in ("one", "two", "last")
     }
     assert {result["threads"] for result in results.values()} == {"1"}
     assert (tmp_path / "two.calls").read_text() == "xx"
+    shared = {**shared, "die": {"three": 9}}
     stopped = compute_on_cluster(
-        TASKS, engine_tasks.train, {**shared, "die": {"one": 9}}, dask_cluster, deaths=2
+        TASKS[2:], engine_tasks.train, shared, dask_cluster, deaths=2
     )
-    with pytest.raises(StoppedError, match="one stopped: its process died"):
+    with pytest.raises(StoppedError, match="three stopped: its process died"):
         list(stopped)
 
 
