@@ -39,7 +39,7 @@ from PIL import Image
 from keras_residual import Cutout
 from keras_residual.datasets import _tensorflow_decoding
 from keras_residual.datasets._reader_options import ReaderOptions
-from keras_residual.datasets._tensorflow_stream import batches_of_files
+from keras_residual.datasets._tensorflow_files import batches_of_files
 
 BASELINE = "image_batches"
 BICUBIC = Image.Resampling.BICUBIC

@@ -33,22 +33,24 @@ def save(picture, file, image_format="JPEG"):
 
 def image_batches(files, labels, **options):
     """Batches as `ImageNetFolder` reads them, of any files."""
-    stream, options = _stream(options)
-    return stream.batches_of_files(list(map(str, files)), np.asarray(labels), options)
+    options = _prepared(options)
+    from keras_residual.datasets._tensorflow_files import batches_of_files
+
+    return batches_of_files(list(map(str, files)), np.asarray(labels), options)
 
 
 def encoded_image_batches(examples, num_images, *buffer, **options):
     """The same of a dataset of encoded images."""
-    stream, options = _stream(options)
-    return stream.batches_of_examples(examples, num_images, options, *buffer)
+    options = _prepared(options)
+    from keras_residual.datasets._tensorflow_stream import batches_of_examples
+
+    return batches_of_examples(examples, num_images, options, *buffer)
 
 
-def _stream(options):
-    # Imported like this, TensorFlow leaves the memory of a GPU to the backend.
+def _prepared(options):
+    # TensorFlow, imported after this, leaves the memory of a GPU to the backend.
     prepare_tensorflow()
-    from keras_residual.datasets import _tensorflow_stream
-
-    return _tensorflow_stream, ReaderOptions(**options)
+    return ReaderOptions(**options)
 
 
 def save_greys(folder, count):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_residual.datasets._imagenet_source import FolderSource, Source
+from keras_residual.datasets._imagenet_source import Source
 from keras_residual.datasets._reader_options import ReaderOptions
 from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 from keras_residual.layers._checks import check_positive_integer
@@ -63,22 +63,26 @@ class Selection:
 
     def batches(self, split: str, options: ReaderOptions) -> Any:
         """A `tf.data.Dataset` of batches of images and labels."""
-        source = self.source
-        if options.balanced and not isinstance(source, FolderSource):
+        source: Any = self.source
+        if options.balanced and source.is_stream:
             raise ValueError(
-                "`balanced` must be False for what is read in a stream. "
+                "`balanced` must be False for tar files and TensorFlow Datasets: they "
+                "are read in a stream, in which the next image of a class may be far "
+                "away. Unpack them into folders, or give `fit` a `class_weight`. "
                 f"Received: balanced={options.balanced!r}"
             )
         prepare_tensorflow()
-        from keras_residual.datasets import _tensorflow_stream as stream
+        from keras_residual.datasets import _tensorflow_files, _tensorflow_stream
 
-        if isinstance(source, FolderSource):
+        if not source.is_stream:
             files, labels = self.files(split), self.labels(split)
-            return stream.batches_of_files(files, labels, options)
+            return _tensorflow_files.batches_of_files(files, labels, options)
         places = None if self.is_whole(split) else self.places(split)
         classes = None if self.has_all_classes else self.classes
         examples = source.examples(split, places, classes)
-        return stream.batches_of_examples(examples, len(self.places(split)), options)
+        return _tensorflow_stream.batches_of_examples(
+            examples, len(self.places(split)), options
+        )
 
     def _has_all_images(self, split: str) -> bool:
         return self.has_all_classes and (split != "train" or self._per_class is None)

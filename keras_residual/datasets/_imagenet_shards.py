@@ -53,6 +53,8 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
 class ShardSource:
     """Tar files, whose encoded images come in one order."""
 
+    is_stream = True
+
     def __init__(
         self, root: Path, files: dict[str, list[Path]], index_dir: str | Path | None
     ):

@@ -15,27 +15,20 @@ from keras_residual.datasets import (
 )
 from keras_residual.datasets import _tensorflow_datasets as _tfds
 from keras_residual.datasets._imagenet_shards import ShardSource, find_shards
-from keras_residual.datasets._imagenet_split import with_validation
+from keras_residual.datasets._imagenet_split import drawn
 
 
 class FolderSource:
     """A tree of files."""
 
-    def __init__(
-        self,
-        path: Path,
-        index_dir: str | Path | None,
-        validation_split: float | None,
-        seed: int,
-    ):
+    is_stream = False
+
+    def __init__(self, path: Path, index_dir: str | Path | None):
         index_file = _imagenet_index.cache_file(index_dir, path, "index")
         self._check_file = _imagenet_index.cache_file(index_dir, path, "check")
         tree = _imagenet_trees.find_tree(path)
         self._folders = {"train": tree.train, "val": tree.val}
         self._listing = _imagenet_index.load_listing(tree, index_file)
-        if validation_split is not None:
-            self._folders["val"] = tree.train
-            self._listing = with_validation(self._listing, validation_split, seed)
         self.class_ids = self._listing.class_ids
         self.class_names = self._listing.class_names
         self.splits = tuple(self._listing.names)
@@ -62,6 +55,8 @@ class FolderSource:
 
 class TfdsSource:
     """A set of TensorFlow Datasets, whose encoded images come in one order."""
+
+    is_stream = True
 
     def __init__(self, name: str, data_dir: str | Path | None):
         builder = _tfds.find_builder(name, data_dir, "root")
@@ -125,8 +120,68 @@ class TfdsSource:
         return chosen
 
 
+class DividedSource:
+    """The same images, of which a share of each class is the split "val"."""
+
+    def __init__(
+        self, source: FolderSource | ShardSource | TfdsSource, share: float, seed: int
+    ):
+        if "val" in source.splits or "train" not in source.splits:
+            raise ValueError(
+                "`validation_split` must be None unless there are training images and "
+                f"no validation images; the splits are {', '.join(source.splits)}. "
+                f"Received: validation_split={share!r}"
+            )
+        validates = drawn(source.labels("train"), source.class_ids, share, seed)
+        val = np.flatnonzero(validates)
+        if not source.is_stream:
+            # As in a tree with validation images: in the order of the file names.
+            names = source.names("train")
+            order = sorted(val, key=lambda p: (names[p].rsplit("/")[-1], names[p]))
+            val = np.array(order)
+        self._source: Any = source
+        self._places = {"train": np.flatnonzero(~validates), "val": val}
+        self.class_ids = source.class_ids
+        self.class_names = source.class_names
+        self.splits = (*source.splits, "val")
+        self.is_stream = source.is_stream
+        self.findings = source.findings
+        self.without_val = ""
+
+    def num_images(self, split: str) -> int:
+        if split in self._places:
+            return len(self._places[split])
+        return self._source.num_images(split)
+
+    def labels(self, split: str) -> np.ndarray:
+        if split in self._places:
+            return self._source.labels("train")[self._places[split]]
+        return self._source.labels(split)
+
+    def names(self, split: str) -> list[str]:
+        if split in self._places:
+            names = self._source.names("train")
+            return [names[place] for place in self._places[split].tolist()]
+        return self._source.names(split)
+
+    def check(
+        self, split: str, places: np.ndarray, progress: _imagenet_check.Progress
+    ) -> np.ndarray:
+        if split in self._places:
+            split, places = "train", self._places[split][places]
+        return self._source.check(split, places, progress)
+
+    def examples(
+        self, split: str, places: np.ndarray | None, classes: np.ndarray | None
+    ) -> Any:
+        if split in self._places:
+            part = self._places[split]
+            split, places = "train", part if places is None else part[places]
+        return self._source.examples(split, places, classes)
+
+
 # All images of a data set, by split and place in it.
-Source = FolderSource | ShardSource | TfdsSource
+Source = FolderSource | ShardSource | TfdsSource | DividedSource
 
 
 def find_source(
@@ -149,14 +204,13 @@ def find_source(
             "`root` must be an existing folder or 'tfds:<name>'. "
             f"Received: root={str(root)!r}"
         )
-    shards = {} if is_tfds else find_shards(path)
-    if not is_tfds and not shards:
-        return FolderSource(path, index_dir, validation_split, seed)
-    if validation_split is not None:
-        raise ValueError(
-            "`validation_split` must be None for what is read in a stream. "
-            f"Received: validation_split={validation_split!r}"
-        )
-    if shards:
-        return ShardSource(path, shards, index_dir)
-    return TfdsSource(str(root).removeprefix("tfds:"), data_dir)
+    source: FolderSource | ShardSource | TfdsSource
+    if is_tfds:
+        source = TfdsSource(str(root).removeprefix("tfds:"), data_dir)
+    elif shards := find_shards(path):
+        source = ShardSource(path, shards, index_dir)
+    else:
+        source = FolderSource(path, index_dir)
+    if validation_split is None:
+        return source
+    return DividedSource(source, validation_split, seed)

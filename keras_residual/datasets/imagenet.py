@@ -10,7 +10,7 @@ import numpy as np
 from keras_residual.datasets._image_examination import UNUSABLE
 from keras_residual.datasets._imagenet_report import ImageNetReport, check_images
 from keras_residual.datasets._imagenet_selection import Selection, check_classes
-from keras_residual.datasets._imagenet_source import FolderSource, find_source
+from keras_residual.datasets._imagenet_source import find_source
 from keras_residual.datasets._imagenet_split import check_validation_split
 from keras_residual.datasets._reader_options import ReaderOptions
 from keras_residual.layers._checks import (
@@ -31,8 +31,7 @@ class ImageNetFolder:
       `ILSVRC2012_validation_ground_truth.txt` together with its `meta.mat` (the ground
       truth's numbers are not in the order of the labels);
     - torchvision's tree, `train/<class>/` and `val/<class>/`;
-    - folders of one class each, which are the split "train", and with
-      `validation_split` "val" as well;
+    - folders of one class each, which are the split "train";
     - tar files of the WebDataset layout, in the folders `train/` and `val/`, or with
       `val` in the names of those that validate. The files of a key follow each other:
       an image and the number of its class, `17.jpg` and `17.cls`. They are read in a
@@ -62,7 +61,8 @@ class ImageNetFolder:
             drawn by the seed; None for all. A smaller number gives a part of what a
             larger one gives. Other splits are restricted to the classes only.
         validation_split: Share of the images of each class that is the split "val",
-            drawn by the seed, where the folder has no validation images; None for none.
+            drawn by the seed, where there are no validation images; None for none. What
+            is read in a stream is then read as a whole, undecoded, for either split.
         seed: Non-negative integer. Of `classes`, `per_class` and `validation_split`.
         index_dir: Folder for what was found. None: `keras_residual` in the folder of
             Keras (`KERAS_HOME`, or `~/.keras`).
@@ -265,7 +265,8 @@ class ImageNetFolder:
                 none. Draws of its own do not depend on `seed` and step.
             balanced: Whether all classes come equally often in training: each once in
                 as many images as there are classes. Images of small classes come more
-                often in a pass, and some of large ones not at all. Only for files.
+                often in a pass, and some of large ones not at all. Only for folders:
+                in a stream the next image of a class may be far away.
             data_format: `"channels_last"`, `"channels_first"` or None for
                 `keras.config.image_data_format()`.
 
@@ -302,7 +303,7 @@ class ImageNetFolder:
 
     def _splits_with_images(self) -> tuple[str, ...]:
         splits = self._source.splits
-        if not isinstance(self._source, FolderSource):
+        if self._source.is_stream:
             return splits  # it would take reading all their labels
         # Now and not at the first batch: too few images of a class, or none.
         return tuple(name for name in splits if len(self._selection.places(name)))

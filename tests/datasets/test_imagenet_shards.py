@@ -110,10 +110,27 @@ def test_incomplete_examples_are_named(shards, read, more, message):
         read(shards)
 
 
+def test_a_share_of_each_class_validates(shards, read):
+    whole = read(shards).files("train")
+    (shards / "set-val-000.tar").unlink()
+    data = read(shards, validation_split=0.4, per_class=1)
+    assert data.splits == ("train", "val")
+    assert np.bincount(data.labels("val")).tolist() == [1, 1, 1]
+    assert data.num_images("train") == 3
+    greys = {}
+    for split in data.splits:
+        # In the order of the stream, as the files and labels are.
+        greys[split], labels = contents(data.dataset(split, image_size=8))
+        assert data.files(split) == [whole[grey] for grey in greys[split]]
+        assert data.labels(split).tolist() == labels == [k % 3 for k in greys[split]]
+    assert not set(greys["train"]) & set(greys["val"])
+    assert data.check("val", verbose=0).num_images == {"val": 3}
+
+
 def test_what_is_refused(shards, read):
-    with pytest.raises(ValueError, match="`validation_split` must be None for what is"):
+    with pytest.raises(ValueError, match="`validation_split` must be None unless"):
         read(shards, validation_split=0.5)
-    with pytest.raises(ValueError, match="`balanced` must be False for what is read"):
+    with pytest.raises(ValueError, match="`balanced` must be False for tar files"):
         read(shards).dataset("train", training=True, balanced=True)
     write_shard(shards / "set-train-000.tar", [("x", 0, 3)])
     trees.write_mapping(shards)
