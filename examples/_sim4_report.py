@@ -1,42 +1,105 @@
 """The report of simulation 4: reads the finished trainings and draws conclusions."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from _course_project import SOURCE, SOURCE_NOTE
-from _sim4_norms import (
-    CONDITION,
-    KEY,
-    gradient_scales,
-    on_equal_terms,
-    read_initial,
-    read_norms,
-    slope,
-)
+from sim4_residual import CONDITION, KEY, test_claims
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
+from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task
-from keras_residual.experiments.figures import Draw, fold, panel, save_figure
+from keras_residual.experiments.figures import (
+    Draw,
+    panel,
+    save_figures,
+    toward_input,
+)
 from keras_residual.experiments.reporting import (
     Story,
+    Trainings,
     answers,
     corrected,
     count,
     findings,
-    finished_units,
-    read_results,
-    read_with_keys,
     verdicts,
     write_story,
 )
 
-NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
 NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
+NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
+FIRST_RECORDS = 3
+SHIFTS = ("bias", "beta")
+# A dead network has gradients of exactly zero, which have no logarithm.
+FLOOR = float(np.finfo(np.float32).tiny)
+# Figures of each condition: name, panels, caption.
+FIGURES = (
+    (
+        *("curves", ("curves", "loss")),
+        "Validation accuracy and training loss over the epochs.",
+    ),
+    (
+        *("accuracy", ("seeds", "difference")),
+        "Final validation accuracy by seed, and the difference by seed.",
+    ),
+    (
+        *("depth", ("kernels", "shifts")),
+        "Gradient norm of each convolution against its depth: of the kernel, which "
+        "also contains the size of the convolution's input, and of the bias or, with "
+        "batch normalization, beta, which follows the gradient of the activations.",
+    ),
+    (
+        *("heatmap", ("plain", "residual")),
+        "Gradient norm of the kernels over depth and step, one colour scale.",
+    ),
+    (
+        *("epochs", ("reached", "unrest")),
+        "How soon and how steadily: epochs until the validation accuracy first reached "
+        "the stated one, and the validation loss.",
+    ),
+)
+LEADING = ("kernels", "curves", "difference")
 
+INITIAL = """\
+New networks, whose weights are drawn and not trained, and the gradients of one batch.
+Without batch normalization the levels part: the signal of the plain network fades from
+block to block, that of the residual one grows, and the gradients with it. Batch
+normalization evens the signals. Then the plain network's gradient grows toward the
+input by a factor per layer, so that the depth decides, and shortcuts keep it almost
+even."""
+ON_EQUAL_TERMS = (
+    "H1a on equal terms: gradient norm of the first convolution of the blocks, "
+    "geometric means over steps and seeds, and their ratio with its 95 % t interval. A "
+    "smaller loss makes smaller gradients; at equal loss each net is measured in the "
+    "first epoch whose training loss is as low as the lowest that the other reaches."
+)
+METHOD = """\
+The two nets of a seed have the same number of parameters, initial weights, training
+images, order of images, optimizer (Adam) and learning rate; they differ in the
+shortcuts alone. Each seed draws another split (80 % training, 20 % validation), order
+and initial weights. The gradient norms are those of the gradients that updated the
+weights.
+
+- H1a is the claim as it is usually made: the gradient of the first block's first
+convolution (log10 of its kernel's norm). H1b is what it is usually meant to say, that
+the scale of the gradient survives the depth (size of log10 of first / last kernel
+norm). Both use kernels, whose gradients also contain the size of their inputs: where a
+signal fades on its way through the net, read the figure of the biases or betas as well.
+- H4 counts the epochs until the validation accuracy first reaches {threshold} %. It
+compares ranks, so that a net that never gets there counts as later than all others;
+medians are shown.
+- H5 compares the standard deviation of the changes of the validation loss from one
+epoch to the next (log10); a steady fall counts as none."""
+FAMILIES = """
+
+There are {0} conditions, each a family of its own: over all of them up to {0} times as
+many false findings are to be expected as in one. A finding in one condition alone is
+weak."""
 LIMITS = """\
 - What holds here holds for these data, this size, one learning rate and one
 optimizer; a plain network may need another learning rate than a residual one.
@@ -59,10 +122,19 @@ without it, and the other way round.
 is a gradient that explodes."""
 
 
+class Condition(NamedTuple):
+    """The tables of one depth with or without batch normalization."""
+
+    results: pd.DataFrame
+    history: pd.DataFrame
+    norms: pd.DataFrame
+    scales: pd.DataFrame
+    claims: pd.DataFrame
+
+
 def write_sim4_report(
     folder: RunFolder,
     tasks: Sequence[Task],
-    test: Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], pd.DataFrame],
     quick: bool = False,
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing.
@@ -70,251 +142,339 @@ def write_sim4_report(
     Args:
         folder: The run folder.
         tasks: All tasks of the run, finished or not.
-        test: From results, gradient scales and history to the tested claims.
         quick: Whether the run is a demonstration.
     """
-    trainings = [task for task in tasks if "net" in task.arguments]
-    units, incomplete = finished_units(folder, trainings)
     settings = folder.settings
-    results = read_results(units, NUMBERS)
-    keys = results[KEY].to_dict("records")
-    history = read_with_keys(
-        units, keys, lambda unit: pd.read_csv(unit / "history.csv")
+    trainings = Trainings(
+        folder, [task for task in tasks if "net" in task.arguments], KEY, NUMBERS
     )
-    norms = read_with_keys(units, keys, read_norms)
+    results = trainings.results
+    history = trainings.read("history.csv")
+    norms = trainings.read("gradient_norms.csv", read_norms)
     scales = gradient_scales(norms, history)
-    claims = test(results, scales, history)
-    others = [task for task in tasks if task not in trainings]
-    initial = read_initial([folder.units / t.name for t in folder.finished(others)])
-    for name, frame in (
-        ("results.csv", results),
-        ("history.csv", history),
-        ("gradient_scales.csv", scales),
-        ("initial_norms.csv", initial),
-        ("hypotheses.csv", claims),
-    ):
-        folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
+    claims = test_claims(results, scales, history)
+    initial = read_initial(folder, [t for t in tasks if "net" not in t.arguments])
+    folder.write_tables(
+        results=results,
+        history=history,
+        gradient_scales=scales,
+        initial_norms=initial,
+        hypotheses=claims,
+    )
 
-    start = _initial_panels(initial)
-    frames = results, history, norms, scales, claims
-    conditions = {}
-    for key in dict.fromkeys(results[CONDITION].itertuples(index=False, name=None)):
-        chosen = [_select(frame, key) for frame in frames]
-        conditions[key] = _Condition(key, settings, *chosen)
+    sections, leading = [], []
+    if len(initial):
+        panels = initial_panels(initial)
+        seeds = count(initial["seed"].nunique(), "seed")
+        caption = f"Gradient norm of each kernel at step 0, {seeds}."
+        drawn = [("initialization", tuple(panels), caption)]
+        figures = save_figures(folder.path, panels, drawn)
+        sections.append(Section("Before the first step", INITIAL, figures=figures))
+        leading = list(panels.values())[-1:]
+    conditions = list(results.groupby(CONDITION, sort=False).groups)
     # Of several, the deepest one with batch normalization stands for the run.
-    lead = conditions[max(conditions, key=lambda key: (key[0], key[1] == "on"))]
-    sections = []
-    if start:
-        sections.append(_initial_section(folder.path, initial, start))
-    sections += [
-        condition.section(folder.path, told=condition is not lead)
-        for condition in conditions.values()
-    ]
+    lead = max(conditions, key=lambda key: (key[0], key[1] == "on"))
+    for key in conditions:
+        of = Condition(
+            *(
+                select(frame, *key)
+                for frame in (results, history, norms, scales, claims)
+            )
+        )
+        panels = condition_panels(of, settings)
+        if key == lead:
+            leading += [panels[name] for name in LEADING if name in panels]
+            tested, others = of.claims, against_claims(of, settings)
+        said = [f"- {claim}: {answer}." for claim, answer in answers(of.claims)]
+        means = 100 * of.results.groupby("net")[["accuracy", "best_accuracy"]].mean()
+        means = means.rename(columns="{} (%)".format).reset_index()
+        suffix = f"-blocks{key[0]:03d}-bn_{key[1]}"
+        sections.append(
+            Section(
+                heading(*key),
+                "" if key == lead else "\n".join(said),
+                figures=save_figures(folder.path, panels, FIGURES, suffix),
+                tables=[
+                    (means, "Means over seeds (the best epoch only for information)."),
+                    (on_equal_terms(of.scales), ON_EQUAL_TERMS),
+                ],
+            )
+        )
     if results["blocks"].nunique() > 1:
-        sections.append(_depth_section(folder.path, results))
+        panels = depth_panels(results)
+        caption = "Final accuracy against the depth."
+        drawn = [(name, (name,), caption) for name in panels]
+        figures = save_figures(folder.path, panels, drawn)
+        sections.append(Section("Accuracy against depth", figures=figures))
+    sizes = results.groupby([*CONDITION, "net"], sort=False).agg(
+        parameters=("parameters", "first"), seconds=("seconds", "mean")
+    )
+    data = settings["dataset"].replace("synthetic", "synthetic images")
+    method = METHOD.format(threshold=f"{100 * settings['threshold']:g}")
+    if len(conditions) > 1:
+        method += FAMILIES.format(len(conditions))
     story = Story(
-        title=f"Simulation 4: plain and residual networks on {_data(settings)}",
+        title=f"Simulation 4: plain and residual networks on {data}",
         question="Do shortcuts keep the gradients of a deep network stronger, and does "
         "it pay? A plain and a residual network that differ in the shortcuts alone "
-        f"({lead.heading}) are trained with each of "
+        f"({heading(*lead)}) are trained with each of "
         f"{count(settings['seeds'], 'seed')}.",
-        tested=lead.claims,
-        panels=[*list(start.values())[-1:], *lead.dashboard()],
-        others=lead.others(),
+        tested=tested,
+        panels=leading,
+        others=[(claim, SOURCE, found, verdict) for claim, found, verdict in others],
         others_note=SOURCE_NOTE,
         limits=LIMITS,
-        method=_method(settings, len(conditions)),
-        facts=_facts(settings),
-        tables=[(_sizes(results), "Trainable parameters; mean seconds of a training.")],
+        method=method,
+        tables=[
+            (sizes.reset_index(), "Trainable parameters; mean seconds of a training.")
+        ],
     )
-    return write_story(folder, story, sections, incomplete=incomplete, quick=quick)
+    return write_story(
+        folder, story, sections, incomplete=trainings.incomplete, quick=quick
+    )
 
 
-class _Condition:
-    """Figures, tables and words of one depth with or without batch normalization."""
+def read_norms(file: Path) -> pd.DataFrame:
+    """Norms of one training as rows: step, depth, kind, norm."""
+    long = pd.read_csv(file).melt("step", var_name="path", value_name="norm")
+    return with_depth(long)[["step", "depth", "kind", "norm"]]
 
-    def __init__(self, key, settings, results, history, norms, scales, claims):
-        self.heading = heading(*key)
-        self.suffix = f"blocks{key[0]:03d}-bn_{key[1]}"
-        self.settings, self.results, self.history = settings, results, history
-        self.norms, self.scales, self.claims = norms, scales, claims
-        self.found, self.p = findings(claims), corrected(claims)
-        self.nets = [net for net in NETS if net in set(results["net"])]
-        self.chance = 1 / len(settings["classes"])
 
-    def curves(self) -> Draw:
-        last = 100 * self.results.groupby("net")["accuracy"].mean()
-        words = ", ".join(f"{net} at {last[net]:.1f} %" for net in self.nets)
-        return panel(
-            f"After the last epoch: {words}",
-            *(plots.training_curves, self.history),
-            chance=self.chance,
+def read_initial(folder: RunFolder, tasks: Sequence[Task]) -> pd.DataFrame:
+    """Norms of the kernels of new networks as rows: key, step, depth, kind, norm."""
+    frames = [
+        with_depth(net).assign(seed=task.arguments["seed"], step=0)
+        for task in folder.finished(tasks)
+        for _, net in pd.read_csv(
+            folder.units / task.name / "initial_norms.csv"
+        ).groupby(["net", *CONDITION], sort=False)
+    ]
+    columns = [*KEY, "step", "depth", "kind", "norm"]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    together = pd.concat(frames, ignore_index=True)
+    return together.loc[together["kind"] == "kernel", columns]
+
+
+def with_depth(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one network with depth and kind of each variable.
+
+    The depth counts convolutions from the input; what follows a convolution has its
+    depth. The dense layer at the end is left out.
+    """
+    parts = rows["path"].str.rsplit("/", n=2)
+    rows = rows.assign(kind=parts.str[-1])[parts.str[-2] != "logits"]
+    paths = rows.drop_duplicates("path").set_index("path")
+    depths = (paths["kind"] == "kernel").cumsum()
+    return rows.assign(depth=rows["path"].map(depths))
+
+
+def gradient_scales(norms: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means over training at the first and last convolution of the blocks.
+
+    One row per training. A norm of zero counts as the smallest normal float32; norms
+    that are not finite are left out. Also of the first convolution's kernel at the
+    first recorded steps and, by `epochs_of_equal_loss`, at equal loss.
+    """
+    # Depth 1 is the stem, which has another shape than the blocks' convolutions.
+    rows = norms[(norms["depth"] > 1) & np.isfinite(norms["norm"])]
+    rows = rows.assign(log=np.log10(rows["norm"].clip(lower=FLOOR)))
+    deepest = rows.groupby(CONDITION)["depth"].transform("max")
+    kernel, shift = rows["kind"] == "kernel", rows["kind"].isin(SHIFTS)
+    first = rows[(rows["depth"] == 2) & kernel]
+    epochs = first.assign(epoch=first["step"] // history["steps"].iloc[0] + 1)
+    chosen = {
+        "first_kernel": first,
+        "last_kernel": rows[(rows["depth"] == deepest) & kernel],
+        "first_shift": rows[(rows["depth"] == 2) & shift],
+        "last_shift": rows[(rows["depth"] == deepest) & shift],
+        "first_start": first[
+            first["step"].isin(np.unique(norms["step"])[:FIRST_RECORDS])
+        ],
+        "first_equal_loss": epochs.merge(
+            epochs_of_equal_loss(history), on=[*KEY, "epoch"]
+        ),
+    }
+    scales = norms[KEY].drop_duplicates().set_index(KEY)
+    for name, part in chosen.items():
+        scales[name] = 10 ** part.groupby(KEY)["log"].mean()
+    return scales.reset_index()
+
+
+def epochs_of_equal_loss(history: pd.DataFrame) -> pd.DataFrame:
+    """The first epoch of each net whose training loss both nets of the seed reach."""
+    lowest = history.groupby(KEY)["loss"].transform("min")
+    levels = lowest.groupby([history[name] for name in KEY[1:]]).transform("max")
+    rows = history[history["loss"] <= levels]
+    return rows.groupby(KEY, as_index=False)["epoch"].min()
+
+
+def on_equal_terms(scales: pd.DataFrame) -> pd.DataFrame:
+    """How the gradient at the first convolution compares, and where."""
+    rows = []
+    for column, words in (
+        ("first_kernel", "whole training (H1a)"),
+        ("first_start", f"first {FIRST_RECORDS} records"),
+        ("first_equal_loss", "at equal training loss"),
+    ):
+        logs = np.log10(scales.pivot(index="seed", columns="net", values=column))
+        logs = logs.reindex(columns=list(NETS)).dropna()
+        row = {"measured": words, **{net: 10 ** logs[net].mean() for net in logs}}
+        ratio = "n/a"
+        if len(logs):
+            ends = mean_interval(logs["residual"] - logs["plain"])
+            mean, low, high = (
+                f"{10 ** float(np.clip(end, -99, 99)):.2g}" for end in ends
+            )
+            ratio = mean if len(logs) == 1 else f"{mean} ({low} to {high})"
+        rows.append({**row, "residual / plain": ratio})
+    return pd.DataFrame(rows)
+
+
+def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
+    """One panel for each depth, first without and then with batch normalization."""
+    panels = {}
+    for key in itertools.product(sorted(set(initial["blocks"])), ("off", "on")):
+        rows = select(initial, *key)
+        words = f"toward the input {toward_input(rows, 'net')}"
+        if key[1] == "off":
+            # The levels part, and not the slopes.
+            logs = np.log10(rows["norm"].clip(lower=FLOOR))[rows["depth"] == 2]
+            levels = 10 ** logs.groupby(rows["net"]).mean()
+            words = "; ".join(f"{net} {levels[net]:.2g}" for net in levels.index)
+            words = f"near the input {words}"
+        panels[heading(*key)] = panel(
+            f"Untrained, {heading(*key)}: {words}",
+            *(plots.gradient_norm_by_depth, rows),
             styles=NETS,
         )
+    return panels
 
-    def difference(self) -> Draw:
-        return panel(
-            self.found["H2"],
-            *(plots.paired_difference, self.results),
+
+def condition_panels(of: "Condition", settings: dict[str, Any]) -> dict[str, Draw]:
+    """The panels of one condition by name, with what they show as their titles."""
+    found, chance = findings(of.claims), 1 / len(settings["classes"])
+    threshold, results, history = settings["threshold"], of.results, of.history
+    means = 100 * results.groupby("net")["accuracy"].mean()
+    nets = [net for net in NETS if net in means]
+    last = ", ".join(f"{net} at {means[net]:.1f} %" for net in nets)
+    kernels = of.norms[of.norms["kind"] == "kernel"]
+    # The parameter that is added last to a convolution's output is a shift.
+    shifts = of.norms[of.norms["kind"].isin(SHIFTS)]
+
+    def drawn(finding: str, draw: Any, *arguments: Any, **how: Any) -> Draw:
+        return panel(finding, draw, *arguments, styles=NETS, **how)
+
+    panels = {
+        "curves": drawn(
+            f"After the last epoch: {last}",
+            *(plots.training_curves, history),
+            chance=chance,
+        ),
+        "loss": drawn("", plots.training_curves, history, "loss"),
+        "seeds": drawn("", plots.accuracy_by_seed, results, chance=chance),
+        "reached": drawn(
+            f"To {100 * threshold:g} %: {found['H4']}",
+            *(plots.epochs_to_threshold, results, threshold),
+        ),
+        "unrest": drawn(
+            f"Fluctuation: {found['H5']}", plots.training_curves, history, "val_loss"
+        ),
+    }
+    for name, norms in (("kernels", kernels), ("shifts", shifts)):
+        panels[name] = drawn(
+            f"The gradient toward the input: {toward_input(norms, 'net')}",
+            *(plots.gradient_norm_by_depth, norms),
+        )
+    visible = kernels["norm"][np.isfinite(kernels["norm"]) & (kernels["norm"] > 0)]
+    limits = (visible.min(), visible.max()) if visible.nunique() > 1 else None
+    for net in nets:
+        norms = kernels[kernels["net"] == net]
+        panels[net] = panel(
+            f"{toward_input(norms, 'net')} toward the input",
+            *(plots.gradient_norm_heatmap, norms),
+            limits=limits,
+        )
+    if len(nets) == 2:
+        panels["difference"] = panel(
+            found["H2"],
+            *(plots.paired_difference, results),
             treatment="residual",
             control="plain",
-            p_value=self.p.get("H2"),
+            p_value=corrected(of.claims).get("H2"),
         )
+    return panels
 
-    def by_depth(self, part: str = "kernel") -> Draw:
-        # The parameter that is added last to a convolution's output is a shift.
-        kinds = ["kernel"] if part == "kernel" else ["bias", "beta"]
-        ratios = slope(self.scales, part)
-        words = "; ".join(f"{net} {fold(ratios[net])}" for net in self.nets)
-        return panel(
-            f"The gradient toward the input: {words}",
-            *(plots.gradient_norm_by_depth, _of_kind(self.norms, kinds)),
+
+def depth_panels(results: pd.DataFrame) -> dict[str, Draw]:
+    """Accuracy against the number of blocks, with and without batch normalization."""
+    panels = {}
+    for batch_norm, rows in results.groupby("batch_norm", sort=False):
+        means = 100 * rows.groupby(["net", "blocks"])["accuracy"].mean()
+        ends = "; ".join(
+            f"{net}: {means[net].iloc[0]:.0f} % to {means[net].iloc[-1]:.0f} %"
+            for net in NETS
+            if net in means
+        )
+        panels[f"degradation-bn_{batch_norm}"] = panel(
+            f"Batch normalization {batch_norm}. With the depth, {ends}",
+            *(plots.degradation, rows),
             styles=NETS,
         )
-
-    def dashboard(self) -> list[Draw]:
-        both = [self.difference()] if len(self.nets) == 2 else []
-        return [self.by_depth(), self.curves(), *both]
-
-    def heatmaps(self) -> list[Draw]:
-        kernels = _of_kind(self.norms, ["kernel"])
-        finite = kernels["norm"][np.isfinite(kernels["norm"]) & (kernels["norm"] > 0)]
-        limits = (finite.min(), finite.max()) if finite.nunique() > 1 else None
-        ratios = slope(self.scales, "kernel")
-        return [
-            panel(
-                f"{net}: {fold(ratios[net])} toward the input",
-                *(plots.gradient_norm_heatmap, kernels[kernels["net"] == net]),
-                limits=limits,
-            )
-            for net in self.nets
-        ]
-
-    def section(self, folder: Path, told: bool) -> Section:
-        """`told`: whether the answers stand here and not above."""
-        threshold = self.settings["threshold"]
-        results = self.results
-        both = [self.difference()] if len(self.nets) == 2 else []
-        loss = panel("", plots.training_curves, self.history, "loss", styles=NETS)
-        seeds = panel(
-            *("", plots.accuracy_by_seed, results), chance=self.chance, styles=NETS
-        )
-        reached = panel(
-            f"To {100 * threshold:g} %: {self.found['H4']}",
-            *(plots.epochs_to_threshold, results, threshold),
-            styles=NETS,
-        )
-        unrest = panel(
-            f"Fluctuation: {self.found['H5']}",
-            *(plots.training_curves, self.history, "val_loss"),
-            styles=NETS,
-        )
-        drawn = (
-            (
-                *("curves", [self.curves(), loss]),
-                "Validation accuracy and training loss over the epochs.",
-            ),
-            (
-                *("accuracy", [seeds, *both]),
-                "Final validation accuracy by seed, and the difference by seed.",
-            ),
-            (
-                *("depth", [self.by_depth(), self.by_depth("shift")]),
-                "Gradient norm of each convolution against its depth: of the kernel, "
-                "which also contains the size of the convolution's input, and of the "
-                "bias or, with batch normalization, beta, which follows the gradient "
-                "of the activations.",
-            ),
-            (
-                *("heatmap", self.heatmaps()),
-                "Gradient norm of the kernels over depth and step, one colour scale.",
-            ),
-            (
-                *("epochs", [reached, unrest]),
-                "How soon and how steadily: epochs until the validation accuracy first "
-                f"reached {100 * threshold:g} %, and the validation loss.",
-            ),
-        )
-        figures = [
-            (save_figure(folder, f"{name}-{self.suffix}.png", *draw), caption)
-            for name, draw, caption in drawn
-        ]
-        means = 100 * results.groupby("net")[["accuracy", "best_accuracy"]].mean()
-        means = means.rename(columns="{} (%)".format).reset_index()
-        text = [f"- {claim}: {answer}." for claim, answer in answers(self.claims)]
-        return Section(
-            self.heading,
-            "\n".join(text) if told else "",
-            figures=figures,
-            tables=[
-                (means, "Means over seeds (the best epoch only for information)."),
-                (
-                    on_equal_terms(self.scales),
-                    "H1a on equal terms: gradient norm of the first convolution of the "
-                    "blocks, geometric means over steps and seeds, and their ratio "
-                    "with its 95 % t interval. A smaller loss makes smaller gradients; "
-                    "at equal loss each net is measured in the first epoch whose "
-                    "training loss is as low as the lowest that the other reaches.",
-                ),
-            ],
-        )
-
-    def others(self) -> list[tuple[str, str, str, str]]:
-        """What is said elsewhere, and what was measured here."""
-        claims = self.claims.set_index("hypothesis")
-        means = self.results.groupby("net")[["accuracy", "parameters"]].mean()
-        if set(self.nets) != set(NETS):
-            return []
-        first = _of_kind(self.norms, ["kernel"])
-        tenth = min(10, int(first["depth"].max()))
-        logs = first.assign(log=np.log10(first["norm"].where(first["norm"] > 0)))
-        logs = logs.groupby(["net", "depth"])["log"].mean().unstack("depth")
-        ratio = 10 ** (logs[tenth] - logs[1])
-        steeper = (
-            "the plain net falls more" if ratio["plain"] < ratio["residual"] else ""
-        )
-        accuracy = 100 * means["accuracy"]
-        h5 = claims.loc["H5"].get("mean_difference", np.nan)
-        # The difference is one of logarithms of deviations.
-        less = 100 * (1 - 10 ** (-2 * h5))
-        words = f"{less:.0f} % less" if less >= 0 else f"{-less:.0f} % more"
-        parameters = int(means["parameters"].iloc[0])
-        rows = (
-            (
-                "Gradients shrink from 1.0 at the first to 0.01 at the tenth layer of "
-                "the plain net, to 0.4 in the residual net",
-                f"{ratio['plain']:.2g} and {ratio['residual']:.2g} at layer {tenth}, "
-                "if 1.0 at the first (from the input, kernels)",
-                steeper or "not so: the plain net falls no more than the residual one",
-            ),
-            (
-                "Accuracy 68.5 % plain, 82.3 % residual",
-                f"{accuracy['plain']:.1f} % and {accuracy['residual']:.1f} %",
-                verdicts(self.claims, "H2"),
-            ),
-            (
-                "15 epochs to converge without shortcuts, 10 with them",
-                f"{claims.loc['H4', 'answer']}, to "
-                f"{100 * self.settings['threshold']:g} %",
-                verdicts(self.claims, "H4"),
-            ),
-            (
-                "Shortcuts: 40 % less variance of the validation loss",
-                f"{words} variance of its changes" if np.isfinite(less) else "n/a",
-                verdicts(self.claims, "H5"),
-            ),
-            (
-                "59,752 parameters",
-                f"{parameters:,}",
-                "met" if parameters == 59752 else "another depth, width or norm",
-            ),
-        )
-        return [(claim, SOURCE, found, verdict) for claim, found, verdict in rows]
+    return panels
 
 
-def _data(settings: dict[str, Any]) -> str:
-    name = settings["dataset"]
-    return "synthetic images" if name == "synthetic" else str(name)
+def against_claims(
+    of: "Condition", settings: dict[str, Any]
+) -> list[tuple[str, str, str]]:
+    """What is said elsewhere, what was measured here, and the verdict."""
+    means = of.results.groupby("net")[["accuracy", "parameters"]].mean()
+    if len(means) < len(NETS):
+        return []
+    claims = of.claims.set_index("hypothesis")
+    kernels = of.norms[(of.norms["kind"] == "kernel") & (of.norms["norm"] > 0)]
+    tenth = min(10, int(kernels["depth"].max()))
+    logs = np.log10(kernels["norm"]).groupby([kernels["net"], kernels["depth"]]).mean()
+    logs = logs.unstack("depth")
+    ratio = 10 ** (logs[tenth] - logs[1])
+    steeper = "the plain net falls more"
+    if ratio["plain"] >= ratio["residual"]:
+        steeper = "not so: the plain net falls no more than the residual one"
+    plain, residual = 100 * means["accuracy"][list(NETS)]
+    # The difference is one of logarithms of deviations.
+    h5 = claims.loc["H5"].get("mean_difference", np.nan)
+    less = 100 * (1 - 10 ** (-2 * h5))
+    words = f"{less:.0f} % less" if less >= 0 else f"{-less:.0f} % more"
+    parameters = int(means["parameters"].iloc[0])
+    return [
+        (
+            "Gradients shrink from 1.0 at the first to 0.01 at the tenth layer of the "
+            "plain net, to 0.4 in the residual net",
+            f"{ratio['plain']:.2g} and {ratio['residual']:.2g} at layer {tenth}, if "
+            "1.0 at the first (from the input, kernels)",
+            steeper,
+        ),
+        (
+            "Accuracy 68.5 % plain, 82.3 % residual",
+            f"{plain:.1f} % and {residual:.1f} %",
+            verdicts(of.claims, "H2"),
+        ),
+        (
+            "15 epochs to converge without shortcuts, 10 with them",
+            f"{claims.loc['H4', 'answer']}, to {100 * settings['threshold']:g} %",
+            verdicts(of.claims, "H4"),
+        ),
+        (
+            "Shortcuts: 40 % less variance of the validation loss",
+            f"{words} variance of its changes" if np.isfinite(less) else "n/a",
+            verdicts(of.claims, "H5"),
+        ),
+        (
+            "59,752 parameters",
+            f"{parameters:,}",
+            "met" if parameters == 59752 else "another depth, width or norm",
+        ),
+    ]
 
 
 def heading(blocks: int, batch_norm: str) -> str:
@@ -322,113 +482,5 @@ def heading(blocks: int, batch_norm: str) -> str:
     return f"{count(blocks, 'block')}, {words} batch normalization"
 
 
-def _select(frame: pd.DataFrame, key: tuple[int, str]) -> pd.DataFrame:
-    return frame[(frame["blocks"] == key[0]) & (frame["batch_norm"] == key[1])]
-
-
-def _of_kind(norms: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
-    return norms[norms["kind"].isin(kinds)]
-
-
-def _initial_panels(initial: pd.DataFrame) -> dict[tuple[int, str], Draw]:
-    """One panel for each depth, first without and then with batch normalization."""
-    panels = {}
-    for batch_norm in ("off", "on"):
-        for blocks in sorted(set(initial["blocks"])):
-            rows = _select(initial, (blocks, batch_norm))
-            scales = gradient_scales(rows)
-            ratios = slope(scales, "kernel")
-            words = "; ".join(f"{net} {fold(ratios[net])}" for net in NETS)
-            words = f"toward the input {words}"
-            if batch_norm == "off":
-                # The levels part, and not the slopes.
-                logs = np.log10(scales["first_kernel"]).groupby(scales["net"]).mean()
-                levels = "; ".join(f"{net} {10 ** logs[net]:.2g}" for net in NETS)
-                words = f"near the input {levels}"
-            panels[blocks, batch_norm] = panel(
-                f"Untrained, {heading(blocks, batch_norm)}: {words}",
-                *(plots.gradient_norm_by_depth, rows),
-                styles=NETS,
-            )
-    return panels
-
-
-def _initial_section(
-    folder: Path, initial: pd.DataFrame, panels: dict[tuple[int, str], Draw]
-) -> Section:
-    name = save_figure(folder, "initialization.png", *panels.values())
-    seeds = count(initial["seed"].nunique(), "seed")
-    return Section(
-        "Before the first step",
-        "New networks, whose weights are drawn and not trained, and the gradients of "
-        "one batch. Without batch normalization the levels part: the signal of the "
-        "plain network fades from block to block, that of the residual one grows, and "
-        "the gradients with it. Batch normalization evens the signals. Then the plain "
-        "network's gradient grows toward the input by a factor per layer, so that the "
-        "depth decides, and shortcuts keep it almost even.",
-        figures=[(name, f"Gradient norm of each kernel at step 0, {seeds}.")],
-    )
-
-
-def _depth_section(folder: Path, results: pd.DataFrame) -> Section:
-    figures = []
-    for batch_norm, rows in results.groupby("batch_norm", sort=False):
-        words = "with" if batch_norm == "on" else "without"
-        means = 100 * rows.groupby(["net", "blocks"])["accuracy"].mean()
-        ends = "; ".join(
-            f"{net}: {means[net].iloc[0]:.0f} % to {means[net].iloc[-1]:.0f} %"
-            for net in NETS
-            if net in means
-        )
-        draw = panel(f"With the depth, {ends}", plots.degradation, rows, styles=NETS)
-        name = save_figure(folder, f"degradation-bn_{batch_norm}.png", draw)
-        caption = f"Final accuracy against the depth, {words} batch normalization."
-        figures.append((name, caption))
-    return Section("Accuracy against depth", figures=figures)
-
-
-def _sizes(results: pd.DataFrame) -> pd.DataFrame:
-    groups = results.groupby([*CONDITION, "net"], sort=False)
-    sizes = groups.agg(parameters=("parameters", "first"), seconds=("seconds", "mean"))
-    return sizes.reset_index()
-
-
-def _facts(settings: dict[str, Any]) -> dict[str, str]:
-    data = f"{settings['images']} images, {len(settings['classes'])} classes"
-    if settings["strength"] is not None:
-        data += f", pattern strength {settings['strength']:g}"
-    return {
-        "dataset": f"{settings['dataset']}: {data}",
-        "training": f"{count(settings['epochs'], 'epoch')}, batch size "
-        f"{settings['batch_size']}, learning rate {settings['learning_rate']:g}",
-        "seeds": str(settings["seeds"]),
-        "gradients": f"recorded every {count(settings['record_every'], 'step')}",
-    }
-
-
-def _method(settings: dict[str, Any], families: int) -> str:
-    text = (
-        "The two nets of a seed have the same number of parameters, initial weights, "
-        "training images, order of images, optimizer (Adam) and learning rate; they "
-        "differ in the shortcuts alone. Each seed draws another split (80 % training, "
-        "20 % validation), order and initial weights. The gradient norms are those of "
-        "the gradients that updated the weights.\n\n"
-        "- H1a is the claim as it is usually made: the gradient of the first block's "
-        "first convolution (log10 of its kernel's norm). H1b is what it is usually "
-        "meant to say, that the scale of the gradient survives the depth (size of "
-        "log10 of first / last kernel norm). Both use kernels, whose gradients also "
-        "contain the size of their inputs: where a signal fades on its way through the "
-        "net, read the figure of the biases or betas as well.\n"
-        "- H4 counts the epochs until the validation accuracy first reaches "
-        f"{100 * settings['threshold']:g} %. It compares ranks, so that a net that "
-        "never gets there counts as later than all others; medians are shown.\n"
-        "- H5 compares the standard deviation of the changes of the validation loss "
-        "from one epoch to the next (log10); a steady fall counts as none."
-    )
-    if families > 1:
-        text += (
-            f"\n\nThere are {families} conditions, each a family of its own: over "
-            f"all of them up to {families} times as many false findings are to be "
-            "expected as in one. A finding in one condition alone is weak."
-        )
-    return text
+def select(frame: pd.DataFrame, blocks: int, batch_norm: str) -> pd.DataFrame:
+    return frame[(frame["blocks"] == blocks) & (frame["batch_norm"] == batch_norm)]

@@ -1,16 +1,37 @@
-"""The networks of simulation 5: the baseline, and transfer from a backbone."""
+"""The networks of simulation 5: the baseline, and transfer from a backbone.
 
+Its weights are those of ImageNet, of a file, or learnt from generated images.
+"""
+
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
 from keras_residual import TransferModel
-from keras_residual.experiments import RefusedError
+from keras_residual.analysis import feature_maps
+from keras_residual.datasets import shape_texture_images
+from keras_residual.experiments import Checkpoints, StoppedError
+from keras_residual.experiments.epoch_record import EpochRecord
+from keras_residual.experiments.training import compile_classifier, fit_classifier
 
-SMALLEST_IMAGE = 8  # the baseline halves it three times
+# Photos need some size to be told, in every preset.
+PHOTO_SIZE = 160
+PRETRAINED_SIZE = 224
 HIDDEN_UNITS = 128
 UNFREEZE = 20  # layers
+WEIGHTS = "backbone.weights.h5"
+TRAINING_SHARE = 0.9
+BATCH_SIZE = 32
+LEARNING_RATE = 0.001
+# keras.applications sets up to 0.999, for trainings a hundred times as long: here the
+# moving statistics would end far from those of the batches.
+BATCH_NORM_MOMENTUM = 0.9
 MAPS = 8
 
 
@@ -45,38 +66,60 @@ def transfer(
     )
 
 
-def resolve_source(settings: Any, num_classes: int) -> str:
+def resolve_source(settings: Any, num_classes: int, before: str | None = None) -> str:
     """Where the backbone's weights come from: "ImageNet", "file" or "generated".
 
-    Whatever is wrong with the backbone, its weights or the image size is found here.
-    """
-    image_size = settings.image_size
+    Args:
+        settings: The settings.
+        num_classes: Number of classes.
+        before: Where they came from in the run that goes on, if any.
 
-    def attempt(mode: str, weights: str | None, size: int = image_size) -> Any:
+    Raises:
+        ConnectionError: If weights that were asked for cannot be had.
+        ImportError: If what reads their file is not installed.
+        OSError: If their file cannot be read.
+        ValueError: If the backbone is unknown, or it or its weights do not fit.
+    """
+    size = settings.image_size
+
+    def attempt(mode: str, weights: str | None, size: int) -> TransferModel:
         model = transfer(mode, settings.backbone, weights, size, num_classes)
         check_sizes(model.backbone, size)
         return model
 
-    try:
-        if image_size < SMALLEST_IMAGE:
-            raise ValueError(
-                f"--image-size must be {SMALLEST_IMAGE} or more, not {image_size}"
-            )
-        baseline(image_size, num_classes)
-        attempt("scratch", None).unfreeze(UNFREEZE)
-        if settings.source != "generated":
-            try:
-                attempt("fine_tuning", settings.weights or "imagenet")
-                return "ImageNet" if settings.weights in (None, "imagenet") else "file"
-            except (ConnectionError, ImportError, ValueError) as error:
-                # No network, no reader of the file, or no such weights.
-                if settings.weights is not None:
-                    raise
-                print(f"{error}\nInstead, the backbone learns on generated images.")
+    baseline(size, num_classes)
+    attempt("scratch", None, size).unfreeze(UNFREEZE)
+    generated = settings.source == "generated"
+    free = settings.weights is None and not generated
+    if free and before == "generated":
+        # Whether the network can be reached must not change a run that goes on.
+        print("The run that is there learns on generated images, and goes on so.")
+        generated = True
+    if not generated:
+        weights = settings.weights or "imagenet"
+        try:
+            attempt("fine_tuning", weights, size)
+        except (ConnectionError, ImportError, ValueError) as error:
+            # No network, no reader of the file, or no such weights.
+            if not free or before is not None:
+                raise
+            print(f"{error}\nInstead, the backbone learns on generated images.")
+            generated = True
+    if generated:
         attempt("scratch", None, settings.source_image_size)
-    except (ConnectionError, ImportError, OSError, ValueError) as error:
-        raise RefusedError(str(error).splitlines()[0]) from error
-    return "generated"
+        return "generated"
+    warn_of_small_images(size, settings.dataset)
+    return "ImageNet" if weights == "imagenet" else "file"
+
+
+def warn_of_small_images(size: int, dataset: str) -> None:
+    """Pretrained backbones tell little from pictures far below their own size."""
+    if 2 * size < PRETRAINED_SIZE and dataset != "synthetic":
+        print(
+            f"Note: {size} pixels are less than half of the {PRETRAINED_SIZE} that "
+            "most pretrained weights come from; transfer looks worse than it is. "
+            f"Without --image-size photos have {PHOTO_SIZE}."
+        )
 
 
 def check_sizes(network: keras.Model, size: int) -> None:
@@ -89,43 +132,96 @@ def check_sizes(network: keras.Model, size: int) -> None:
             )
 
 
-def first_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
-    """What the first layers make of one image.
+def train_source(settings: Mapping[str, Any], partial: Path) -> Any:
+    """Trains the backbone; the weights are among the files of the output.
 
     Args:
-        model: The baseline or a `TransferModel`.
-        image: One image, `(1, height, width, 3)`.
+        settings: Those of the run.
+        partial: Folder for the state after each epoch, from which a training that was
+            killed goes on.
+    """
+    epochs, size = settings["source_epochs"], settings["source_image_size"]
+    images, labels = shape_texture_images(
+        settings["source_images"], settings["source_classes"], size
+    )
+    border = round(TRAINING_SHARE * len(images))
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    model = TransferModel(
+        settings["backbone"],
+        settings["source_classes"],
+        mode="scratch",
+        hidden_units=None,
+        input_shape=(size, size, 3),
+    )
+    for layer in model.backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
+    steps = epochs * (border // min(BATCH_SIZE, border))
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+    compile_classifier(model, keras.optimizers.Adam(rate))
+    checkpoints = Checkpoints(partial)
+    history = checkpoints.restore(model)
+    record = EpochRecord(checkpoints, history, BATCH_SIZE)
+    try:
+        fit_classifier(
+            model,
+            (images[:border], labels[:border]),
+            (images[border:], labels[border:]),
+            epochs=epochs,
+            batch_size=BATCH_SIZE,
+            seed=0,
+            initial_epoch=len(history),
+            callbacks=[DropoutByEpoch(), record],
+        )
+    except FloatingPointError as error:
+        raise StoppedError(
+            f"{record.reason()}: without a source no transfer"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        model.backbone.save_weights(Path(folder) / WEIGHTS)
+        weights = (Path(folder) / WEIGHTS).read_bytes()
+    result = {
+        "approach": "source",
+        "accuracy": history[-1]["val_accuracy"],
+        # Those of a process that was killed as well.
+        "seconds": round(sum(row["seconds"] for row in history), 3),
+    }
+    return result, {"history.csv": pd.DataFrame(history), WEIGHTS: weights}
+
+
+class DropoutByEpoch(keras.callbacks.Callback):
+    """Random numbers by the epoch alone: no file keeps how many were drawn."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        for index, layer in enumerate(self.model.backbone.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([index, epoch])
+
+
+def first_maps(model: keras.Model, image: np.ndarray) -> dict[str, bytes]:
+    """What the first layers make of one image, `(height, width, 3)`.
 
     Returns:
-        The maps behind the first convolution (`first`) and behind the last layer at a
-        quarter of the image's size (`quarter`): arrays `(8, height, width)` of the
-        channels that vary most, in the order of their numbers.
+        Files with the maps behind the first convolution and behind the last layer at a
+        quarter of the image's size: arrays `(8, height, width)` of the channels that
+        vary most, in the order of their numbers.
     """
-    network = model
-    if isinstance(model, TransferModel):
-        network = model.backbone
-        image = keras.Model(model.inputs, model.get_layer("backbone").input)([image])
-    layers = [
-        layer
-        for layer in network.layers
-        if len(layer.output.shape) == 4
-        and not isinstance(layer, (keras.layers.InputLayer, keras.layers.ZeroPadding2D))
-    ]
-    height = image.shape[1]
-    found = {
-        "first": next(
-            layer for layer in layers if isinstance(layer, keras.layers.Conv2D)
-        )
-    }
-    for layer in layers:
-        if round(height / layer.output.shape[1]) == 4:
-            found["quarter"] = layer
-    outputs = {name: layer.output for name, layer in found.items()}
-    maps = keras.Model(network.inputs, outputs)([image])
-    return {name: _strongest(values) for name, values in maps.items()}
-
-
-def _strongest(values):
-    values = keras.ops.convert_to_numpy(values)[0].astype(np.float32)
-    channels = np.argsort(-values.std((0, 1)))[:MAPS]
-    return np.moveaxis(values[..., np.sort(channels)], -1, 0)
+    network = model.backbone if isinstance(model, TransferModel) else model
+    found: dict[str, keras.layers.Layer] = {}
+    for layer in network.layers:
+        shape = layer.output.shape
+        if isinstance(layer, keras.layers.ZeroPadding2D) or len(shape) < 4:
+            continue
+        if isinstance(layer, keras.layers.Conv2D):
+            found.setdefault("first.npy", layer)
+        if round(image.shape[0] / shape[1]) == 4:
+            found["quarter.npy"] = layer
+    files = {}
+    for name, layer in found.items():
+        maps = feature_maps(model, image, layer)
+        strongest = np.argsort(-maps.std((1, 2)))[:MAPS]
+        np.save(file := io.BytesIO(), maps[np.sort(strongest)])
+        files[name] = file.getvalue()
+    return files

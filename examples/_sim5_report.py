@@ -1,28 +1,33 @@
 """The report of simulation 5: reads the finished trainings and draws conclusions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from _course_project import SOURCE, SOURCE_NOTE
+from sim5_transfer import CLAIMS, KEY, test_claims
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
-from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task
-from keras_residual.experiments.figures import Draw, panel, save_figure
+from keras_residual.experiments.figures import (
+    Draw,
+    panel,
+    photo_panel,
+    save_figures,
+    spread,
+)
 from keras_residual.experiments.reporting import (
     Story,
+    Trainings,
     corrected,
     count,
     findings,
-    finished_units,
+    in_percent,
     read_result,
-    read_results,
-    read_with_keys,
     verdicts,
     write_story,
 )
@@ -35,6 +40,29 @@ APPROACHES = {
 PHOTOS = 12
 # The panels that make up the picture on top.
 LEADING = ("accuracy", "images", "H2a", "parameters")
+# Figures: name, panels, caption.
+ALL_IMAGES = (
+    ("accuracy", ("accuracy",), "Test accuracy by seed."),
+    ("differences", ("H2a", "H2b"), "Differences by seed."),
+    ("parameters", ("parameters",), "What trains."),
+    (
+        *("curves", ("val_accuracy", "loss")),
+        "Validation accuracy and training loss over the epochs.",
+    ),
+)
+AMOUNTS = (
+    (
+        *("images", ("images",)),
+        "Test accuracy against the number of training images.",
+    ),
+    ("time", ("time",), "Test accuracy against the seconds of one training."),
+)
+PHOTO_CAPTION = "Test images and what they were taken for: {}, seed 0."
+MAPS_CAPTION = (
+    "What the first layers make of the first test image: {}; left behind the first "
+    "convolution, right behind the last layer at a quarter of the image's size. The "
+    "eight channels that vary most."
+)
 METHOD = (
     "scratch: three convolutions of 32, 64 and 128 channels, each with max pooling, "
     "then average pooling and a dense layer of 512. frozen: the backbone, of which "
@@ -47,6 +75,7 @@ METHOD = (
     "classes alike), order and initial weights; what is smaller is a part of what is "
     "larger, and the test images stay the same."
 )
+
 
 LIMITS = """\
 - What holds here holds for these images, this size, this backbone and these weights.
@@ -69,11 +98,7 @@ not."""
 
 
 def write_sim5_report(
-    folder: RunFolder,
-    tasks: Sequence[Task],
-    images: np.ndarray,
-    test: Callable[[pd.DataFrame], pd.DataFrame],
-    quick: bool = False,
+    folder: RunFolder, tasks: Sequence[Task], images: np.ndarray, quick: bool = False
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing.
 
@@ -81,39 +106,49 @@ def write_sim5_report(
         folder: The run folder.
         tasks: All tasks of the run, finished or not.
         images: The images of the run.
-        test: From the results to the tested claims.
         quick: Whether the run is a demonstration.
     """
     settings = folder.settings
     # All but the source.
     approaches = [task for task in tasks if "seed" in task.arguments]
-    units, incomplete = finished_units(folder, approaches)
-    results = read_results(units, ["accuracy", "epochs_to_best"])
-    keys = results[["approach", "share", "seed"]].to_dict("records")
-    history = read_with_keys(
-        units, keys, lambda unit: pd.read_csv(unit / "history.csv")
-    )
-    hypotheses = test(results)
-    for name, frame in (
-        ("results.csv", results),
-        ("history.csv", history),
-        ("hypotheses.csv", hypotheses),
-    ):
-        folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
+    trainings = Trainings(folder, approaches, KEY, ["accuracy", "epochs_to_best"])
+    results, history = trainings.results, trainings.read("history.csv")
+    hypotheses = test_claims(results)
+    folder.write_tables(results=results, history=history, hypotheses=hypotheses)
 
     most = results["share"].max()
-    largest = {
-        (row.approach, row.seed): unit
-        for row, unit in zip(results.itertuples(), units, strict=True)
-        if row.share == most and math.isfinite(row.accuracy)
-    }
     whole = results[results["share"] == most]
     fewest = fewest_images(results)
-    panels = _panels(whole, results, settings, hypotheses, fewest)
+    panels = make_panels(
+        results, whole, history[history["share"] == most], settings, hypotheses, fewest
+    )
+    first = {
+        row.approach: unit
+        for row, unit in zip(results.itertuples(), trainings.units, strict=True)
+        if row.share == most and row.seed == 0 and math.isfinite(row.accuracy)
+    }
+    seen, drawn = pictures(first, settings, images)
+    diverged = [name for name in APPROACHES if name not in first]
+    missing = f"None of {', '.join(diverged)}: seed 0 diverged." if diverged else ""
     sections = [
-        _all_images(folder.path, whole, history[history["share"] == most], panels),
-        _amounts(folder.path, results, panels),
-        _pictures(folder.path, largest, settings, images),
+        Section(
+            f"With {whole['images'].max()} training images",
+            figures=save_figures(folder.path, panels, ALL_IMAGES),
+            tables=[(means(whole), "Means over the seeds, 95 % t intervals.")],
+        ),
+        Section(
+            "Accuracy against the amount of data",
+            figures=save_figures(folder.path, panels, AMOUNTS),
+            tables=[
+                (
+                    means(results.sort_values("images", kind="stable")).drop(
+                        columns="epochs to best"
+                    ),
+                    "Means over the seeds, 95 % t intervals.",
+                )
+            ],
+        ),
+        Section("Pictures", missing, figures=save_figures(folder.path, seen, drawn)),
     ]
     story = Story(
         title=title(settings),
@@ -122,13 +157,23 @@ def write_sim5_report(
         f"fine-tuning, with each of {count(settings['seeds'], 'seed')}.",
         tested=hypotheses,
         panels=[panels[name] for name in LEADING if name in panels],
-        others=_others(whole, hypotheses, fewest),
+        others=[
+            (claim, SOURCE, found, verdict)
+            for claim, found, verdict in against_claims(whole, hypotheses, fewest)
+        ],
         others_note=SOURCE_NOTE,
         limits=LIMITS,
         method=METHOD,
-        facts=_facts(folder, settings),
+        facts={
+            "weights": weights_in_words(folder),
+            "epochs": "scratch {}, frozen {}, fine-tuned {}".format(
+                *settings["epochs"]
+            ),
+        },
     )
-    return write_story(folder, story, sections, incomplete=incomplete, quick=quick)
+    return write_story(
+        folder, story, sections, incomplete=trainings.incomplete, quick=quick
+    )
 
 
 def title(settings: dict[str, Any]) -> str:
@@ -170,23 +215,9 @@ def fewest_images(results: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(folder: RunFolder, settings: dict[str, Any]) -> dict[str, str]:
-    facts = {
-        "dataset": f"{settings['dataset']}: {settings['per_class']} images of each of "
-        f"{', '.join(settings['classes'])}, {settings['image_size']} pixels",
-        "backbone": settings["backbone"],
-        "weights": _weights(folder, settings),
-        "epochs": "scratch {}, frozen {}, fine-tuned {}".format(*settings["epochs"]),
-        "training": f"batch size {settings['batch_size']}, learning rate "
-        f"{settings['learning_rate']:g}, fine-tuning {settings['fine_tuning_rate']:g}",
-        "seeds": str(settings["seeds"]),
-    }
-    if settings["strength"] is not None:
-        facts["strength"] = f"{settings['strength']:g}"
-    return facts
-
-
-def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
+def weights_in_words(folder: RunFolder) -> str:
+    """Where the weights of the backbone come from, and how good their source was."""
+    settings = folder.settings
     if settings["source"] == "ImageNet":
         return "ImageNet, as keras.applications or the library gives them"
     if settings["source"] == "file":
@@ -201,64 +232,75 @@ def _weights(folder: RunFolder, settings: dict[str, Any]) -> str:
     )
 
 
-def _panels(
-    whole: pd.DataFrame,
+def make_panels(
     results: pd.DataFrame,
+    whole: pd.DataFrame,
+    history: pd.DataFrame,
     settings: dict[str, Any],
     hypotheses: pd.DataFrame,
     fewest: list[dict[str, Any]],
 ) -> dict[str, Draw]:
     """The figures of accuracy by name, with what they show as their titles."""
-    chance = 1 / len(settings["classes"])
-    there = [name for name in APPROACHES if name in set(whole["approach"])]
-    means = 100 * whole.groupby("approach")["accuracy"].mean()
-    trained = whole.groupby("approach")["trainable_parameters"].first()
-    seconds = whole.groupby("approach")["seconds"].mean()
-    found, p_values = findings(hypotheses), corrected(hypotheses)
-    all_words = "; ".join(f"{name}: {means[name]:.1f} %" for name in there)
     looks: dict[str, Any] = {"by": "approach", "styles": APPROACHES}
+    chance = 1 / len(settings["classes"])
+    groups = whole.groupby("approach")
+    means = groups.agg(
+        accuracy=("accuracy", "mean"),
+        trained=("trainable_parameters", "first"),
+        seconds=("seconds", "mean"),
+    )
+    means = means.reindex([name for name in APPROACHES if name in means.index])
+
+    def each(words: str) -> str:
+        rows = means.reset_index().to_dict("records")
+        return "; ".join(words.format(**row) for row in rows)
+
     panels = {
         "accuracy": panel(
-            all_words, plots.accuracy_by_seed, whole, chance=chance, **looks
+            each("{approach}: {accuracy:.1%}").replace("%", " %"),
+            *(plots.accuracy_by_seed, whole),
+            chance=chance,
+            **looks,
         ),
         "parameters": panel(
-            "; ".join(f"{name} trains {trained[name]:,}" for name in there),
+            each("{approach} trains {trained:,}"),
             *(plots.trainable_parameters, whole),
             styles=APPROACHES,
         ),
         "time": panel(
-            "One training: "
-            + "; ".join(f"{name} {seconds[name]:.2g} s" for name in there),
+            f"One training: {each('{approach} {seconds:.2g} s')}",
             *(plots.accuracy_by_time, results),
             chance=chance,
             styles=APPROACHES,
         ),
+        **{
+            metric: panel("", plots.training_curves, history, metric, **looks)
+            for metric in ("val_accuracy", "loss")
+        },
     }
     if results["images"].nunique() > 1:
         panels["images"] = panel(
-            "; ".join(_fewest_in_words(row) for row in fewest),
+            "; ".join(map(fewest_in_words, fewest)),
             *(plots.accuracy_by_images, results),
             chance=chance,
             styles=APPROACHES,
             reference="scratch",
         )
-    for claim, treatment, control in (
-        ("H2a", "frozen", "scratch"),
-        ("H2b", "fine-tuned", "frozen"),
-    ):
-        if {treatment, control} <= set(there):
-            panels[claim] = panel(
-                found.get(claim, ""),
+    found, p_values = findings(hypotheses), corrected(hypotheses)
+    for claim in CLAIMS[:2]:
+        if {claim.larger, claim.smaller} <= set(means.index):
+            panels[claim.name] = panel(
+                found.get(claim.name, ""),
                 *(plots.paired_difference, whole),
-                treatment=treatment,
-                control=control,
+                treatment=claim.larger,
+                control=claim.smaller,
                 by="approach",
-                p_value=p_values.get(claim),
+                p_value=p_values.get(claim.name),
             )
     return panels
 
 
-def _fewest_in_words(row: dict[str, Any]) -> str:
+def fewest_in_words(row: dict[str, Any]) -> str:
     """From how few images on an approach is as good as scratch with all of them."""
     if row["images"] is None:
         return f"{row['approach']} never reaches scratch"
@@ -267,10 +309,10 @@ def _fewest_in_words(row: dict[str, Any]) -> str:
     )
 
 
-def _others(
+def against_claims(
     whole: pd.DataFrame, hypotheses: pd.DataFrame, fewest: list[dict[str, Any]]
-) -> list[tuple[str, str, str, str]]:
-    """What is said elsewhere, and what was measured here."""
+) -> list[tuple[str, str, str]]:
+    """What is said elsewhere, what was measured here, and the verdict."""
     if set(APPROACHES) != set(whole["approach"]):
         return []
     means = whole.groupby("approach").mean(numeric_only=True)
@@ -280,28 +322,25 @@ def _others(
             verdicts(hypotheses, *names) or "not tested: needs all images, and a tenth"
         )
 
-    accuracy = [f"{100 * means['accuracy'][name]:.1f}" for name in APPROACHES]
-    trained = means["trainable_parameters"]
+    accuracy = [f"{100 * means['accuracy'][name]:.1f} %" for name in APPROACHES]
+    trained, own = means["trainable_parameters"], means["parameters"]["frozen"]
     fewer = 100 * (1 - trained["frozen"] / trained["scratch"])
     words = f"{fewer:.0f} % fewer" if fewer >= 0 else f"{-fewer:.0f} % more"
-    parameters = f"{words} than the baseline"
-    if "parameters" in means:
-        own = 100 * (1 - trained["frozen"] / means["parameters"]["frozen"])
-        parameters += f", {own:.1f} % fewer than the network has"
     best = means["epochs_to_best"]
     halved = best["frozen"] <= best["scratch"] / 2
     (frozen,) = (row for row in fewest if row["approach"] == "frozen")
     enough = frozen["images"] is not None and 10 * frozen["images"] <= frozen["of"]
-    rows = (
+    return [
         (
             "Accuracy 65.7 % from scratch, 84.3 % with frozen features, 89.1 % "
             "fine-tuned",
-            f"{accuracy[0]} %, {accuracy[1]} % and {accuracy[2]} %",
+            "{}, {} and {}".format(*accuracy),
             judged("H2a", "H2b"),
         ),
         (
             "97 % fewer trainable parameters",
-            parameters,
+            f"{words} than the baseline, {100 * (1 - trained['frozen'] / own):.1f} % "
+            "fewer than the network has",
             "depends on what it is compared with",
         ),
         (
@@ -312,130 +351,56 @@ def _others(
         ),
         (
             "Ten times fewer images are enough",
-            f"{_fewest_in_words(frozen)}, by the means",
+            f"{fewest_in_words(frozen)}, by the means",
             f"{'so' if enough else 'not so'}; {judged('H2c')}",
         ),
-    )
-    return [(claim, SOURCE, measured, verdict) for claim, measured, verdict in rows]
-
-
-def _all_images(
-    folder: Path,
-    whole: pd.DataFrame,
-    history: pd.DataFrame,
-    panels: dict[str, Draw],
-) -> Section:
-    looks: dict[str, Any] = {"by": "approach", "styles": APPROACHES}
-    both = [panels[name] for name in ("H2a", "H2b") if name in panels]
-    curves = [
-        panel("", plots.training_curves, history, metric, **looks)
-        for metric in ("val_accuracy", "loss")
     ]
-    drawn = [
-        ("accuracy", [panels["accuracy"]], "Test accuracy by seed."),
-        ("differences", both, "Differences by seed."),
-        ("parameters", [panels["parameters"]], "What trains."),
-        ("curves", curves, "Validation accuracy and training loss over the epochs."),
-    ]
-    return Section(
-        f"With {whole['images'].max()} training images",
-        figures=[
-            (save_figure(folder, f"{name}.png", *draw), caption)
-            for name, draw, caption in drawn
-            if draw
-        ],
-        tables=[
-            (
-                _means(whole),
-                "Means over the seeds that did not diverge, and their 95 % t interval.",
-            )
-        ],
-    )
 
 
-def _means(results: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for (approach, number), group in results.groupby(
-        ["approach", "images"], sort=False
-    ):
-        finite = group["accuracy"].dropna()
-        mean, low, high = mean_interval(finite) if len(finite) else [math.nan] * 3
-        rows.append(
-            {
-                "approach": approach,
-                "training images": number,
-                "seeds": len(finite),
-                "test accuracy (%)": 100 * mean,
-                "from": 100 * low,
-                "to": 100 * high,
-                "trainable parameters": group["trainable_parameters"].iloc[0],
-                "epochs to best": group["epochs_to_best"].mean(),
-                "seconds": group["seconds"].mean(),
-            }
+def means(results: pd.DataFrame) -> pd.DataFrame:
+    """Means over the seeds that did not diverge."""
+    rows = [
+        {
+            "approach": approach,
+            "training images": number,
+            "seeds": group["accuracy"].notna().sum(),
+            "test accuracy (%)": in_percent(group["accuracy"]),
+            "trainable parameters": group["trainable_parameters"].iloc[0],
+            "epochs to best": group["epochs_to_best"].mean(),
+            "seconds": group["seconds"].mean(),
+        }
+        for (approach, number), group in results.groupby(
+            ["approach", "images"], sort=False
         )
+    ]
     return pd.DataFrame(rows)
 
 
-def _amounts(folder: Path, results: pd.DataFrame, panels: dict[str, Draw]) -> Section:
-    captions = {
-        "images": "Test accuracy against the number of training images.",
-        "time": "Test accuracy against the seconds of one training.",
-    }
-    figures = [
-        (save_figure(folder, f"{name}.png", panels[name]), caption)
-        for name, caption in captions.items()
-        if name in panels
-    ]
-    means = _means(results.sort_values("images", kind="stable"))
-    return Section(
-        "Accuracy against the amount of data",
-        figures=figures,
-        tables=[(means.drop(columns="epochs to best"), "Means over the seeds.")],
-    )
-
-
-def _pictures(
-    folder: Path,
-    largest: dict[tuple[str, int], Path],
-    settings: dict[str, Any],
-    images: np.ndarray,
-) -> Section:
-    classes = settings["classes"]
-    probabilities = [f"probability_{place}" for place in range(len(classes))]
-    figures = []
-    diverged = [name for name in APPROACHES if (name, 0) not in largest]
-    for approach in APPROACHES:
-        if approach in diverged:
-            continue
-        rows = pd.read_csv(largest[approach, 0] / "predictions.csv")
+def pictures(
+    first: dict[str, Path], settings: dict[str, Any], images: np.ndarray
+) -> tuple[dict[str, Draw], list[tuple[str, Sequence[str], str]]]:
+    """Panels and figures of what the networks of the first seed make of test images."""
+    panels: dict[str, Draw] = {}
+    figures: list[tuple[str, Sequence[str], str]] = []
+    for approach, unit in first.items():
+        rows = pd.read_csv(unit / "predictions.csv")
         # The classes follow each other in the file: take some of each.
-        chosen = np.linspace(0, len(rows) - 1, min(PHOTOS, len(rows)))
-        rows = rows.iloc[chosen.round().astype(int)]
-        right = (rows[probabilities].to_numpy().argmax(1) == rows["label"]).sum()
-        draw = panel(
-            f"{approach}: {right} of these {len(rows)} right",
-            plots.photo_grid,
+        rows = rows.iloc[spread(len(rows), PHOTOS)]
+        name = f"photos-{approach}"
+        panels[name] = photo_panel(
+            approach,
             images[rows["image"]],
             rows["label"].to_numpy(),
-            rows[probabilities].to_numpy(),
-            classes,
+            rows.filter(like="probability_").to_numpy(),
+            settings["classes"],
         )
-        name = save_figure(folder, f"photos-{approach}.png", draw)
-        caption = f"Test images and what they were taken for: {approach}, seed 0."
-        figures.append((name, caption))
-    for approach in ("scratch", "frozen"):
-        if approach in diverged:
-            continue
-        maps = [
-            panel("", plots.feature_maps, np.load(file, allow_pickle=False))
-            for file in sorted(largest[approach, 0].glob("*.npy"))
-        ]
-        name = save_figure(folder, f"maps-{approach}.png", *maps)
-        caption = (
-            f"What the first layers make of the first test image: {approach}; left "
-            "behind the first convolution, right behind the last layer at a quarter "
-            "of the image's size. The eight channels that vary most."
-        )
-        figures.append((name, caption))
-    text = f"None of {', '.join(diverged)}: seed 0 diverged." if diverged else ""
-    return Section("Pictures", text, figures=figures)
+        figures.append((name, [name], PHOTO_CAPTION.format(approach)))
+    for approach, unit in first.items():
+        names = []
+        for file in sorted(unit.glob("*.npy")):
+            names.append(f"{approach} {file.stem}")
+            maps = np.load(file, allow_pickle=False)
+            panels[names[-1]] = panel("", plots.feature_maps, maps)
+        if names:  # the fine-tuned network has those of the frozen one
+            figures.append((f"maps-{approach}", names, MAPS_CAPTION.format(approach)))
+    return panels, figures

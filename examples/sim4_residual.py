@@ -3,42 +3,48 @@
 Run it with `python examples/sim4_residual.py --preset quick`; `--help` lists the rest.
 """
 
-import hashlib
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import _backend  # noqa: F401  before anything that imports one
 import keras
 import numpy as np
 import pandas as pd
-from _sim4_data import IMAGE_SIZE, check_source, load_data
-from _sim4_norms import CONDITION, KEY, measure_new_networks
 
-from keras_residual import GradientNormCallback, PlainBlock, ResidualBlock
+from keras_residual import (
+    GradientNormCallback,
+    PlainBlock,
+    ResidualBlock,
+    datasets,
+    gradient_norms,
+)
 from keras_residual.experiments import (
     Aside,
-    Hypothesis,
     Positive,
     Rate,
-    RefusedError,
     Run,
     RunFolder,
     Share,
     Task,
-    compare_hypotheses,
     parse_settings,
     run_experiment,
     run_main,
 )
+from keras_residual.experiments.hypotheses import Claim, compare_claims
+from keras_residual.experiments.run_folder import digest
+from keras_residual.experiments.settings import Bounds, Folder, refuse
+from keras_residual.experiments.tasks import refusing
 from keras_residual.experiments.training import (
-    EpochTimer,
-    ShuffledBatches,
+    compile_classifier,
+    fit_classifier,
     split,
     standardized,
+    trainable_parameters,
 )
 
 DESCRIPTION = """\
@@ -61,8 +67,14 @@ The same command goes on where an interrupted run stopped. Presets: quick is 4 b
 """
 
 NETS = ("plain", "residual")
+# What makes one condition, and one training: columns of the tables.
+CONDITION = ["blocks", "batch_norm"]
+KEY = ["net", *CONDITION, "seed"]
+IMAGE_SIZE = 32
 TRAINING_SHARE = 0.8
-INITIAL_SEEDS = 3  # of the gradients before the first step
+# Of the gradients before the first step.
+INITIAL_SEEDS = 3
+INITIAL_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +102,8 @@ class Settings(Run):
     """
 
     dataset: str = "synthetic"
-    data_dir: Aside[Path | None] = None
-    images: Positive = 2000
+    data_dir: Aside[Folder | None] = None
+    images: Annotated[int, Bounds(10, math.inf, "10 or more")] = 2000
     strength: Share | None = None
     blocks: tuple[Positive, ...] = (10,)
     batch_norm: Literal["on", "off", "both"] = "on"
@@ -105,23 +117,25 @@ class Settings(Run):
     initial_blocks: tuple[Positive, ...] = (10, 27)
 
     def checked(self) -> "Settings":
-        if self.images < 10:
-            raise RefusedError(
-                f"argument --images must be 10 or more, not {self.images}"
-            )
-        if not self.blocks:
-            raise RefusedError("argument --blocks: at least one number is needed")
-        check_source(self.dataset, self.data_dir)
-        if self.dataset != "synthetic" and self.strength is not None:
-            raise RefusedError(
-                f"argument --strength is for --dataset synthetic, not {self.dataset}"
-            )
-        super().checked()
-        strength = 0.3 if self.strength is None else self.strength
-        return self.replace(
-            blocks=tuple(sorted(set(self.blocks))),
-            strength=strength if self.dataset == "synthetic" else None,
+        data, synthetic = self.dataset, self.dataset == "synthetic"
+        stored = data == "cifar10" or data.startswith("tfds:")
+        refuse(
+            {
+                f"unknown dataset {data!r}: it must be synthetic, cifar10, tfds:<name> "
+                "or an existing folder": not (
+                    synthetic or stored or Path(data).is_dir()
+                ),
+                "--data-dir is for cifar10 and tfds:<name>, not for --dataset "
+                f"{data}": self.data_dir is not None and not stored,
+                f"argument --strength is for --dataset synthetic, not {data}": (
+                    not synthetic and self.strength is not None
+                ),
+                "argument --blocks: at least one number is needed": not self.blocks,
+            }
         )
+        super().checked()
+        strength = 0.3 if synthetic and self.strength is None else self.strength
+        return self.replace(blocks=tuple(sorted(set(self.blocks))), strength=strength)
 
 
 PRESETS = {
@@ -130,7 +144,7 @@ PRESETS = {
         blocks=(4,),
         seeds=5,
         epochs=4,
-        images=800,
+        images=640,
         initial_blocks=(27,),
     ),
     "default": Settings(out=Path("runs/sim4-default")),
@@ -138,6 +152,22 @@ PRESETS = {
         out=Path("runs/sim4-full"), blocks=(2, 5, 10, 20), batch_norm="both"
     ),
 }
+
+
+def load_data(settings: Settings) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """As many images as asked for: all classes alike, always the same ones."""
+    if settings.dataset == "synthetic":
+        images, labels = datasets.sinusoid_images(
+            settings.images, image_size=IMAGE_SIZE, strength=settings.strength or 0.0
+        )
+        return images, labels, [f"class {label}" for label in range(10)]
+    with refusing():
+        return datasets.load_images(
+            settings.dataset,
+            data_dir=settings.data_dir,
+            image_size=IMAGE_SIZE,
+            number=settings.images,
+        )
 
 
 def build_network(
@@ -166,49 +196,34 @@ def build_network(
     return keras.Model(inputs, logits, name=net)
 
 
+def loss() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
 def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     """Trains one net with one seed, in a worker process."""
-    seed = arguments["seed"]
     if "net" not in arguments:
-        return measure_new_networks(build_network, NETS, seed, shared)
+        return measure_new_networks(arguments["seed"], shared)
     start = time.perf_counter()
+    net, blocks, batch_norm, seed = (arguments[name] for name in KEY)
     images, labels, num_classes, settings = shared
     chosen, held_out = split(len(images), TRAINING_SHARE, seed)
     train_images, validation_images = standardized(images[chosen], images[held_out])
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    model = build_network(
-        arguments["net"],
-        arguments["blocks"],
-        settings.width,
-        arguments["batch_norm"] == "on",
-        num_classes,
-    )
-    model.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # For so few steps compiling with XLA costs more than it saves; JAX needs it.
-        jit_compile=keras.config.backend() == "jax",
-    )
-    # TensorFlow traces a step twice in which the optimizer makes its variables.
-    model.optimizer.build(model.trainable_variables)
+    model = build_network(net, blocks, settings.width, batch_norm == "on", num_classes)
+    compile_classifier(model, keras.optimizers.Adam(settings.learning_rate), loss())
     gradients = GradientNormCallback(every=settings.record_every)
-    batches = ShuffledBatches(
-        train_images, labels[chosen], batch_size=settings.batch_size, seed=seed
-    )
-    fitted = model.fit(
-        batches,
+    history = fit_classifier(
+        model,
+        (train_images, labels[chosen]),
+        (validation_images, labels[held_out]),
         epochs=settings.epochs,
-        validation_data=(validation_images, labels[held_out]),
-        validation_batch_size=500,
-        callbacks=[EpochTimer(), gradients],
-        verbose=0,
+        batch_size=settings.batch_size,
+        seed=seed,
+        callbacks=[gradients],
     )
-    history = pd.DataFrame(fitted.history)
-    history.insert(0, "epoch", range(1, len(history) + 1))
-    history.insert(1, "steps", len(batches))
     diverged = not np.isfinite(history[["loss", "val_loss"]].iloc[-1]).all()
     accuracy = history["val_accuracy"]
     reached = history["epoch"][accuracy >= settings.threshold]
@@ -218,13 +233,31 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
         "best_accuracy": math.nan if diverged else float(accuracy.max()),
         "epochs_to_threshold": int(reached.iloc[0]) if len(reached) else None,
         "diverged": diverged,
-        "parameters": sum(
-            math.prod(weight.shape) for weight in model.trainable_weights
-        ),
+        "parameters": trainable_parameters(model),
         "seconds": round(time.perf_counter() - start, 3),
     }
     norms = gradients.to_frame().reset_index()
     return result, {"history.csv": history, "gradient_norms.csv": norms}
+
+
+def measure_new_networks(seed: int, shared: Any) -> Any:
+    """The gradient norms of one batch before the first step: nothing is trained."""
+    start = time.perf_counter()
+    images, labels, num_classes, settings = shared
+    batch, _ = standardized(images[:INITIAL_IMAGES], images[:1])
+    rows = []
+    for net, blocks, batch_norm in itertools.product(
+        NETS, settings.initial_blocks, ("on", "off")
+    ):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(seed)
+        with_bn = batch_norm == "on"
+        model = build_network(net, blocks, settings.width, with_bn, num_classes)
+        norms = gradient_norms(model, batch, labels[: len(batch)], loss=loss())
+        rows += [(net, blocks, batch_norm, *pair) for pair in norms.items()]
+    norms = pd.DataFrame(rows, columns=["net", *CONDITION, "path", "norm"])
+    result = {"seed": seed, "seconds": round(time.perf_counter() - start, 3)}
+    return result, {"initial_norms.csv": norms}
 
 
 def make_tasks(settings: Settings) -> list[Task]:
@@ -250,32 +283,26 @@ def make_tasks(settings: Settings) -> list[Task]:
     ]
 
 
-# Name, claim, measure, the net whose measure is claimed to be larger, and the unit.
 CLAIMS = (
-    (
-        "H1a",
+    Claim(
+        *("H1a", "log_first", "residual", "plain", "factor"),
         "The gradient at the first block is larger in the residual net",
-        *("log_first", "residual", "factor"),
     ),
-    (
-        "H1b",
+    Claim(
+        *("H1b", "drift", "plain", "residual", "factor"),
         "Without shortcuts the gradient changes more over the depth of the blocks",
-        *("drift", "plain", "factor"),
     ),
-    (
-        "H2",
+    Claim(
+        *("H2", "accuracy", "residual", "plain", "percent"),
         "The residual net ends with the higher validation accuracy",
-        *("accuracy", "residual", "percent"),
     ),
-    (
-        "H4",
+    Claim(
+        *("H4", "rank", "plain", "residual", "rank"),
         "The plain net needs more epochs to the stated accuracy",
-        *("rank", "plain", "rank"),
     ),
-    (
-        "H5",
+    Claim(
+        *("H5", "log_fluctuation", "plain", "residual", "factor"),
         "The validation loss of the plain net fluctuates more from epoch to epoch",
-        *("log_fluctuation", "plain", "factor"),
     ),
 )
 
@@ -292,31 +319,23 @@ def test_claims(
     """
     # Of a loss that falls steadily all changes are alike: it does not fluctuate.
     changes = history.groupby(KEY)["val_loss"].agg(lambda loss: loss.diff().std())
-    frame = results.merge(scales, on=KEY)
-    frame = frame.merge(changes.rename("fluctuation").reset_index(), on=KEY)
+    frame = results.merge(scales, on=KEY).set_index(KEY)
     with np.errstate(divide="ignore"):
-        frame["log_fluctuation"] = np.log10(frame["fluctuation"])
+        frame["log_fluctuation"] = np.log10(changes)
     frame["log_first"] = np.log10(frame["first_kernel"])
     frame["drift"] = np.log10(frame["first_kernel"] / frame["last_kernel"]).abs()
     frame["late"] = frame["epochs_to_threshold"].fillna(math.inf)
-    rows: list[dict[str, Any]] = []
-    for (blocks, batch_norm), group in frame.groupby(CONDITION, sort=False):
+    tested = []
+    for condition, group in frame.reset_index().groupby(CONDITION, sort=False):
         # A net that never arrives is later than all others; one that diverged has no
         # outcome at all.
         rank = group["late"].rank().where(group["accuracy"].notna())
-        group = group.assign(rank=rank)
-        family = []
-        for name, claim, measure, larger, unit in CLAIMS:
-            pairs = group.pivot(index="seed", columns="net", values=measure)
-            (smaller,) = set(NETS) - {larger}
-            pairs = pairs.reindex(columns=NETS)  # an unfinished run may lack one
-            shown = unit == "rank" and (epochs(group, larger), epochs(group, smaller))
-            family.append(
-                Hypothesis(name, claim, pairs, larger, smaller, unit, shown or None)
-            )
-        condition = {"blocks": blocks, "batch_norm": batch_norm}
-        rows += [{**condition, **row} for row in compare_hypotheses(family)]
-    return pd.DataFrame(rows)
+        words = {"H4": {net: epochs(group, net) for net in NETS}}
+        rows = compare_claims(CLAIMS, group.assign(rank=rank), "net", words)
+        for place, (name, value) in enumerate(zip(CONDITION, condition, strict=True)):
+            rows.insert(place, name, value)
+        tested.append(rows)
+    return pd.concat(tested, ignore_index=True)
 
 
 def epochs(group: pd.DataFrame, net: str) -> str:
@@ -328,16 +347,14 @@ def epochs(group: pd.DataFrame, net: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     settings = parse_settings(PRESETS, "sim4_residual.py", DESCRIPTION, arguments)
     images, labels, names = load_data(settings)
-    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    found = {"classes": names, "data_sha256": digest}
+    found = {"classes": names, "data_sha256": digest(images, labels)}
     folder = RunFolder(settings.out, {**settings.identity(), **found})
     tasks = make_tasks(settings)
 
     def report() -> Path:
         from _sim4_report import write_sim4_report
 
-        quick = settings.preset == "quick"
-        return write_sim4_report(folder, tasks, test_claims, quick)
+        return write_sim4_report(folder, tasks, settings.preset == "quick")
 
     shared = (images, labels, len(names), settings)
     run_experiment(settings, folder, tasks, train, shared, report)

@@ -3,47 +3,52 @@
 Run it with `python examples/sim5_transfer.py --preset quick`; `--help` lists the rest.
 """
 
-import hashlib
-import io
 import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import _backend  # noqa: F401  before anything that imports one
 import keras
 import numpy as np
 import pandas as pd
-from _sim5_data import (
+from _sim5_networks import (
     PHOTO_SIZE,
-    check_shares,
-    load_data,
-    split,
-    warn_of_small_images,
+    WEIGHTS,
+    baseline,
+    first_maps,
+    resolve_source,
+    train_source,
+    transfer,
 )
-from _sim5_networks import baseline, first_maps, resolve_source, transfer
-from _sim5_source import WEIGHTS, train_source
 
+from keras_residual import datasets
 from keras_residual.experiments import (
     Aside,
-    Hypothesis,
     Positive,
     Rate,
-    RefusedError,
     Run,
     RunFolder,
     Share,
     Task,
-    compare_hypotheses,
     parse_settings,
     run_experiment,
     run_main,
 )
-from keras_residual.experiments.run_folder import stored_settings
-from keras_residual.experiments.training import ShuffledBatches, ValidationTimer
+from keras_residual.experiments.hypotheses import Claim, compare_claims
+from keras_residual.experiments.run_folder import digest, stored_settings
+from keras_residual.experiments.settings import Bounds, Folder, refuse
+from keras_residual.experiments.tasks import refusing
+from keras_residual.experiments.training import (
+    ValidationTimer,
+    compile_classifier,
+    fit_classifier,
+    stratified_split,
+    trainable_parameters,
+)
 
 DESCRIPTION = """\
 Train a classifier of few images in three ways, over several seeds and amounts of data,
@@ -71,10 +76,12 @@ that one at once. The same command goes on where an interrupted run stopped.
 APPROACHES = ("scratch", "frozen", "fine-tuned")
 # The modes of TransferModel; the baseline is no such model.
 MODES = {"frozen": "feature_extraction", "fine-tuned": "fine_tuning"}
+KEY = ("approach", "share", "seed")
 SMALLEST_BATCH = 8
 SOURCE = "source"
-PARTIAL = ".source"  # the state of the source's training
+STATES = ".states"  # of the source's training
 SYNTHETIC_SIZES = {"quick": 48, "default": 64}
+TenOrMore = Annotated[int, Bounds(10, math.inf, "10 or more")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,19 +114,21 @@ class Settings(Run):
     """
 
     dataset: str | None = None
-    data_dir: Aside[Path | None] = None
-    per_class: Positive = 500
-    image_size: Positive | None = None
+    data_dir: Aside[Folder | None] = None
+    per_class: TenOrMore = 500  # two of each to validate and to test
+    image_size: Annotated[int, Bounds(8, math.inf, "8 or more")] | None = None
     strength: Share | None = None
     backbone: str = "ResNet50"
     weights: Aside[str | None] = None
     source: Aside[Literal["generated"] | None] = None
-    source_images: Aside[Positive] = 20000
-    source_classes: Aside[Positive] = 50
+    source_images: Aside[TenOrMore] = 20000  # a tenth is held out
+    source_classes: Aside[Annotated[int, Bounds(2, 50, "2 to 50")]] = 50
     source_image_size: Aside[Positive] = 64
     source_epochs: Aside[Positive] = 5
     seeds: Positive = 7
-    shares: tuple[Share, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
+    shares: tuple[
+        Annotated[float, Bounds(0, 1, "above 0, and at most 1", open=True)], ...
+    ] = (0.05, 0.1, 0.25, 0.5, 1.0)
     epochs: tuple[Positive, Positive, Positive] = (20, 10, 12)
     batch_size: Positive = 32
     learning_rate: Rate = 0.001
@@ -128,61 +137,33 @@ class Settings(Run):
     def checked(self) -> "Settings":
         dataset = self.dataset or ("synthetic" if self.data_dir is None else "photos")
         synthetic = dataset == "synthetic"
-        shares = tuple(sorted(set(self.shares)))
-        file = self.weights not in (None, "imagenet")
-        quick = self.preset == "quick" and self.weights is None
-        for wrong, message in (
-            (
-                self.dataset not in (None, "synthetic")
-                and not dataset.startswith("tfds:"),
+        known = synthetic or dataset.startswith("tfds:") or self.dataset is None
+        refuse(
+            {
                 f"unknown dataset {dataset!r}: it must be synthetic or tfds:<name>; a "
-                "folder of photos is given by --data-dir",
-            ),
-            (
-                synthetic and self.data_dir is not None,
-                "--data-dir is for photos, not for --dataset synthetic",
-            ),
-            (
-                self.data_dir is not None and not self.data_dir.is_dir(),
-                f"the folder --data-dir {self.data_dir} does not exist or is no folder",
-            ),
-            (
-                not synthetic and self.strength is not None,
-                "argument --strength is for --dataset synthetic, not for photos",
-            ),
-            (
-                self.weights is not None and self.source is not None,
-                "argument --source: not allowed with argument --weights",
-            ),
-            (
-                file and not Path(str(self.weights)).is_file(),
-                f"--weights must be imagenet or a file, not {self.weights!r}",
-            ),
-            (
-                not shares or shares[0] == 0,
-                "argument --shares: must be above 0, not '0'",
-            ),
-            (
-                self.per_class < 10,  # two of each to validate and to test
-                f"argument --per-class must be 10 or more, not {self.per_class}",
-            ),
-            (
-                self.source_images < 10,  # one of them is held out
-                "argument --source-images must be 10 or more, not "
-                f"{self.source_images}",
-            ),
-            (
-                not 2 <= self.source_classes <= 50,
-                f"argument --source-classes must be 2 to 50, not {self.source_classes}",
-            ),
-        ):
-            if wrong:
-                raise RefusedError(message)
+                "folder of photos is given by --data-dir": not known,
+                "--data-dir is for photos, not for --dataset synthetic": (
+                    synthetic and self.data_dir is not None
+                ),
+                "argument --strength is for --dataset synthetic, not for photos": (
+                    not synthetic and self.strength is not None
+                ),
+                "argument --source: not allowed with argument --weights": (
+                    self.weights is not None and self.source is not None
+                ),
+                f"--weights must be imagenet or a file, not {self.weights!r}": (
+                    self.weights not in (None, "imagenet")
+                    and not Path(str(self.weights)).is_file()
+                ),
+                "argument --shares: at least one is needed": not self.shares,
+            }
+        )
         super().checked()
         size = SYNTHETIC_SIZES[self.preset] if synthetic else PHOTO_SIZE
+        quick = self.preset == "quick" and self.weights is None
         return self.replace(
             dataset=dataset,
-            shares=shares,
+            shares=tuple(sorted(set(self.shares))),
             source="generated" if quick else self.source,
             image_size=self.image_size or size,
         )
@@ -195,8 +176,8 @@ PRESETS = {
         per_class=150,
         seeds=3,
         shares=(0.1, 1.0),
-        epochs=(10, 10, 4),
-        source_images=2000,
+        epochs=(10, 10, 3),
+        source_images=1500,
         source_classes=10,
         source_image_size=32,
         source_epochs=2,
@@ -205,43 +186,54 @@ PRESETS = {
 }
 
 
+def load_data(settings: Settings) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """As many images as asked for, equally many of each class, always the same ones."""
+    size, data_dir = settings.image_size or PHOTO_SIZE, settings.data_dir
+    if settings.dataset == "synthetic":
+        tint: Any = {} if settings.strength is None else {"strength": settings.strength}
+        number = 2 * settings.per_class
+        return *datasets.tinted_images(number, size, **tint), ["warm", "cold"]
+    source: Any = settings.dataset
+    if source == "photos":
+        source, data_dir = data_dir, None
+    with refusing():
+        return datasets.load_photos(
+            source, image_size=size, per_class=settings.per_class, data_dir=data_dir
+        )
+
+
+def check_shares(labels: np.ndarray, shares: Sequence[float]) -> None:
+    counts = [len(stratified_split(labels, share, 0)["train"]) for share in shares]
+    words = ", ".join(
+        f"{share:g} gives {n}" for share, n in zip(shares, counts, strict=True)
+    )
+    reason = "--shares must give different numbers of training images, but "
+    refuse({f"{reason}{words}": len(set(counts)) < len(counts)})
+
+
 def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     """One training of a worker process: the source, or one approach."""
     images, labels, settings, run_folder, weights = shared
     if arguments["approach"] == SOURCE:
-        return train_source(settings, run_folder / PARTIAL)
-    weights = weights_of(settings, run_folder, weights)
-    return train_approach(arguments, images, labels, settings, weights)
-
-
-def train_approach(
-    arguments: Mapping[str, Any],
-    images: np.ndarray,
-    labels: np.ndarray,
-    settings: Mapping[str, Any],
-    weights: str,
-) -> Any:
-    """Trains one approach with one seed and one share of the training images."""
-    approach, seed = arguments["approach"], arguments["seed"]
-    parts = split(labels, arguments["share"], seed)
-    batch_size = batch_size_for(arguments["share"], settings["batch_size"])
-    epochs = dict(zip(APPROACHES, settings["epochs"], strict=True))[approach]
-
+        return train_source(settings, run_folder / STATES / SOURCE)
     start = time.perf_counter()
+    approach, share, seed = (arguments[name] for name in KEY)
+    parts = stratified_split(labels, share, seed)
+    data = {name: (images[chosen], labels[chosen]) for name, chosen in parts.items()}
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     size, num_classes = settings["image_size"], len(settings["classes"])
     if approach == "scratch":
         model = baseline(size, num_classes)
     else:
-        mode = MODES[approach]
-        model = transfer(mode, settings["backbone"], weights, size, num_classes)
-    rate = "fine_tuning_rate" if approach == "fine-tuned" else "learning_rate"
-    data = {name: (images[chosen], labels[chosen]) for name, chosen in parts.items()}
+        if settings["source"] == "generated":
+            weights = str(run_folder / "units" / SOURCE / WEIGHTS)
+        mode, backbone = MODES[approach], settings["backbone"]
+        model = transfer(mode, backbone, weights or "imagenet", size, num_classes)
     trained, seen = model, dict(data)
     timer = ValidationTimer()
     # The curves of smaller shares are not drawn, and validation would be most of them.
-    validated = arguments["share"] == max(settings["shares"])
+    validated = share == max(settings["shares"])
     if approach == "frozen":
         # One pass through the backbone serves all epochs: the head trains alone.
         trained = model.head
@@ -250,52 +242,40 @@ def train_approach(
             timer.on_test_begin()
             seen["validation"] = features_of(model, data["validation"])
             timer.on_test_end()
-    trained.compile(
-        keras.optimizers.Adam(settings[rate]),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=keras.config.backend() == "jax",
-    )
-    # TensorFlow traces a step twice in which the optimizer makes its variables.
-    trained.optimizer.build(trained.trainable_variables)
-    fitted = trained.fit(
+    rate = "fine_tuning_rate" if approach == "fine-tuned" else "learning_rate"
+    compile_classifier(trained, keras.optimizers.Adam(settings[rate]))
+    history = fit_classifier(
+        trained,
+        seen["train"],
+        seen["validation"] if validated else None,
+        epochs=settings["epochs"][APPROACHES.index(approach)],
         # In every approach without the last batch where it is not full.
-        ShuffledBatches(*seen["train"], batch_size=batch_size, seed=seed),
-        epochs=epochs,
-        validation_data=seen["validation"] if validated else None,
+        batch_size=batch_size_for(share, settings["batch_size"]),
+        seed=seed,
         callbacks=[timer],
-        verbose=0,
     )
     seconds = time.perf_counter() - start - timer.seconds
-    history = pd.DataFrame(fitted.history)
-    history.insert(0, "epoch", range(1, len(history) + 1))
     probabilities = model.predict(data["test"][0], batch_size=100, verbose=0)
     accuracy = accuracy_of(probabilities, data["test"][1])
     predictions = pd.DataFrame({"image": parts["test"], "label": data["test"][1]})
     for label in range(num_classes):
         predictions[f"probability_{label}"] = probabilities[:, label]
+    best = int(history["val_accuracy"].argmax()) + 1 if validated else None
     result = {
         **arguments,
         "images": len(parts["train"]),
         "steps": int(trained.optimizer.iterations),
         "accuracy": accuracy,
         "diverged": math.isnan(accuracy),
-        "epochs_to_best": (
-            int(history["val_accuracy"].argmax()) + 1 if validated else None
-        ),
+        "epochs_to_best": best,
         "parameters": model.count_params(),
-        "trainable_parameters": sum(
-            math.prod(weight.shape) for weight in model.trainable_weights
-        ),
+        "trainable_parameters": trainable_parameters(model),
         "seconds": round(seconds, 3),
     }
     files: dict[str, Any] = {"history.csv": history, "predictions.csv": predictions}
     # The first layers of a fine-tuned network are those of the frozen one.
     if approach != "fine-tuned" and seed == 0 and validated:
-        for name, maps in first_maps(model, data["test"][0][:1]).items():
-            file = io.BytesIO()
-            np.save(file, maps)
-            files[f"{name}.npy"] = file.getvalue()
+        files |= first_maps(model, data["test"][0][0])
     return result, files
 
 
@@ -317,62 +297,34 @@ def accuracy_of(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(probabilities.argmax(1) == labels))
 
 
-def weights_of(settings: Mapping[str, Any], run_folder: Path, given: Any) -> str:
-    """What the backbone loads: "imagenet", a file, or what the source has learnt."""
-    generated = str(run_folder / "units" / SOURCE / WEIGHTS)
-    return {"ImageNet": "imagenet", "file": given, "generated": generated}[
-        settings["source"]
-    ]
-
-
-# Claims about the test accuracy: name, words, treatment and control, each an approach
-# and a share of the training images.
+# Of the accuracy on the test images.
 CLAIMS = (
-    (
-        "H2a",
+    Claim(
+        *("H2a", "accuracy", "frozen", "scratch", "percent"),
         "Transfer beats training from scratch (frozen features, all training images)",
-        ("frozen", 1.0),
-        ("scratch", 1.0),
     ),
-    (
-        "H2b",
+    Claim(
+        *("H2b", "accuracy", "fine-tuned", "frozen", "percent"),
         "Fine-tuning beats feature extraction (all training images)",
-        ("fine-tuned", 1.0),
-        ("frozen", 1.0),
     ),
-    (
-        "H2c",
+    Claim(
+        *("H2c", "accuracy", "frozen (10 % of the images)", "scratch", "percent"),
         "Transfer with a tenth of the training images beats training from scratch "
         "with all of them",
-        ("frozen", 0.1),
-        ("scratch", 1.0),
     ),
 )
 
 
 def test_claims(results: pd.DataFrame) -> pd.DataFrame:
     """One row for each claim whose shares were run, with a verdict in words."""
-    pairs = results.pivot(
-        index="seed", columns=["approach", "share"], values="accuracy"
+    ways = results["approach"].where(
+        results["share"] == 1,
+        results["approach"]
+        + (100 * results["share"]).map(" ({:g} % of the images)".format),
     )
-    done = set(pairs.columns)
-    family = [
-        Hypothesis(
-            name,
-            claim,
-            pd.DataFrame({_words(w): pairs[w] for w in (treatment, control)}),
-            *(_words(treatment), _words(control)),
-            "percent",
-        )
-        for name, claim, treatment, control in CLAIMS
-        if {treatment, control} <= done
-    ]
-    return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
-
-
-def _words(way: tuple[str, float]) -> str:
-    approach, share = way
-    return approach if share == 1 else f"{approach} ({100 * share:g} % of the images)"
+    done = set(ways)
+    claims = [claim for claim in CLAIMS if {claim.larger, claim.smaller} <= done]
+    return compare_claims(claims, results.assign(way=ways), "way")
 
 
 def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
@@ -400,18 +352,6 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
     return tasks
 
 
-def identity(settings: Settings, **found: Any) -> dict[str, Any]:
-    """What the numbers depend on: the settings, and what was found out."""
-    values = settings.identity()
-    if found["source"] == "generated":
-        for name in ("images", "classes", "image_size", "epochs"):
-            values[f"source_{name}"] = getattr(settings, f"source_{name}")
-    elif found["source"] == "file":
-        content = Path(str(settings.weights)).read_bytes()
-        values["weights_sha256"] = hashlib.sha256(content).hexdigest()
-    return {**values, **found}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     settings = parse_settings(PRESETS, "sim5_transfer.py", DESCRIPTION, arguments)
     # What a keras.json of this machine may say otherwise.
@@ -419,35 +359,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, labels, names = load_data(settings)
     check_shares(labels, settings.shares)
     before = stored_settings(settings.out)
-    if settings.weights is None and settings.source is None:
-        # Whether the network can be reached must not change a run that goes on.
-        if before.get("source") == "generated":
-            settings = settings.replace(source="generated")
-            print("The run that is there learns on generated images, and goes on so.")
-        elif before.get("source") == "ImageNet":
-            settings = settings.replace(weights="imagenet")
-    source = resolve_source(settings, len(names))
-    compared = identity(
-        settings,
-        source=source,
-        classes=names,
-        data_sha256=hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
-    )
+    with refusing():
+        source = resolve_source(settings, len(names), before.get("source"))
+    compared = {
+        **settings.identity(),
+        "source": source,
+        "classes": names,
+        "data_sha256": digest(images, labels),
+    }
+    if source == "generated":
+        options = vars(settings).items()
+        compared |= {name: value for name, value in options if "source_" in name}
+    elif source == "file":
+        compared["weights_sha256"] = digest(Path(str(settings.weights)).read_bytes())
     folder = RunFolder(settings.out, compared)
-    warn_of_small_images(settings, source)
     tasks = make_tasks(compared)
-    state = folder.path / PARTIAL
+    states = folder.path / STATES
     if not before and not settings.report_only:
-        # The state of a run that was deleted, but for hidden files.
-        shutil.rmtree(state, ignore_errors=True)
+        # The states of a run that was deleted, but for hidden files.
+        shutil.rmtree(states, ignore_errors=True)
 
     def report() -> Path:
         from _sim5_report import write_sim5_report
 
-        quick = settings.preset == "quick"
-        path = write_sim5_report(folder, tasks, images, test_claims, quick)
+        path = write_sim5_report(folder, tasks, images, settings.preset == "quick")
         if not settings.report_only:
-            shutil.rmtree(state, ignore_errors=True)
+            shutil.rmtree(states, ignore_errors=True)
         return path
 
     shared = (images, labels, compared, folder.path.resolve(), settings.weights)

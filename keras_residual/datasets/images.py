@@ -9,6 +9,7 @@ from keras_residual._first_line import first_line
 from keras_residual._image_file import read_rgb
 from keras_residual.datasets import _cifar10, _files, _strips
 from keras_residual.datasets import _tensorflow_datasets as _tfds
+from keras_residual.layers._checks import check_positive_integer
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -27,7 +28,11 @@ Images = tuple[np.ndarray, np.ndarray, list[str]]
 
 
 def load_images(
-    source: str, *, data_dir: str | Path | None = None, image_size: int = 32
+    source: str,
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int = 32,
+    number: int | None = None,
 ) -> Images:
     """Training images of a data set that is given by one word.
 
@@ -38,18 +43,34 @@ def load_images(
         data_dir: Folder of the local copy for `"cifar10"`, or the folder where
             TensorFlow Datasets keeps its data. None: the library's own place.
         image_size: Positive integer. Height and width that every image must have.
+        number: Positive integer. How many images to take, always the same ones, in a
+            random order in which the classes take turns. None: all, in their order.
 
     Returns:
         Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
         class names.
 
     Raises:
-        ValueError: If the source is unknown, or an image has another size or cannot be
-            read.
+        ValueError: If the source is unknown or has fewer images, or an image has
+            another size or cannot be read.
         FileNotFoundError: If a folder is missing.
         ImportError: If the package that reads this source is not installed.
         ConnectionError: If the data must be downloaded and cannot be.
     """
+    images, labels, names = _images_of(source, data_dir, image_size)
+    if number is None:
+        return images, labels, names
+    check_positive_integer("number", number)
+    if number > len(images):
+        raise ValueError(
+            f"`number` must be at most the {len(images)} images of {source}. "
+            f"Received: number={number!r}"
+        )
+    chosen = _in_turns(labels)[:number]
+    return images[chosen], labels[chosen], names
+
+
+def _images_of(source: str, data_dir: str | Path | None, image_size: int) -> Images:
     if source == "cifar10":
         return _checked_size(_cifar10_in(data_dir), source, image_size)
     if source.startswith("tfds:"):
@@ -192,6 +213,16 @@ def _cifar10_in(folder: str | Path | None) -> Images:
         return load_cifar10(folder)
     images, labels = _strips.read_strips(Path(folder), "train", tile=32)
     return images, labels, list(CIFAR10_CLASSES)
+
+
+def _in_turns(labels: np.ndarray) -> np.ndarray:
+    """A fixed random order of the indices in which the classes take turns."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    turns = np.empty(len(order), np.int64)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels[order] == label)
+        turns[places] = np.arange(len(places))
+    return order[np.argsort(turns, kind="stable")]
 
 
 def _read_image(file: Path, image_size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,12 @@ import matplotlib
 matplotlib.use("Agg")  # Figures go to files, also where there is no display.
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+
+from keras_residual.analysis import plots
 
 # Draws on the axes that it is given as `ax`.
 Draw = Callable[..., Axes]
@@ -93,6 +97,66 @@ def save_figure(folder: Path, name: str, *draw: Draw, title: str = "") -> str:
     figure.savefig(path)
     plt.close(figure)
     return path.relative_to(folder).as_posix()
+
+
+def save_figures(
+    folder: Path,
+    panels: Mapping[str, Draw],
+    figures: Iterable[tuple[str, Sequence[str], str]],
+    suffix: str = "",
+) -> list[tuple[str, str]]:
+    """Draws figures from named panels; returns their files and captions.
+
+    Args:
+        folder: The run folder.
+        panels: The panels by name.
+        figures: Name of the file, names of the panels, caption. A figure whose first
+            panel is not there is left out, and so is any other such panel.
+        suffix: What follows the names of the files.
+    """
+    files = []
+    for name, names, caption in figures:
+        there = [panels[one] for one in names if one in panels]
+        if names[0] in panels:
+            file = save_figure(folder, f"{name}{suffix}.png", *there)
+            files.append((file, caption))
+    return files
+
+
+def photo_panel(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+) -> Draw:
+    """Images, and what the network of this name took them for."""
+    right = (probabilities.argmax(1) == labels).sum()
+    finding = f"{name}: {right} of these {len(labels)} right"
+    return panel(finding, plots.photo_grid, images, labels, probabilities, classes)
+
+
+def spread(number: int, most: int) -> np.ndarray:
+    """Places of at most so many of the number, from the first to the last."""
+    return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
+
+
+def toward_input(norms: pd.DataFrame, by: str) -> str:
+    """How the gradient goes from the last convolution to the second, by group.
+
+    The first has another shape than the others. Means over seeds and steps of the
+    logarithms; a norm of zero counts as the smallest normal float32.
+
+    Args:
+        norms: Columns `by`, depth and norm.
+        by: Column that names the groups.
+    """
+    rows = norms[np.isfinite(norms["norm"])]
+    rows = rows[rows["depth"].isin([2, rows["depth"].max()])]
+    logs = np.log10(rows["norm"].clip(lower=float(np.finfo(np.float32).tiny)))
+    means = logs.groupby([rows[by], rows["depth"]], sort=False).mean().unstack()
+    ratios = means.iloc[:, 0] - means.iloc[:, -1]
+    return "; ".join(f"{name} {fold(ratio)}" for name, ratio in ratios.items())
 
 
 def fold(log: float) -> str:

@@ -1,9 +1,9 @@
 """Hypotheses that were stated before the runs, tested together and put into words."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,57 @@ class Hypothesis:
     control: str
     unit: str = ""
     shown: tuple[str, str] | None = None
+
+
+class Claim(NamedTuple):
+    """The claim that a measure of one group of trainings is larger than of another.
+
+    Args:
+        name: Short name.
+        measure: Column of the measure.
+        larger: Group whose measure is claimed to be larger.
+        smaller: Group that it is compared with.
+        unit: See `Hypothesis`.
+        claim: What is claimed, in words.
+    """
+
+    name: str
+    measure: str
+    larger: str
+    smaller: str
+    unit: str
+    claim: str
+
+
+def compare_claims(
+    claims: Sequence[Claim],
+    frame: pd.DataFrame,
+    by: str,
+    shown: Mapping[str, Mapping[str, str]] | None = None,
+) -> pd.DataFrame:
+    """Test claims of one experiment together, paired by seed.
+
+    Args:
+        claims: The claims.
+        frame: Columns `by`, seed and the measures; one row for each training.
+        by: Column that names the groups.
+        shown: By name of a claim, what stands for each group in its answer.
+
+    Returns:
+        The rows of `compare_hypotheses`.
+    """
+    family = []
+    for claim in claims:
+        pairs = frame.pivot(index="seed", columns=by, values=claim.measure)
+        groups = claim.larger, claim.smaller
+        # An unfinished run may lack one.
+        pairs = pairs.reindex(columns=list(groups)).astype(float)
+        words = (shown or {}).get(claim.name)
+        both = (words[groups[0]], words[groups[1]]) if words else None
+        family.append(
+            Hypothesis(claim.name, claim.claim, pairs, *groups, claim.unit, both)
+        )
+    return pd.DataFrame(compare_hypotheses(family))
 
 
 def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:

@@ -1,14 +1,18 @@
 """The report of an experiment: reading a run, figures, and the order of it all."""
 
+import dataclasses
 import json
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from keras_residual.analysis.report import Section, write_report
+from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments.figures import Draw, save_figure
 from keras_residual.experiments.hypotheses import needed_seeds
 from keras_residual.experiments.run_folder import RunFolder
@@ -34,7 +38,7 @@ class Story:
         others_note: What a reader must know about those who claim it.
         limits: What the run does not show.
         method: How it was done.
-        facts: The settings.
+        facts: What stands above the settings.
         tables: More tables about the run, with captions.
     """
 
@@ -46,7 +50,7 @@ class Story:
     others_note: str
     limits: str
     method: str
-    facts: Mapping[str, str]
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tables: Sequence[tuple[pd.DataFrame, str]] = ()
 
 
@@ -141,6 +145,55 @@ def _tests(number: int) -> str:
     return words
 
 
+class Trainings:
+    """The finished trainings of a run, read from its folder.
+
+    Args:
+        folder: The run folder.
+        tasks: All trainings of the run, finished or not.
+        key: Names of the results that tell one training from another.
+        numbers: Names of results in which null becomes NaN.
+
+    Attributes:
+        units: Folders of the finished ones.
+        results: A row for each of them.
+        incomplete: What is missing or diverged, in words.
+
+    Raises:
+        RefusedError: If no training is finished.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        tasks: Sequence[Task],
+        key: Sequence[str],
+        numbers: Sequence[str] = (),
+    ) -> None:
+        self.units, self.incomplete = finished_units(folder, tasks)
+        self.results = read_results(self.units, numbers)
+        self._keys = self.results[list(key)].to_dict("records")
+
+    def read(
+        self, name: str, read: Callable[[Path], pd.DataFrame] = pd.read_csv
+    ) -> pd.DataFrame:
+        """The rows of a file of all trainings that have it, the key in front.
+
+        Args:
+            name: Name of the file.
+            read: From the file to its rows.
+        """
+        frames = []
+        for unit, key in zip(self.units, self._keys, strict=True):
+            if not (unit / name).is_file():
+                continue  # one that diverged may lack it
+            frame = read(unit / name)
+            for position, (column, value) in enumerate(key.items()):
+                frame.insert(position, column, value)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
 def finished_units(folder: RunFolder, tasks: Sequence[Task]) -> tuple[list[Path], str]:
     """Folders of the finished tasks, and what is missing or diverged in words.
 
@@ -197,15 +250,38 @@ def read_with_keys(
 
 
 def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:
-    """The facts, then versions, hardware and start of the run."""
+    """The facts, then settings, versions, hardware and start of the run."""
     config = json.loads((folder.path / "config.json").read_text("utf-8"))
+    settings = {
+        name.replace("_", " "): textwrap.shorten(_in_words(value), 200)
+        for name, value in folder.settings.items()
+        if value is not None
+    }
     facts = {
         **facts,
+        **{name: settings[name] for name in settings if name not in facts},
         **{name: str(value) for name, value in config["versions"].items()},
         **{name: str(value) for name, value in config["hardware"].items()},
         "started": config["started"],
     }
     return pd.DataFrame({"what": facts.keys(), "value": facts.values()})
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_percent(shares: pd.Series) -> str:
+    """Mean and 95 % t interval of the finite ones, in words."""
+    finite = shares[np.isfinite(shares.astype(float))]
+    if not len(finite):
+        return "n/a"
+    mean, low, high = (100 * number for number in mean_interval(finite))
+    return (
+        f"{mean:.1f}" if len(finite) == 1 else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    )
 
 
 def count(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """The folder of a run: settings, finished tasks and report, whole after a power cut."""
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -137,6 +138,12 @@ class RunFolder:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         move(temporary, self.path / name)
 
+    def write_tables(self, **frames: Any) -> None:
+        """Replaces CSV files of this folder, by name, by pandas frames."""
+        for name, frame in frames.items():
+            text = frame.to_csv(index=False, lineterminator="\n")
+            self.write_text(f"{name}.csv", text)
+
     def _create(self, processes: int) -> None:
         try:
             for leftover in self.path.glob(".*.tmp"):
@@ -196,6 +203,11 @@ def stored_settings(path: Path) -> dict[str, Any]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         return dict(config["settings"])
     return {}
+
+
+def digest(*contents: Any) -> str:
+    """SHA-256 of bytes and arrays, by which a run knows its data again."""
+    return hashlib.sha256(b"".join(map(bytes, contents))).hexdigest()
 
 
 def to_json(content: Any) -> str:

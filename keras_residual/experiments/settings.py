@@ -39,6 +39,16 @@ Positive = Annotated[int, Bounds(1, math.inf, "a whole number above 0")]
 Natural = Annotated[int, Bounds(0, math.inf, "a whole number, 0 or above")]
 Share = Annotated[float, Bounds(0, 1, "from 0 to 1")]
 Rate = Annotated[float, Bounds(0, math.inf, "a number above 0", open=True)]
+
+
+class _Folder:
+    words = "an existing folder"
+
+    def allow(self, value: Path) -> bool:
+        return value.is_dir()
+
+
+Folder = Annotated[Path, _Folder()]
 Value = TypeVar("Value")
 _ASIDE = "aside"
 # A setting that is not compared when a run goes on, such as where the data lie.
@@ -163,25 +173,33 @@ def choice(
 
 
 def check_bounds(settings: Any) -> None:
-    """Refuses numbers of a dataclass that its annotations do not allow."""
+    """Refuses values of a dataclass that its annotations do not allow."""
     hints = typing.get_type_hints(type(settings), include_extras=True)
     for name, hint in hints.items():
         value = getattr(settings, name)
         values = value if isinstance(value, (tuple, list)) else [value]
         for bounds in _bounds(hint):
             for one in values:
-                if isinstance(one, (int, float)) and not bounds.allow(one):
+                if one is not None and not bounds.allow(one):
                     option = name.replace("_", "-")
+                    shown = str(one) if isinstance(one, Path) else repr(one)
                     raise RefusedError(
-                        f"argument --{option}: must be {bounds.words}, not {one!r}"
+                        f"argument --{option}: must be {bounds.words}, not {shown}"
                     )
 
 
-def _bounds(hint: Any) -> list[Bounds]:
+def refuse(reasons: Mapping[str, bool]) -> None:
+    """Refuses a run for the first of the reasons that holds."""
+    for reason, holds in reasons.items():
+        if holds:
+            raise RefusedError(reason)
+
+
+def _bounds(hint: Any) -> list[Bounds | _Folder]:
     own = [
         extra
         for extra in getattr(hint, "__metadata__", ())
-        if isinstance(extra, Bounds)
+        if isinstance(extra, (Bounds, _Folder))
     ]
     return own + [one for part in typing.get_args(hint) for one in _bounds(part)]
 

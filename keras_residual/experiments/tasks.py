@@ -1,9 +1,12 @@
 """The parts of a run: tasks, their outputs, and the errors that end it."""
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from keras_residual._first_line import first_line
 
 # What a task gives back: scalars for result.json, and the content of other files, a
 # pandas frame (for a CSV file) or bytes.
@@ -14,6 +17,15 @@ Train = Callable[[Mapping[str, Any], Any], Output]
 
 class RefusedError(Exception):
     """The run cannot start as asked for. The message is one line for the user."""
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Makes a refusal, in one line, of what readers of data and models raise."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        raise RefusedError(first_line(error)) from error
 
 
 class StoppedError(Exception):

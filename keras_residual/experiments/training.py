@@ -1,10 +1,13 @@
 """Shared parts of the experiments' trainings: batches in a stated order, and times."""
 
+import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -41,6 +44,71 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.order = generator.permutation(len(self.images))
 
 
+def trainable_parameters(model: keras.Model) -> int:
+    """How many numbers of a network the optimizer changes."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def compile_classifier(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Any = "sparse_categorical_crossentropy",
+) -> None:
+    """Compiles a network of images and integer labels as short trainings want it."""
+    model.compile(
+        optimizer,
+        loss,
+        # A metric that is only named makes its variables in the first step, and so does
+        # an optimizer that is not built: TensorFlow then traces that step twice.
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        # For so few steps compiling with XLA costs more than it saves; JAX needs it.
+        jit_compile=keras.config.backend() == "jax",
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def fit_classifier(
+    model: keras.Model,
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    initial_epoch: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> pd.DataFrame:
+    """Trains a compiled network; returns a row for each epoch, counted from 1.
+
+    Args:
+        model: The network.
+        train: Images and labels, in an order that seed and epoch decide.
+        validation: Those that validate, if any.
+        epochs: The last epoch.
+        batch_size: Images in a step; all batches are full.
+        seed: Seed of the order.
+        initial_epoch: How many epochs were trained before.
+        callbacks: Callbacks of Keras.
+    """
+    batches = ShuffledBatches(*train, batch_size=batch_size, seed=seed)
+    batches.begin_epoch(initial_epoch)
+    fitted = model.fit(
+        batches,
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        validation_data=validation,
+        validation_batch_size=500,
+        callbacks=[EpochTimer(), *callbacks],
+        verbose=0,
+    )
+    history = pd.DataFrame(fitted.history)
+    history.insert(
+        0, "epoch", range(initial_epoch + 1, initial_epoch + len(history) + 1)
+    )
+    history.insert(1, "steps", len(batches))
+    return history
+
+
 class EpochTimer(keras.callbacks.Callback):
     """Adds the seconds of each epoch, its validation included, to the history."""
 
@@ -71,6 +139,32 @@ def split(num_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
     order = np.random.default_rng(seed).permutation(num_images)
     border = round(share * num_images)
     return order[:border], order[border:]
+
+
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, held_out: float = 0.2
+) -> dict[str, np.ndarray]:
+    """Indices of the training, validation and test images, drawn by the seed.
+
+    In each part the classes are as frequent as in the whole. A smaller share of the
+    training images is a part of a larger one; validation and test stay the same.
+
+    Args:
+        labels: Labels of all images.
+        share: Share of the training images to take.
+        seed: Seed.
+        held_out: Share of all images that validate, and share that test.
+    """
+    generator = np.random.default_rng(seed)
+    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    for label in np.unique(labels):
+        order = generator.permutation(np.flatnonzero(labels == label))
+        border = round(held_out * len(order))
+        training = max(1, round(share * (len(order) - 2 * border)))
+        parts["validation"].append(order[:border])
+        parts["test"].append(order[border : 2 * border])
+        parts["train"].append(order[2 * border : 2 * border + training])
+    return {name: np.concatenate(indices) for name, indices in parts.items()}
 
 
 def standardized(

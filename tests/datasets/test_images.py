@@ -106,6 +106,22 @@ def test_a_file_that_is_left_out_is_named(class_folders):
     assert labels.tolist() == [0, 0, 1]
 
 
+def test_the_classes_take_turns(class_folders, monkeypatch):
+    """Nine images of three classes; where a class runs out, the others fill up."""
+    labels = np.repeat([0, 1, 2], [5, 3, 2])
+    found = np.arange(10).reshape(-1, 1), labels, ["ant", "bee", "cat"]
+    reader = "keras_residual.datasets.images.load_class_folders"
+    monkeypatch.setattr(reader, lambda *_, **__: found)
+
+    for number, counts in ((6, [2, 2, 2]), (9, [4, 3, 2])):
+        pixels, chosen, _ = load_images(str(class_folders), number=number)
+        assert np.bincount(chosen).tolist() == counts
+        assert len(set(pixels.ravel())) == number
+        np.testing.assert_array_equal(labels[pixels.ravel()], chosen)
+    with pytest.raises(ValueError, match=r"at most the 10 images.*number=11"):
+        load_images(str(class_folders), number=11)
+
+
 def test_grey_images_become_rgb(class_folders):
     Image.new("L", (32, 32), 7).save(class_folders / "zebra" / "0.png")
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from keras_residual.experiments import Hypothesis, compare_hypotheses
-from keras_residual.experiments.hypotheses import needed_seeds
+from keras_residual.experiments.hypotheses import Claim, compare_claims, needed_seeds
 from keras_residual.experiments.reporting import verdicts
 
 pytestmark = pytest.mark.once
@@ -104,3 +104,19 @@ def test_answers_are_plain_words_with_one_number():
 def test_needed_seeds(tests, seeds):
     assert needed_seeds(tests) == seeds
     assert 2 * tests / 2**seeds <= 0.05 < 2 * tests / 2 ** (seeds - 1)
+
+
+def test_claims_are_paired_by_seed():
+    rows = [("new", 0, 2.0), ("old", 0, 1.0), ("old", 1, 5.0), ("new", 1, 6.0)]
+    frame = pd.DataFrame(rows, columns=["way", "seed", "speed"])
+    claims = [
+        Claim("faster", "speed", "new", "old", "km/h", "The new way is faster"),
+        Claim("fastest", "speed", "new", "other", "km/h", "No other way is there"),
+    ]
+
+    tested = compare_claims(claims, frame, "way", {"faster": {"new": "6", "old": "5"}})
+
+    assert tested["n"].tolist() == [2, 0]
+    assert tested["mean_difference"][0] == pytest.approx(1.0)
+    assert tested["answer"][0] == "6 against 5; 2 seeds: no verdict"
+    assert compare_claims([], frame, "way").empty

@@ -1,0 +1,51 @@
+"""What all reports say in the same words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_residual.experiments import RefusedError
+from keras_residual.experiments.figures import spread, toward_input
+from keras_residual.experiments.reporting import in_percent
+from keras_residual.experiments.tasks import refusing
+
+pytestmark = pytest.mark.once
+
+
+def test_how_the_gradient_goes_to_the_input():
+    """By hand: 8 / 2 = 4; 0.1 / 0.2 is half; zero counts as 1.2e-38."""
+    norms = {
+        "plain": [1.0, 8.0, 5.0, 2.0],
+        "residual": [1.0, 0.1, 5.0, 0.2],
+        "dead": [np.nan, 0.0, 5.0, 1.0],
+    }
+    rows = [
+        (net, depth, norm)
+        for net, values in norms.items()
+        for depth, norm in enumerate(values, start=1)
+    ]
+
+    words = toward_input(pd.DataFrame(rows, columns=["net", "depth", "norm"]), "net")
+
+    assert words == (
+        "plain grows 4-fold; residual shrinks 2-fold; dead shrinks 10^38-fold"
+    )
+
+
+def test_shares_in_words():
+    assert in_percent(pd.Series([0.5, np.nan])) == "50.0"
+    assert in_percent(pd.Series([np.nan])) == "n/a"
+    # By hand: 0.6 +- 12.706 * 0.1414 / sqrt(2).
+    assert in_percent(pd.Series([0.5, 0.7])) == "60.0 (-67.1 to 187.1)"
+
+
+def test_places_from_the_first_to_the_last():
+    assert spread(9, 3).tolist() == [0, 4, 8]
+    assert spread(2, 12).tolist() == [0, 1]
+
+
+def test_errors_of_readers_are_refusals_of_one_line():
+    with pytest.raises(RefusedError, match=r"^no such set$"), refusing():
+        raise ValueError("no such set\nand a second line")
+    with pytest.raises(KeyError), refusing():
+        raise KeyError("a mistake of ours")
