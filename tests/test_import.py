@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "_first_line.py": set(),
     "_functions.py": set(),
     "_image_file.py": set(),
+    "_innermost.py": set(),
     "_leaves.py": set(),
     "_model_loss.py": set(),
     "layers": set(),

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from keras_residual._innermost import innermost
 from keras_residual.callbacks import _backend
 from keras_residual.callbacks._recorder import GradientRecorder
 
@@ -30,7 +31,7 @@ class GradientProbe:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._optimizer = innermost_optimizer(model)
+        self._optimizer = innermost(model.optimizer)
         self._recorders: list[GradientRecorder] = []
         # What the compiled step holds.
         self._compiled_for: list[GradientRecorder] = []
@@ -49,7 +50,7 @@ class GradientProbe:
             model is self._model
             # Compiling the model again, or its train function, puts another one here.
             and model.train_function is self._original
-            and innermost_optimizer(model) is self._optimizer
+            and innermost(model.optimizer) is self._optimizer
         )
 
     def join(self, recorder: GradientRecorder) -> None:
@@ -212,12 +213,3 @@ def probe_of(model: keras.Model) -> GradientProbe | None:
     """The probe that is installed on a model."""
     owner = getattr(getattr(model, "train_function", None), "__self__", None)
     return owner if isinstance(owner, GradientProbe) else None
-
-
-def innermost_optimizer(model: keras.Model) -> Any:
-    optimizer = model.optimizer
-    # Inside a LossScaleOptimizer gradients arrive unscaled, and steps that it skips
-    # because of overflow do not arrive at all.
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return optimizer

@@ -8,20 +8,10 @@ from typing import Any, Literal
 
 import keras
 
-from keras_residual.callbacks._arguments import (
-    alert_limits,
-    check_accumulation,
-    check_clipping,
-    check_flag,
-    layer_patterns,
-)
+from keras_residual._innermost import innermost
+from keras_residual.callbacks import _arguments as arguments
+from keras_residual.callbacks import _probe as probes
 from keras_residual.callbacks._output import Output
-from keras_residual.callbacks._probe import (
-    GradientProbe,
-    innermost_optimizer,
-    probe_for,
-    probe_of,
-)
 from keras_residual.callbacks._recorded_norms import RecordedNorms
 from keras_residual.callbacks._recorder import GradientRecorder, Settings
 from keras_residual.callbacks._records import read_file
@@ -149,12 +139,12 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
         check_choice("by", by, ("variable", "layer", "block"))
         if filepath is not None:
             check_file("filepath", filepath, (".csv",))
-        self.ratios = check_flag("ratios", ratios)
-        self.clipped = check_flag("clipped", clipped)
-        self.micro_batches = check_flag("micro_batches", micro_batches)
-        self.global_norm = check_flag("global_norm", global_norm)
-        self.stop = check_flag("stop", stop)
-        limits = alert_limits(alert)
+        self.ratios = arguments.check_flag("ratios", ratios)
+        self.clipped = arguments.check_flag("clipped", clipped)
+        self.micro_batches = arguments.check_flag("micro_batches", micro_batches)
+        self.global_norm = arguments.check_flag("global_norm", global_norm)
+        self.stop = arguments.check_flag("stop", stop)
+        limits = arguments.alert_limits(alert)
         if stop and limits is None:
             raise ValueError(
                 "`stop` needs `alert`, which says when to stop. "
@@ -169,7 +159,7 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
             as_path("tensorboard_dir", tensorboard_dir)
             check_tensorboard()
         self._settings = Settings(
-            self.every, layer_patterns(layers), ratios, clipped, micro_batches
+            self.every, arguments.layer_patterns(layers), ratios, clipped, micro_batches
         )
         self.by = by
         self.filepath = filepath
@@ -191,7 +181,7 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
             tensorboard_dir,
             on_record,
         )
-        self._probe: GradientProbe | None = None
+        self._probe: probes.GradientProbe | None = None
         self._recorder: GradientRecorder | None = None
         self._is_recording = False
         self._network: Any = None
@@ -249,7 +239,7 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
         super().set_model(model)
         # `self.model` writes the weights back on JAX, which `train_on_batch` holds.
         self._network = model
-        stale = probe_of(self.model)
+        stale = probes.probe_of(self.model)
         # An exception ended an earlier `fit`.
         if stale is not None and not stale.is_outside_of_fit:
             stale.release()
@@ -261,17 +251,17 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
                 "`model` must be compiled with an optimizer. Received: optimizer=None"
             )
         self._output.begin_fit()
-        probe = probe_for(self.model, self._probe)
+        probe = probes.probe_for(self.model, self._probe)
         if (
             self._recorder is None
             or probe is not self._probe
             or not self._recorder.fits(self.model, self._settings)
         ):
-            optimizer = innermost_optimizer(self.model)
+            optimizer = innermost(self.model.optimizer)
             if self.clipped:
-                check_clipping(self.model, optimizer)
+                arguments.check_clipping(self.model, optimizer)
             if self.micro_batches:
-                check_accumulation(optimizer)
+                arguments.check_accumulation(optimizer)
             self._recorder = GradientRecorder(self.model, optimizer, self._settings)
         self._probe = probe
         probe.join(self._recorder)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_residual.layers import _cutout_checks as checks
+from keras_residual.layers import _cutout_states as states
 from keras_residual.layers._checks import (
     check_choice,
     check_positive_integer,
@@ -13,24 +15,7 @@ from keras_residual.layers._checks import (
 )
 from keras_residual.layers._cutout_annotations import affected, erase, images_of
 from keras_residual.layers._cutout_backend import check_range
-from keras_residual.layers._cutout_checks import (
-    as_given,
-    check_fit,
-    check_images,
-    checked_fill,
-    checked_mask_fill,
-    checked_max_size,
-    checked_min_visible,
-    checked_range,
-    checked_size,
-)
 from keras_residual.layers._cutout_patches import Rule, coverage
-from keras_residual.layers._cutout_states import (
-    as_state,
-    is_foreign,
-    next_state,
-    pipeline_of,
-)
 from keras_residual.layers._random_state import (
     load_random_state,
     save_random_state,
@@ -153,10 +138,10 @@ class Cutout(keras.layers.Layer):
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
         check_choice("border", border, ("clip", "inside"))
         check_probability("probability", probability)
-        limits = checked_range(value_range)
-        lengths = checked_size(size)
-        longest = checked_max_size(max_size, size)
-        given = as_given(size, lengths)
+        limits = checks.checked_range(value_range)
+        lengths = checks.checked_size(size)
+        longest = checks.checked_max_size(max_size, size)
+        given = checks.as_given(size, lengths)
         self._rule = Rule(
             size=lengths,
             max_size=longest,
@@ -164,16 +149,16 @@ class Cutout(keras.layers.Layer):
             num_holes=check_positive_integer("num_holes", num_holes),
             probability=float(probability),
             border=border,
-            fill=checked_fill(fill, limits),
+            fill=checks.checked_fill(fill, limits),
             value_range=limits,
-            mask_fill=checked_mask_fill(mask_fill),
-            min_visible=checked_min_visible(min_visible, bounding_box_format),
+            mask_fill=checks.checked_mask_fill(mask_fill),
+            min_visible=checks.checked_min_visible(min_visible, bounding_box_format),
             bounding_box_format=bounding_box_format,
             data_format=data_format,
         )
         rule = self._rule
         self.size = given
-        self.max_size = None if longest is None else as_given(max_size, longest)
+        self.max_size = None if longest is None else checks.as_given(max_size, longest)
         self.num_holes = rule.num_holes
         self.probability = rule.probability
         self.border = border
@@ -198,17 +183,17 @@ class Cutout(keras.layers.Layer):
         return self._call(inputs, training)
 
     def call(self, inputs, training=None):
-        pipeline = pipeline_of(images_of(inputs))
+        pipeline = states.pipeline_of(images_of(inputs))
         if training is None:
             training = pipeline is not None
         if not training:
             return inputs
         if pipeline is None:
-            return self._erase(inputs, next_state(self.seed_generator))
+            return self._erase(inputs, states.next_state(self.seed_generator))
         return self._erase(inputs, self._pipeline_state(pipeline).next())
 
     def compute_output_spec(self, inputs, training=None):
-        check_images(self._rule, images_of(inputs))
+        checks.check_images(self._rule, images_of(inputs))
         return keras.tree.map_structure(
             lambda x: keras.KerasTensor(x.shape, x.dtype), inputs
         )
@@ -244,7 +229,7 @@ class Cutout(keras.layers.Layer):
             )
             ```
         """
-        seed = as_state(seed)
+        seed = states.as_state(seed)
         if isinstance(inputs, dict):
             return {**inputs, **self._erase(affected(self._rule, inputs), seed)}
         return self._erase(inputs, seed)
@@ -281,7 +266,7 @@ class Cutout(keras.layers.Layer):
         """
         height = check_positive_integer("height", height)
         width = check_positive_integer("width", width)
-        check_fit(self._rule, height, width)
+        checks.check_fit(self._rule, height, width)
         return coverage(self._rule, height, width)
 
     def save_own_variables(self, store):
@@ -311,7 +296,7 @@ class Cutout(keras.layers.Layer):
         return config
 
     def _call(self, inputs: Any, training: bool | None) -> Any:
-        if is_foreign(images_of(inputs)):
+        if states.is_foreign(images_of(inputs)):
             return self.call(inputs, training)
         # Given as None it would hide what the model around it says.
         arguments = {} if training is None else {"training": training}
@@ -319,7 +304,7 @@ class Cutout(keras.layers.Layer):
 
     def _erase(self, inputs: Any, state: Any) -> Any:
         images = images_of(inputs)
-        check_images(self._rule, images)
+        checks.check_images(self._rule, images)
         if self._rule.value_range is not None:
             check_range(*self._rule.value_range, images)
         return erase(self._rule, state, inputs)

@@ -2,21 +2,12 @@
 
 import keras
 
+from keras_residual.layers import _convolutions as parts
 from keras_residual.layers._checks import (
     check_choice,
     check_fraction,
     check_positive_integer,
     check_positive_number,
-)
-from keras_residual.layers._convolutions import (
-    KERNELS,
-    branch_widths,
-    build_normalization,
-    check_settings,
-    make_steps,
-    needs_padding,
-    normalize,
-    strided_side,
 )
 from keras_residual.layers.squeeze_excitation import SqueezeExcitation
 
@@ -144,7 +135,7 @@ class PlainBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if data_format is None:
             data_format = keras.config.image_data_format()
-        check_choice("block_type", block_type, tuple(KERNELS))
+        check_choice("block_type", block_type, tuple(parts.KERNELS))
         check_choice("stride_on", stride_on, ("3x3", "1x1"))
         check_choice("normalization", normalization, ("batch", "group"))
         check_choice("data_format", data_format, ("channels_last", "channels_first"))
@@ -175,15 +166,15 @@ class PlainBlock(keras.layers.Layer):
         self.squeeze_excitation = squeeze_excitation
         self.dropout = dropout
         self.data_format = data_format
-        check_settings(self)
+        parts.check_settings(self)
         self._channel_axis = -1 if data_format == "channels_last" else 1
 
         self.padding = None
-        if strides > 1 and strided_side(self) > 1:
+        if strides > 1 and parts.strided_side(self) > 1:
             self.padding = keras.layers.ZeroPadding2D(
                 1, data_format=data_format, dtype=self.dtype_policy, name="padding"
             )
-        steps = make_steps(self)
+        steps = parts.make_steps(self)
         # Keras lists weights in the order in which layers become attributes, which is
         # here that of the forward pass, and files of weights know the attributes.
         (conv1, bn1), (conv2, bn2), (conv3, bn3) = [*steps, (None, None)][:3]
@@ -230,14 +221,14 @@ class PlainBlock(keras.layers.Layer):
             )
         for convolution, norm in self._steps:
             if self.preactivation:
-                build_normalization(norm, shape)
-            if self.padding is not None and needs_padding(convolution):
+                parts.build_normalization(norm, shape)
+            if self.padding is not None and parts.needs_padding(convolution):
                 self.padding.build(shape)
                 shape = self.padding.compute_output_shape(shape)
             convolution.build(shape)
             shape = convolution.compute_output_shape(shape)
             if not self.preactivation:
-                build_normalization(norm, shape)
+                parts.build_normalization(norm, shape)
         if self.excitation is not None:
             self.excitation.build(shape)
         self.built = True
@@ -250,22 +241,22 @@ class PlainBlock(keras.layers.Layer):
         """What branch and projection start from."""
         if not self.preactivation:
             return inputs
-        return self.activation(normalize(self.bn1, inputs, training))
+        return self.activation(parts.normalize(self.bn1, inputs, training))
 
     def _branch(self, entry, training):
         x = entry
         for index, (convolution, norm) in enumerate(self._steps):
             if index > 0:
                 if self.preactivation:
-                    x = normalize(norm, x, training)
+                    x = parts.normalize(norm, x, training)
                 x = self.activation(x)
             if index == 1 and self.dropout_layer is not None:
                 x = self.dropout_layer(x, training=training)
-            if self.padding is not None and needs_padding(convolution):
+            if self.padding is not None and parts.needs_padding(convolution):
                 x = self.padding(x)
             x = convolution(x)
             if not self.preactivation:
-                x = normalize(norm, x, training)
+                x = parts.normalize(norm, x, training)
         return x if self.excitation is None else self.excitation(x)
 
     def _exit(self, outputs):
@@ -277,7 +268,7 @@ class PlainBlock(keras.layers.Layer):
         for axis in (first, first + 1):
             if shape[axis] is not None:
                 shape[axis] = -(-shape[axis] // self.strides)
-        shape[self._channel_axis] = branch_widths(self)[-1]
+        shape[self._channel_axis] = parts.branch_widths(self)[-1]
         return tuple(shape)
 
     def get_config(self):

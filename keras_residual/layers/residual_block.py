@@ -3,13 +3,8 @@
 import keras
 from keras import ops
 
+from keras_residual.layers import _convolutions as parts
 from keras_residual.layers._checks import check_choice, check_fraction, check_seed
-from keras_residual.layers._convolutions import (
-    build_normalization,
-    make_convolution,
-    make_normalization,
-    normalize,
-)
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth
 
@@ -242,13 +237,13 @@ class ResidualBlock(PlainBlock):
                 name="average",
             )
             shape, strides = self.average.compute_output_shape(shape), 1
-        self.projection = make_convolution(
+        self.projection = parts.make_convolution(
             self, filters, 1, strides=strides, name="projection"
         )
         self.projection.build(shape)
         if not self.preactivation:
-            self.projection_norm = make_normalization(self, name="projection_bn")
-            build_normalization(
+            self.projection_norm = parts.make_normalization(self, name="projection_bn")
+            parts.build_normalization(
                 self.projection_norm, self.projection.compute_output_shape(shape)
             )
 
@@ -263,7 +258,7 @@ class ResidualBlock(PlainBlock):
         if self.projection is None:
             return inputs if self._channel_padding is None else self._pad(inputs)
         x = entry if self.average is None else self.average(entry)
-        return normalize(self.projection_norm, self.projection(x), training)
+        return parts.normalize(self.projection_norm, self.projection(x), training)
 
     def _pad(self, inputs):
         step = slice(None, None, self.strides)

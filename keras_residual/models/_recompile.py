@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_residual._innermost import innermost
+
 
 def recompile(model, arguments: dict, old) -> None:
     """Compiles with the given arguments and a copy of the optimizer `old`.
@@ -22,13 +24,6 @@ def recompile(model, arguments: dict, old) -> None:
     for path, variable in _by_path(new).items():
         if path in state and state[path].shape == variable.shape:
             variable.assign(keras.ops.copy(state[path].value))
-
-
-def innermost(optimizer):
-    """The optimizer itself, where Keras has wrapped it for the scaling of the loss."""
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
 
 
 def _copy_exclusions(old, new):

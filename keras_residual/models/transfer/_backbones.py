@@ -9,6 +9,7 @@ import warnings
 
 import keras
 
+from keras_residual._first_line import first_line
 from keras_residual.layers.image_preprocessing import ImagePreprocessing
 from keras_residual.models._preprocessing_modes import MODES
 from keras_residual.models.networks.resnet import ResNet
@@ -209,11 +210,10 @@ def _named(name, imagenet, input_shape, top=False):
         # Keras raises a bare Exception when a download fails.
         if not imagenet:
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
             f"The ImageNet weights of {name} could not be downloaded: go online, or "
             "pass `weights`, the path of a file that you have (one of the whole "
-            f"network will do). The reason: {reason}"
+            f"network will do). The reason: {first_line(error)}"
         ) from error
 
 
@@ -235,8 +235,8 @@ def _load(network, weights, make_whole):
             # The layers of the top come last, and so do their weights.
             network.set_weights(whole.get_weights()[: len(before)])
             return
-    reason = (str(first).splitlines() or [type(first).__name__])[0]
     raise ValueError(
         f"`weights` must be a file with the weights of {network.name}, with or without "
-        f"its top. Received: weights={str(weights)!r}. The reason: {reason}"
+        f"its top. Received: weights={str(weights)!r}. "
+        f"The reason: {first_line(first)}"
     ) from first

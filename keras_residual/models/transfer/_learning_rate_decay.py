@@ -4,8 +4,8 @@ import functools
 
 import keras
 
+from keras_residual._innermost import innermost
 from keras_residual._leaves import leaves
-from keras_residual.models._recompile import innermost
 from keras_residual.models.transfer import _blocks as parts
 
 # The two steps of an optimizer that move weights by the learning rate. What follows

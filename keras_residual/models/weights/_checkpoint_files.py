@@ -8,6 +8,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from keras_residual._first_line import first_line
 from keras_residual.models.weights._hdf5_files import read_hdf5
 from keras_residual.models.weights._not_weights import (
     NotWeights,
@@ -87,10 +88,9 @@ def read_tensors(path: Path) -> Tensors:
         ) from error
     except Exception as error:
         # The readers raise errors of many libraries; for the user they mean one thing.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"The file {path} cannot be read as weights: it is damaged or incomplete "
-            f"({reason})"
+            f"({first_line(error)})"
         ) from error
     return tensors
 
