@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from keras_residual.analysis.statistics import mean_interval
+from keras_residual.experiments.reporting import in_percent
 
 SOURCE = "github.com/jnlandu/Implementation-of-ResNet-with-Cutout-Data-Augmentation"
 SOURCE_EPOCH = 10
@@ -57,13 +57,13 @@ def against_others(
             frame, column = results, "top1"
         seeds = frame.pivot(index="seed", columns="network", values=column)
         values = seeds.reindex(columns=list(networks)).astype(float)
-        names = [network_name(network, settings) for network in networks]
+        names = [network_name(network, TASK["depth"]) for network in networks]
         if len(networks) == 1:
-            words, sign, unit = f"{names[0]}: top-1 {claimed:g} %", "", "%"
+            words, unit = f"{names[0]}: top-1 {claimed:g} %", "%"
             found = values[networks[0]].dropna()
         else:
             words = f"{' minus '.join(names)}: {claimed:+g} points of top-1"
-            sign, unit = "+z", "points"
+            unit = "points"
             found = (values[networks[0]] - values[networks[1]]).dropna()
         if epoch is None:
             comparable = not task and not (len(networks) == 1 and who == HE)
@@ -78,7 +78,7 @@ def against_others(
             verdict = "inside" if low <= claimed <= high else "outside"
             verdict += " the 95 % interval"
         when = "trained to the end" if epoch is None else f"at epoch {epoch}"
-        measured = f"{in_percent(found, sign)} {unit} at epoch {at}"
+        measured = f"{in_percent(found)} {unit} at epoch {at}"
         rows.append((f"{words}, {when}", who, measured, verdict))
     return rows
 
@@ -129,17 +129,8 @@ def _differences(settings: Mapping[str, Any], theirs: Mapping[str, Any]) -> list
     ]
 
 
-def network_name(network: str, settings: Mapping[str, Any]) -> str:
+def network_name(network: str, depth: Any) -> str:
     """The name of the network for readers."""
     kind = "PlainNet" if network == "plain" else "ResNet"
     cutout = " with Cutout" if network == "resnet-cutout" else ""
-    return f"{kind}-{settings['depth']}{cutout}"
-
-
-def in_percent(values: pd.Series, sign: str = "") -> str:
-    """Mean and 95 % t interval of the finite values in words."""
-    finite = values[np.isfinite(values.astype(float))]
-    if not len(finite):
-        return "n/a"
-    mean, low, high = (f"{100 * end:{sign}.1f}" for end in mean_interval(finite))
-    return mean if len(finite) == 1 else f"{mean} ({low} to {high})"
+    return f"{kind}-{depth}{cutout}"

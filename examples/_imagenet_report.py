@@ -1,35 +1,27 @@
 """The report of the ImageNet comparison, written from the finished trainings."""
 
-import json
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _imagenet_figures import draw_gradients, draw_panels, draw_pictures
+from _imagenet_figures import make_panels
 from _imagenet_images import PICTURES
-from _imagenet_published import against_others, comparability, in_percent, network_name
+from _imagenet_published import against_others, comparability, network_name
 from _imagenet_settings import NETWORKS
 from _imagenet_training import NORMS
 
 from keras_residual.analysis.report import Section
-from keras_residual.experiments import (
-    Hypothesis,
-    RunFolder,
-    Task,
-    compare_hypotheses,
-)
-from keras_residual.experiments.figures import save_figure
+from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.figures import save_figures
+from keras_residual.experiments.hypotheses import Claim, compare_claims
 from keras_residual.experiments.reporting import (
     Story,
+    Trainings,
     count,
-    finished_units,
-    read_result,
-    read_results,
-    read_with_keys,
+    in_percent,
     write_story,
 )
 
@@ -40,6 +32,94 @@ NUMBERS = [*OUTCOMES, "parameters", "seconds", "images_per_second"]
 # The panels that make up the picture on top.
 LEADING = ("val_accuracy", "accuracy", "gap", "occlusion")
 
+Figure = tuple[str, tuple[str, ...], str]  # name, panels, caption
+# Heading, text, figures.
+SECTIONS: tuple[tuple[str, str, tuple[Figure, ...]], ...] = (
+    (
+        "Accuracy",
+        "",
+        (
+            (
+                "curves",
+                ("val_accuracy", "val_top5", "loss"),
+                "Validation accuracy (top-1, with more than five classes top-5) and "
+                "training loss over the epochs.",
+            ),
+            (
+                "accuracy",
+                ("accuracy", "H3a", "H3b"),
+                "Top-1 accuracy by seed after the last epoch, and its differences.",
+            ),
+        ),
+    ),
+    (
+        "Training minus validation: what Cutout is for",
+        "The accuracy on training images is that of about as many images as validate, "
+        "measured in the same way: after the last epoch, on the centre crop, without "
+        "Cutout. Cutout keeps a network from leaning on a few pixels, so it should "
+        "memorize fewer training images: a smaller gap at the same or a higher "
+        "validation accuracy. A network that has learnt little has a small gap as "
+        "well.",
+        (
+            (
+                "gap",
+                ("gap", "H3c"),
+                "Accuracy on training and validation images, and what Cutout does to "
+                "the gap by seed.",
+            ),
+        ),
+    ),
+    (
+        "Accuracy under occlusion",
+        "Validation images with a square erased at a random place inside, the same for "
+        "every network. A network that was wrong before has little to lose: read the "
+        "accuracy that is left together with what was lost.",
+        (
+            (
+                "occlusion",
+                ("occlusion",),
+                "Top-1 accuracy against the share of the pixels that was erased.",
+            ),
+        ),
+    ),
+    (
+        "Calibration: how sure, and how often right",
+        "Below the diagonal a network is right less often than it claims.",
+        (
+            (
+                "reliability",
+                ("reliability", "H3e"),
+                "Accuracy against confidence, and what Cutout does to the calibration "
+                "error by seed.",
+            ),
+        ),
+    ),
+    (
+        "Gradient norms",
+        "Of the gradients that updated the weights; the convolutions of the projection "
+        "shortcuts, which the plain network lacks, are left out.",
+        (
+            (
+                "gradient_norms",
+                ("gradient_norms",),
+                "Gradient norm of each convolution's kernel against its depth, plain "
+                "against residual network.",
+            ),
+        ),
+    ),
+    (
+        "Pictures",
+        "",
+        tuple(
+            (
+                f"pictures-{name}",
+                (f"pictures-{name}",),
+                f"Validation images and what they were taken for: {name}.",
+            )
+            for name in NETWORKS
+        ),
+    ),
+)
 METHOD = (
     "plain: the network without shortcuts. resnet: the same convolutions with "
     "shortcuts. resnet-cutout: the same network, trained on images of which Cutout "
@@ -73,7 +153,7 @@ which flatters the network that diverges; their number stands in the tables."""
 def write_imagenet_report(
     folder: RunFolder,
     tasks: Sequence[Task],
-    claims: Sequence[tuple[str, ...]],
+    claims: Sequence[Claim],
     quick: bool = False,
 ) -> Path:
     """Writes tables, figures and report into the run folder; trains nothing.
@@ -81,175 +161,53 @@ def write_imagenet_report(
     Args:
         folder: The run folder.
         tasks: All tasks of the run, finished or not.
-        claims: Name, claim, outcome, and the networks whose outcome is claimed to be
-            larger and smaller.
+        claims: What is claimed about the networks.
         quick: Whether the run is a demonstration.
     """
     settings = folder.settings
-    units, incomplete = finished_units(folder, tasks)
-    units.sort(key=lambda unit: NETWORKS.index(read_result(unit)["network"]))
-    results = read_results(units, NUMBERS)
+    order = {name: place for place, name in enumerate(NETWORKS)}
+    tasks = sorted(tasks, key=lambda task: order[task.arguments["network"]])
+    trainings = Trainings(folder, tasks, KEY, NUMBERS)
+    results = trainings.results
     diverged = ~np.isfinite(results["top1"])
     if "diverged" in results:
         diverged |= results["diverged"].fillna(False).astype(bool)
     results.loc[diverged, OUTCOMES] = np.nan
-    keys = results[KEY].to_dict("records")
-
-    def read(name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        # A diverged training may lack the file.
-        pairs = zip(units, keys, strict=True)
-        there = [pair for pair in pairs if (pair[0] / name).is_file()]
-        if not there:
-            return pd.DataFrame()
-        return read_with_keys(
-            [unit for unit, _ in there],
-            [key for _, key in there],
-            lambda unit: pd.read_csv(unit / name, usecols=columns),
-        )
 
     def finite(frame: pd.DataFrame) -> pd.DataFrame:
         return frame if frame.empty else results.loc[~diverged, KEY].merge(frame)
 
-    history = read("history.csv")
+    history = trainings.read("history.csv")
     if history.empty:  # all diverged in the first epoch
         history = pd.DataFrame(columns=[*KEY, "epoch", "val_top1"])
-    columns = ["image", "label", "confidence", "predicted_1"]
-    predictions = finite(read("predictions.csv", columns))
-    occlusion = finite(read("occlusion.csv"))
+    predictions = finite(trainings.read("predictions.csv"))
+    occlusion = finite(trainings.read("occlusion.csv"))
     if len(occlusion):
         # All patches of a size have the mean share that the seeds measured.
         shares = occlusion.groupby("size")["erased_share"].transform("mean")
         occlusion = occlusion.assign(erased_share=shares)
     results = with_outcomes(results, occlusion)
     tested = test_claims(results, claims)
-    for name, frame in (
-        ("results.csv", results),
-        ("history.csv", history),
-        ("occlusion.csv", occlusion),
-        ("hypotheses.csv", tested),
-    ):
-        folder.write_text(name, frame.to_csv(index=False, lineterminator="\n"))
-
-    panels = draw_panels(
-        *(results, history, occlusion, predictions, tested, claims, settings)
+    folder.write_tables(
+        results=results, history=history, occlusion=occlusion, hypotheses=tested
     )
-
-    def figure(name: str, caption: str, *names: str) -> list[tuple[str, str]]:
-        """Nothing, if there is nothing that the first panel can show."""
-        if names[0] not in panels:
-            return []
-        draw = [panels[name] for name in names if name in panels]
-        return [(save_figure(folder.path, f"{name}.png", *draw), caption)]
-
-    accuracy = {
-        "top-1 (%)": "top1",
-        "top-5 (%)": "top5",
-        "best epoch's top-1 (%)": "best_top1",
-    }
-    gap = {
-        "training images, top-1 (%)": "train_top1",
-        "validation images, top-1 (%)": "top1",
-        "gap (points)": "gap",
-    }
-    costs = {
-        "parameters": "parameters",
-        "seconds": "seconds",
-        "images per second": "images_per_second",
-    }
-    means = "Means over the seeds that did not diverge, 95 % t intervals."
+    shown = [unit for unit in trainings.units if (unit / PICTURES).is_file()]
+    panels = make_panels(
+        *(results, history, occlusion, predictions, tested, claims),
+        settings["classes"],
+        norms=trainings.read(NORMS),
+        pictures=np.load(shown[0] / PICTURES) if shown else None,
+    )
+    tables = make_tables(results, occlusion)
     sections = [
         Section(
-            "Accuracy",
-            figures=[
-                *figure(
-                    "curves",
-                    "Validation accuracy (top-1, with more than five classes top-5) "
-                    "and training loss over the epochs.",
-                    *("val_accuracy", "val_top5", "loss"),
-                ),
-                *figure(
-                    "accuracy",
-                    "Top-1 accuracy by seed after the last epoch, and its differences.",
-                    *("accuracy", "H3a", "H3b"),
-                ),
-            ],
-            tables=[
-                (
-                    by_network(results, accuracy, {"best epoch": "best_epoch"}),
-                    f"Validation images. {means}",
-                ),
-                (by_network(results, {}, costs), "Means of one training."),
-            ],
-        ),
-        Section(
-            "Training minus validation: what Cutout is for",
-            "The accuracy on training images is that of about as many images as "
-            "validate, measured in the same way: after the last epoch, on the centre "
-            "crop, without Cutout. Cutout keeps a network from leaning on a few "
-            "pixels, so it should memorize fewer training images: a smaller "
-            "gap at the same or a higher validation accuracy. A network that has "
-            "learnt little has a small gap as well.",
-            figures=figure(
-                "gap",
-                "Accuracy on training and validation images, and what Cutout does to "
-                "the gap by seed.",
-                *("gap", "H3c"),
-            ),
-            tables=[(by_network(results, gap), means)],
-        ),
+            heading,
+            text,
+            save_figures(folder.path, panels, figures),
+            tables.get(heading, ()),
+        )
+        for heading, text, figures in SECTIONS
     ]
-    if len(occlusion):
-        sections.append(
-            Section(
-                "Accuracy under occlusion",
-                "Validation images with a square erased at a random place inside, the "
-                "same for every network. A network that was wrong before has little to "
-                "lose: read the accuracy that is left together with what was lost.",
-                figures=figure(
-                    "occlusion",
-                    "Top-1 accuracy against the share of the pixels that was erased.",
-                    "occlusion",
-                ),
-                tables=[
-                    (
-                        under_occlusion(occlusion),
-                        "Mean top-1 accuracy over the seeds in %, and what of it is "
-                        "lost against the same images without a patch.",
-                    )
-                ],
-            )
-        )
-    if len(predictions):
-        error, loss = {"calibration error (points)": "ece"}, {"validation loss": "loss"}
-        sections.append(
-            Section(
-                "Calibration: how sure, and how often right",
-                "Below the diagonal a network is right less often than it claims.",
-                figures=figure(
-                    "reliability",
-                    "Accuracy against confidence, and what Cutout does to the "
-                    "calibration error by seed.",
-                    *("reliability", "H3e"),
-                ),
-                tables=[(by_network(results, error, loss), means)],
-            )
-        )
-    if drawn := draw_gradients(folder.path, read(NORMS)):
-        sections.append(
-            Section(
-                "Gradient norms",
-                "Of the gradients that updated the weights; the convolutions of the "
-                "projection shortcuts, which the plain network lacks, are left out.",
-                figures=drawn,
-            )
-        )
-    shown = [unit for unit in units if (unit / PICTURES).is_file()]
-    if shown and len(predictions):
-        with np.load(shown[0] / PICTURES) as pictures:
-            drawn = draw_pictures(
-                *(folder.path, predictions, settings["classes"]), **pictures
-            )
-        sections.append(Section("Pictures", figures=drawn))
     story = Story(
         title=title(settings),
         question="Do shortcuts and Cutout raise the accuracy on ImageNet or something "
@@ -262,9 +220,14 @@ def write_imagenet_report(
         others_note=comparability(settings),
         limits=LIMITS,
         method=METHOD,
-        facts=facts(settings),
     )
-    return write_story(folder, story, sections, incomplete=incomplete, quick=quick)
+    return write_story(
+        folder,
+        story,
+        [section for section in sections if section.figures or section.tables],
+        incomplete=trainings.incomplete,
+        quick=quick,
+    )
 
 
 def with_outcomes(results: pd.DataFrame, occlusion: pd.DataFrame) -> pd.DataFrame:
@@ -278,22 +241,51 @@ def with_outcomes(results: pd.DataFrame, occlusion: pd.DataFrame) -> pd.DataFram
     return results.merge(means.rename("occluded_top1").reset_index(), "left", KEY)
 
 
-def test_claims(
-    results: pd.DataFrame, claims: Sequence[tuple[str, ...]]
-) -> pd.DataFrame:
+def test_claims(results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     """One row for each claim about networks that were trained, with a verdict."""
     trained = set(results["network"])
-    family = []
-    for name, claim, outcome, larger, smaller in claims:
-        if {larger, smaller} <= trained:
-            pairs = results.pivot(index="seed", columns="network", values=outcome)
-            pairs = pairs[[larger, smaller]].astype(float)
-            family.append(Hypothesis(name, claim, pairs, larger, smaller, "percent"))
-    return pd.DataFrame(compare_hypotheses(family)) if family else pd.DataFrame()
+    about = [claim for claim in claims if {claim.larger, claim.smaller} <= trained]
+    return compare_claims(about, results, "network")
+
+
+def make_tables(
+    results: pd.DataFrame, occlusion: pd.DataFrame
+) -> dict[str, list[tuple[pd.DataFrame, str]]]:
+    """Tables and their captions, by the heading of the section."""
+    means = "Means over the seeds that did not diverge, 95 % t intervals."
+    accuracy = {"top-1 (%)": "top1", "top-5 (%)": "top5"}
+    accuracy["best epoch's top-1 (%)"] = "best_top1"
+    costs = ("parameters", "seconds", "images_per_second")
+    gap = {
+        "training images, top-1 (%)": "train_top1",
+        "validation images, top-1 (%)": "top1",
+        "gap (points)": "gap",
+    }
+    error = {"calibration error (points)": "ece"}
+    headings = [heading for heading, *_ in SECTIONS]
+    tables = {
+        headings[0]: [
+            (
+                by_network(results, accuracy, "best_epoch"),
+                f"Validation images. {means}",
+            ),
+            (by_network(results, {}, *costs), "Means of one training."),
+        ],
+        headings[1]: [(by_network(results, gap), means)],
+    }
+    if len(occlusion):
+        caption = (
+            "Mean top-1 accuracy over the seeds in %, and what of it is lost against "
+            "the same images without a patch."
+        )
+        tables[headings[2]] = [(under_occlusion(occlusion), caption)]
+    if results["ece"].notna().any():
+        tables[headings[3]] = [(by_network(results, error, "loss"), means)]
+    return tables
 
 
 def by_network(
-    results: pd.DataFrame, shares: Mapping[str, str], numbers: Mapping[str, str] = {}
+    results: pd.DataFrame, shares: Mapping[str, str], *numbers: str
 ) -> pd.DataFrame:
     """One row for each network: shares with intervals, and means of other numbers."""
     rows = []
@@ -301,7 +293,7 @@ def by_network(
         seeds = int(group["top1"].notna().sum())
         row = {"network": network, "seeds": seeds, "diverged": len(group) - seeds}
         row |= {name: in_percent(group[column]) for name, column in shares.items()}
-        row |= {name: group[column].mean() for name, column in numbers.items()}
+        row |= {name.replace("_", " "): group[name].mean() for name in numbers}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -323,17 +315,7 @@ def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
 
 def title(settings: Mapping[str, Any]) -> str:
     """Title that names networks and data."""
-    *others, last = [network_name(name, settings) for name in settings["networks"]]
+    depth = settings["depth"]
+    *others, last = [network_name(name, depth) for name in settings["networks"]]
     names = f"{', '.join(others)} and {last}" if others else last
     return f"{names} on {settings['data']}"
-
-
-def facts(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Every setting in a line."""
-    return {
-        name.replace("_", " "): textwrap.shorten(
-            value if isinstance(value, str) else json.dumps(value), 200
-        )
-        for name, value in settings.items()
-        if value is not None
-    }

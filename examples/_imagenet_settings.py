@@ -10,13 +10,12 @@ from keras_residual.experiments import (
     Natural,
     Positive,
     Rate,
-    RefusedError,
     Run,
     Share,
     parse_settings,
 )
 from keras_residual.experiments.devices import Cluster
-from keras_residual.experiments.settings import Bounds, choice
+from keras_residual.experiments.settings import Bounds, Folder, choice, refuse
 
 Network = Literal["plain", "resnet", "resnet-cutout"]
 NETWORKS: tuple[Network, ...] = ("plain", "resnet", "resnet-cutout")
@@ -129,7 +128,7 @@ class Settings(Run):
     jobs: Positive = 1
     check: Aside[bool] = False
     evaluate: Aside[Path | None] = None
-    data_dir: Aside[Path | None] = None
+    data_dir: Aside[Folder | None] = None
     dataset: Aside[str | None] = None
     classes: Aside[tuple[str, ...]] = ()
     per_class: Positive | None = None
@@ -183,63 +182,42 @@ class Settings(Run):
         return Cluster(self.devices, hosts, self.host_index, heartbeat_timeout=timeout)
 
     def checked(self) -> "Settings":
-        data_dir, sgd = self.data_dir, self.optimizer == "sgd"
+        sgd = self.optimizer == "sgd"
         # Where the optimizer is not the recipe's, nor is its kind of momentum.
         inherited = RECIPES[self.recipe].get("nesterov", False)
-        for wrong, message in (
-            (
-                self.dataset is not None and not self.dataset.startswith("tfds:"),
+        unknown = self.dataset is not None and not self.dataset.startswith("tfds:")
+        own = self.classes or self.per_class or self.check or self.hosts
+        refuse(
+            {
                 f"unknown dataset {self.dataset!r}: it must be tfds:<name>; a folder "
-                "is given by --data-dir",
-            ),
-            (
-                data_dir is not None and not data_dir.is_dir(),
-                f"the folder --data-dir {data_dir} does not exist or is no folder",
-            ),
-            (
-                self.check and self.dataset,
+                "is given by --data-dir": unknown,
                 "--check is for --data-dir: TensorFlow Datasets checks what it "
-                "downloads",
-            ),
-            (
-                self.hosts and self.jobs > 1,
-                "argument --hosts: one training at a time, --jobs 1",
-            ),
-            (
-                self.is_tiny
-                and (self.classes or self.per_class or self.check or self.hosts),
+                "downloads": bool(self.check and self.dataset),
+                "argument --hosts: one training at a time, --jobs 1": bool(
+                    self.hosts and self.jobs > 1
+                ),
+                "--hosts and --scheduler exclude each other": bool(
+                    self.hosts and self.scheduler
+                ),
                 "--classes, --per-class, --check and --hosts are for --data-dir or "
-                "--dataset",
-            ),
-            (
-                self.evaluate is not None and not self.evaluate.is_file(),
-                f"the file --evaluate {self.evaluate} does not exist",
-            ),
-            (not self.networks, "argument --networks: at least one is needed"),
-            (
-                self.warmup_epochs and self.schedule != "cosine",
-                "argument --warmup-epochs: is for the schedule cosine",
-            ),
-            (
-                self.warmup_epochs >= self.epochs,
-                f"argument --epochs: must be above the {self.warmup_epochs} of "
-                "the warm-up (--warmup-epochs)",
-            ),
-            (
-                self.momentum and not sgd,
-                "argument --momentum: is for the optimizer sgd, not for adam",
-            ),
-            (
-                self.nesterov and not sgd and not inherited,
-                "argument --nesterov: is for the optimizer sgd, not for adam",
-            ),
-            (
-                self.hosts and self.scheduler,
-                "--hosts and --scheduler exclude each other",
-            ),
-        ):
-            if wrong:
-                raise RefusedError(message)
+                "--dataset": bool(self.is_tiny and own),
+                f"the file --evaluate {self.evaluate} does not exist": (
+                    self.evaluate is not None and not self.evaluate.is_file()
+                ),
+                "argument --networks: at least one is needed": not self.networks,
+                "argument --warmup-epochs: is for the schedule cosine": (
+                    self.warmup_epochs > 0 and self.schedule != "cosine"
+                ),
+                f"argument --epochs: must be above the {self.warmup_epochs} of the "
+                "warm-up (--warmup-epochs)": self.warmup_epochs >= self.epochs,
+                "argument --momentum: is for the optimizer sgd, not for adam": bool(
+                    self.momentum and not sgd
+                ),
+                "argument --nesterov: is for the optimizer sgd, not for adam": (
+                    self.nesterov and not sgd and not inherited
+                ),
+            }
+        )
         super().checked()
         # Sizes that are equal in pixels are one size.
         pixels = {round(size * self.image_size): size for size in self.occlusion}

@@ -46,6 +46,8 @@ from keras_residual.experiments import (
 )
 from keras_residual.experiments.checkpoints import BEST, without_optimizer
 from keras_residual.experiments.devices import Cluster, check_cluster, connect
+from keras_residual.experiments.hypotheses import Claim
+from keras_residual.experiments.tasks import refusing
 
 STATES = ".states"  # checkpoints of trainings that are not finished
 
@@ -186,35 +188,28 @@ def make_tasks(settings: Mapping[str, Any]) -> list[Task]:
 
 # --- What is claimed
 
-# Name, claim, outcome, and the networks whose outcome is claimed to be larger and
-# smaller.
 CLAIMS = (
-    (
-        "H3a",
+    Claim(
+        *("H3a", "top1", "resnet", "plain", "percent"),
         "The residual network has a higher top-1 accuracy than the plain one",
-        *("top1", "resnet", "plain"),
     ),
-    (
-        "H3b",
+    Claim(
+        *("H3b", "top1", "resnet-cutout", "resnet", "percent"),
         "Cutout raises the top-1 accuracy",
-        *("top1", "resnet-cutout", "resnet"),
     ),
-    (
-        "H3c",
+    Claim(
+        *("H3c", "gap", "resnet", "resnet-cutout", "percent"),
         "Cutout narrows the gap between training and validation accuracy (gap without "
         "against with Cutout)",
-        *("gap", "resnet", "resnet-cutout"),
     ),
-    (
-        "H3d",
+    Claim(
+        *("H3d", "occluded_top1", "resnet-cutout", "resnet", "percent"),
         "Cutout raises the accuracy under occlusion (mean top-1 over the sizes of the "
         "erased patch)",
-        *("occluded_top1", "resnet-cutout", "resnet"),
     ),
-    (
-        "H3e",
+    Claim(
+        *("H3e", "ece", "resnet", "resnet-cutout", "percent"),
         "Cutout lowers the calibration error (ECE without against with Cutout)",
-        *("ece", "resnet", "resnet-cutout"),
     ),
 )
 
@@ -232,7 +227,7 @@ def open_source(options: Settings, folder: Path) -> tuple[str, ImageNetFolder]:
     if len(options.classes) == 1 and options.classes[0].isdecimal():
         classes = int(options.classes[0])
     source = options.dataset or str(Path(options.data_dir or "").resolve())
-    try:
+    with refusing():
         if options.is_tiny:
             sizes: dict[str, Any] = options.tiny
             # Hidden: a run folder may hold it before it holds a run.
@@ -242,8 +237,6 @@ def open_source(options: Settings, folder: Path) -> tuple[str, ImageNetFolder]:
             source = str(tree)
         said = not options.is_tiny
         data = open_data(source, classes, options.per_class, options.data_dir, said)
-    except (ConnectionError, ImportError, OSError, ValueError) as error:
-        raise RefusedError(str(error)) from error
     if missing := {"train", "val"} - set(data.splits):
         raise RefusedError(
             f"{source} has no split {' and '.join(sorted(missing))}: "
@@ -287,11 +280,9 @@ def check_settings(settings: Mapping[str, Any], data: ImageNetFolder) -> None:
             f"--batch-size {settings['batch_size']} is more than the "
             f"{settings['images']['train']} training images"
         )
-    try:
+    with refusing():
         for network in settings["networks"]:
             build_network(network, settings, seed=0)
-    except ValueError as error:
-        raise RefusedError(str(error).splitlines()[0]) from error
 
 
 def decoder() -> dict[str, str]:

@@ -9,7 +9,6 @@ gives the accuracy in pets/report.html. The same command goes on where it was st
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from keras_residual import TransferModel
 from keras_residual.analysis import plots
 from keras_residual.datasets import read_photos
 from keras_residual.experiments import RefusedError, run_main
+from keras_residual.experiments.tasks import refusing
 
 PARTS = 5  # one part tests, one validates, the others train
 HEAD_EPOCHS = 50  # at most: the head stops when the validation loss rises
@@ -72,15 +72,6 @@ def parse_options(arguments):
     if options.out.resolve().is_relative_to(options.photos.resolve()):
         parser.error("argument --out: a folder of the photos would become a class")
     return options
-
-
-@contextlib.contextmanager
-def in_words():
-    """Says in one line where the input is wrong, not the program."""
-    try:
-        yield
-    except (ConnectionError, ImportError, ValueError, FileNotFoundError) as error:
-        raise RefusedError(str(error)) from error
 
 
 # --- Photos and their split
@@ -143,7 +134,7 @@ def make_model(photos, options):
 def train_head(photos, fold, options, folder):
     """Features once, a learning rate, and the head until validation gets worse."""
     training, validation, _ = fold
-    with in_words():
+    with refusing():
         try:
             model = make_model(photos, options)
         except ConnectionError as error:
@@ -187,7 +178,7 @@ def fine_tune(photos, fold, options, folder):
     chosen["head_loss"], chosen["head_accuracy"] = model.evaluate(*held_out, verbose=0)
     chosen["fine_tuned"] = False
     if options.tuning_epochs:
-        with in_words():
+        with refusing():
             model.unfreeze(options.unfreeze)
         model.optimizer.learning_rate = TUNING_RATE * chosen["learning_rate"]
         model.fit(
@@ -268,7 +259,7 @@ def check_folder(photos, options):
 def train(options):
     start = time.monotonic()
     keras.config.set_image_data_format("channels_last")
-    with in_words():
+    with refusing():
         photos = read_photos(
             options.photos, image_size=options.image_size, min_per_class=PARTS
         )
@@ -295,7 +286,7 @@ def predict(arguments):
     parser.add_argument("model", type=Path, help="a model.keras")
     parser.add_argument("photos", nargs="+", type=Path, help="files")
     options = parser.parse_args(arguments)
-    with in_words():
+    with refusing():
         model = keras.saving.load_model(options.model)
         ranked = model.classify(options.photos)
     for file, row in zip(options.photos, ranked, strict=True):

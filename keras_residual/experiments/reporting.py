@@ -234,21 +234,6 @@ def read_results(units: Sequence[Path], numbers: Sequence[str] = ()) -> pd.DataF
     return frame
 
 
-def read_with_keys(
-    units: Sequence[Path],
-    keys: Sequence[Mapping[str, Any]],
-    read: Callable[[Path], pd.DataFrame],
-) -> pd.DataFrame:
-    """The frames of all units under each other, with the keys as first columns."""
-    frames = []
-    for unit, key in zip(units, keys, strict=True):
-        frame = read(unit)
-        for position, (name, value) in enumerate(key.items()):
-            frame.insert(position, name, value)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
-
-
 def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:
     """The facts, then settings, versions, hardware and start of the run."""
     config = json.loads((folder.path / "config.json").read_text("utf-8"))
@@ -278,10 +263,8 @@ def in_percent(shares: pd.Series) -> str:
     finite = shares[np.isfinite(shares.astype(float))]
     if not len(finite):
         return "n/a"
-    mean, low, high = (100 * number for number in mean_interval(finite))
-    return (
-        f"{mean:.1f}" if len(finite) == 1 else f"{mean:.1f} ({low:.1f} to {high:.1f})"
-    )
+    mean, low, high = (f"{100 * end:z.1f}" for end in mean_interval(finite))
+    return mean if len(finite) == 1 else f"{mean} ({low} to {high})"
 
 
 def count(number: int, noun: str) -> str:

@@ -200,7 +200,7 @@ def test_what_is_kept_is_the_average_that_was_validated(
 
 
 REFUSED = {
-    "--data-dir {tmp}/nowhere": "does not exist",
+    "--data-dir {tmp}/nowhere": "must be an existing folder",
     "--data-dir {tree}/train/black": "found|class",
     "--data-dir {tree}/train": "no split val",
     "--dataset cifar10": "must be tfds:<name>",
