@@ -407,7 +407,7 @@ def test_on_class_folders(run, tmp_path):
         *("sim4_residual.py", "--out", tmp_path / "run"),
         *("--dataset", tmp_path / "images", "--images", 80, "--epochs", 6),
         *("--blocks", 1, 2, "--seeds", 1, "--width", 4, "--batch-size", 8),
-        *("--learning-rate", 0.02),
+        *("--learning-rate", 0.02, "--initial-blocks", 1),
     )
 
     assert status == 0, err
