@@ -72,9 +72,7 @@ CONDITION = ["blocks", "batch_norm"]
 KEY = ["net", *CONDITION, "seed"]
 IMAGE_SIZE = 32
 TRAINING_SHARE = 0.8
-# Of the gradients before the first step.
-INITIAL_SEEDS = 3
-INITIAL_IMAGES = 32
+INITIAL_SEEDS, INITIAL_IMAGES = 3, 32  # of the gradients before the first step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +84,7 @@ class Settings(Run):
             or one folder of 32x32 images per class
         data_dir: local copy for cifar10, or the folder of TensorFlow Datasets
         images: images used; 80 % of them train, 20 % validate
-        strength: largest share of the pattern in a synthetic image, 0 to 1; 0.3 if
-            not given
+        strength: largest share of the pattern in a synthetic image; 0.3 if not given
         blocks: blocks of each net; several numbers sweep the depth
         batch_norm: whether blocks have batch normalization
         seeds: number of seeds; each trains both nets
@@ -97,8 +94,7 @@ class Settings(Run):
         record_every: steps between two records of the gradient norms
         learning_rate: of Adam
         threshold: accuracy that H4 counts the epochs to
-        initial_blocks: blocks of the nets whose gradients are measured before any
-            training
+        initial_blocks: blocks of the nets that are measured before any training
     """
 
     dataset: str = "synthetic"
@@ -144,7 +140,7 @@ PRESETS = {
         blocks=(4,),
         seeds=5,
         epochs=4,
-        images=640,
+        images=512,
         initial_blocks=(27,),
     ),
     "default": Settings(out=Path("runs/sim4-default")),
@@ -267,9 +263,7 @@ def make_tasks(settings: Settings) -> list[Task]:
         for seed in range(min(INITIAL_SEEDS, settings.seeds))
         if settings.initial_blocks
     ]
-    conditions = (
-        ["on", "off"] if settings.batch_norm == "both" else [settings.batch_norm]
-    )
+    both = settings.batch_norm == "both"
     return measured + [
         Task(
             f"{net}-blocks{blocks:03d}-bn_{batch_norm}-seed{seed:03d}",
@@ -277,7 +271,7 @@ def make_tasks(settings: Settings) -> list[Task]:
             weight=blocks + 1,
         )
         for seed in range(settings.seeds)
-        for batch_norm in conditions
+        for batch_norm in (("on", "off") if both else (settings.batch_norm,))
         for blocks in settings.blocks
         for net in NETS
     ]
@@ -312,10 +306,7 @@ def test_claims(
 ) -> pd.DataFrame:
     """One row for each condition and claim, with a verdict in words.
 
-    Args:
-        results: One row for each training.
-        scales: Its gradient norms at both ends of the blocks: `gradient_scales`.
-        history: One row for each training and epoch.
+    The scales are gradient norms at both ends of the blocks, a row for each training.
     """
     # Of a loss that falls steadily all changes are alike: it does not fluctuate.
     changes = history.groupby(KEY)["val_loss"].agg(lambda loss: loss.diff().std())
@@ -330,18 +321,13 @@ def test_claims(
         # A net that never arrives is later than all others; one that diverged has no
         # outcome at all.
         rank = group["late"].rank().where(group["accuracy"].notna())
-        words = {"H4": {net: epochs(group, net) for net in NETS}}
-        rows = compare_claims(CLAIMS, group.assign(rank=rank), "net", words)
-        for place, (name, value) in enumerate(zip(CONDITION, condition, strict=True)):
-            rows.insert(place, name, value)
-        tested.append(rows)
+        late = group.groupby("net")["late"].median().reindex(NETS, fill_value=math.inf)
+        words = late.map("{:g} epochs".format).where(late < math.inf, "never")
+        shown = {"H4": words.to_dict()}
+        rows = compare_claims(CLAIMS, group.assign(rank=rank), "net", shown)
+        key = dict(zip(CONDITION, condition, strict=True))
+        tested.append(pd.DataFrame({**key, **rows}))
     return pd.concat(tested, ignore_index=True)
-
-
-def epochs(group: pd.DataFrame, net: str) -> str:
-    """The median of the epochs to the threshold, in words."""
-    median = group.loc[group["net"] == net, "late"].median()
-    return f"{median:g} epochs" if math.isfinite(median) else "never"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -237,10 +237,12 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     if approach == "frozen":
         # One pass through the backbone serves all epochs: the head trains alone.
         trained = model.head
-        seen["train"] = features_of(model, data["train"])
+        cache = model.cache_features(*data["train"], verbose=0)
+        seen["train"] = cache.features, cache.labels
         if validated:
             timer.on_test_begin()
-            seen["validation"] = features_of(model, data["validation"])
+            cache = model.cache_features(*data["validation"], verbose=0)
+            seen["validation"] = cache.features, cache.labels
             timer.on_test_end()
     rate = "fine_tuning_rate" if approach == "fine-tuned" else "learning_rate"
     compile_classifier(trained, keras.optimizers.Adam(settings[rate]))
@@ -277,12 +279,6 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     if approach != "fine-tuned" and seed == 0 and validated:
         files |= first_maps(model, data["test"][0][0])
     return result, files
-
-
-def features_of(model: Any, data: tuple[np.ndarray, np.ndarray]) -> Any:
-    """What the head is given for these images, and their labels."""
-    cache = model.cache_features(*data, verbose=0)
-    return cache.features, cache.labels
 
 
 def batch_size_for(share: float, most: int) -> int:

@@ -29,6 +29,7 @@ def train(arguments, shared):
         "seconds": 0.0,
         "name": name,
         "process": os.getpid(),
+        "compiled": os.environ.get("JAX_COMPILATION_CACHE_DIR"),
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS"),
         "diverged": name in shared.get("diverge", ()),
     }

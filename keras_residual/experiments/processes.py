@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -82,12 +83,13 @@ def compute_here(
     queue = Queue(tasks, deaths)
     work = pack(train, shared)
     most = _TASKS_PER_WORKER if one_thread else 1
+    compiled = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     idle: list[Worker] = []
     running: dict[Any, tuple[Worker, Task]] = {}
     try:
         while queue or running:
             for task in queue.take(processes - len(running)):
-                worker = idle.pop() if idle else Worker(work, one_thread)
+                worker = idle.pop() if idle else Worker(work, one_thread, compiled.name)
                 running[worker.connection] = worker, task
                 worker.begin(task.arguments)
             ready: list[Any] = wait(list(running))
@@ -112,6 +114,7 @@ def compute_here(
     finally:
         for worker in [*idle, *(worker for worker, _ in running.values())]:
             worker.end()
+        compiled.cleanup()
 
 
 def say(words: str) -> None:
@@ -137,15 +140,31 @@ def pack(train: Train, shared: Any) -> bytes:
 
 
 class Worker:
-    """A process that computes one task after the other."""
+    """A process that computes one task after the other.
 
-    def __init__(self, work: bytes, one_thread: bool) -> None:
+    Args:
+        work: What `pack` gives.
+        one_thread: Whether it computes with one thread.
+        compiled: Folder of what JAX compiles, which such processes share: trainings
+            that differ in their seeds alone are compiled once.
+    """
+
+    def __init__(
+        self, work: bytes, one_thread: bool, compiled: str | None = None
+    ) -> None:
         # A fresh interpreter: a forked copy of a backend's thread pools hangs.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.tasks_done = 0
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with _inherited_by_children(_SHARING | (_ONE_THREAD if one_thread else {})):
+        variables = dict(_SHARING)
+        if one_thread:
+            variables |= _ONE_THREAD
+            if compiled and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+                variables["JAX_COMPILATION_CACHE_DIR"] = compiled
+                # By default what takes less than a second is not worth keeping.
+                variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+        with _inherited_by_children(variables):
             self._process.start()
         theirs.close()
 

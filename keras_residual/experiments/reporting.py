@@ -68,7 +68,7 @@ def write_story(
         folder: The run folder.
         story: What is said.
         sections: Figures and tables of the experiment, which stand in the middle.
-        incomplete: What is missing or diverged, as `finished_units` gives it.
+        incomplete: What is missing or diverged, as `Trainings` says it.
         quick: Whether the run is a demonstration.
 
     Returns:
@@ -170,9 +170,29 @@ class Trainings:
         key: Sequence[str],
         numbers: Sequence[str] = (),
     ) -> None:
-        self.units, self.incomplete = finished_units(folder, tasks)
-        self.results = read_results(self.units, numbers)
-        self._keys = self.results[list(key)].to_dict("records")
+        finished = folder.finished(tasks)
+        if not finished:
+            raise RefusedError(f"{folder.path} holds no finished training to report on")
+        self.units = [folder.units / task.name for task in finished]
+        results = [read_result(unit) for unit in self.units]
+        self._keys = [{name: result[name] for name in key} for result in results]
+        self.results = pd.DataFrame(results)
+        for name in numbers:
+            given = pd.Series(self.results.get(name, np.nan), self.results.index)
+            self.results[name] = pd.to_numeric(given, errors="coerce").astype(float)
+        self.incomplete = ""
+        if missing := [task.name for task in tasks if task not in finished]:
+            self.incomplete = (
+                f"This run is not finished: {len(missing)} of {len(tasks)} trainings "
+                f"are missing ({_listed(missing)}). What follows is preliminary.\n\n"
+            )
+        pairs = zip(finished, results, strict=True)
+        if diverged := [task.name for task, result in pairs if result.get("diverged")]:
+            self.incomplete += (
+                f"{count(len(diverged), 'training')} of {len(finished)} diverged "
+                f"({_listed(diverged)}): without an outcome they are left out of means "
+                "and tests, which flatters the network that diverges.\n\n"
+            )
 
     def read(
         self, name: str, read: Callable[[Path], pd.DataFrame] = pd.read_csv
@@ -183,55 +203,17 @@ class Trainings:
             name: Name of the file.
             read: From the file to its rows.
         """
-        frames = []
-        for unit, key in zip(self.units, self._keys, strict=True):
-            if not (unit / name).is_file():
-                continue  # one that diverged may lack it
-            frame = read(unit / name)
-            for position, (column, value) in enumerate(key.items()):
-                frame.insert(position, column, value)
-            frames.append(frame)
+        frames = [
+            pd.DataFrame({**key, **read(unit / name)})
+            for unit, key in zip(self.units, self._keys, strict=True)
+            if (unit / name).is_file()  # one that diverged may lack it
+        ]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def finished_units(folder: RunFolder, tasks: Sequence[Task]) -> tuple[list[Path], str]:
-    """Folders of the finished tasks, and what is missing or diverged in words.
-
-    Raises:
-        RefusedError: If no task is finished.
-    """
-    finished = folder.finished(tasks)
-    if not finished:
-        raise RefusedError(f"{folder.path} holds no finished training to report on")
-    units = [folder.units / task.name for task in finished]
-    missing = [task.name for task in tasks if task not in finished]
-    diverged = [unit.name for unit in units if read_result(unit).get("diverged")]
-    words = ""
-    if missing:
-        words = (
-            f"This run is not finished: {len(missing)} of {len(tasks)} trainings are "
-            f"missing ({_listed(missing)}). What follows is preliminary.\n\n"
-        )
-    if diverged:
-        words += (
-            f"{count(len(diverged), 'training')} of {len(finished)} diverged "
-            f"({_listed(diverged)}): without an outcome they are left out of means and "
-            "tests, which flatters the network that diverges.\n\n"
-        )
-    return units, words
 
 
 def read_result(unit: Path) -> dict[str, Any]:
     """The result of one finished task."""
     return dict(json.loads((unit / "result.json").read_text("utf-8")))
-
-
-def read_results(units: Sequence[Path], numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """One row for each task; null becomes NaN in the columns of numbers."""
-    frame = pd.DataFrame([read_result(unit) for unit in units])
-    for name in numbers:
-        frame[name] = pd.to_numeric(frame.get(name), errors="coerce").astype(float)
-    return frame
 
 
 def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:

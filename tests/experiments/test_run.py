@@ -85,6 +85,9 @@ def test_tasks_run_in_other_processes_with_one_thread(computed):
 
     assert all(result["name"] == name for name, result in results.items())
     assert {result["threads"] for result in results.values()} == {"1"}
+    (compiled,) = {result["compiled"] for result in results.values()}
+    assert compiled
+    assert not os.path.exists(compiled)
     assert os.getpid() not in {result["process"] for result in results.values()}
 
 
