@@ -24,6 +24,10 @@ from keras_residual.layers._random_state import (
 
 # A module's own: layers are copied and pickled, locks are not.
 _STATE_CREATION = threading.Lock()
+_ARGUMENTS = (
+    *("size", "max_size", "num_holes", "probability", "border", "fill", "value_range"),
+    *("mask_fill", "min_visible", "bounding_box_format", "seed", "data_format"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")
@@ -277,22 +281,7 @@ class Cutout(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            {
-                "size": self.size,
-                "max_size": self.max_size,
-                "num_holes": self.num_holes,
-                "probability": self.probability,
-                "border": self.border,
-                "fill": self.fill,
-                "value_range": self.value_range,
-                "mask_fill": self.mask_fill,
-                "min_visible": self.min_visible,
-                "bounding_box_format": self.bounding_box_format,
-                "seed": self.seed,
-                "data_format": self.data_format,
-            }
-        )
+        config.update({name: getattr(self, name) for name in _ARGUMENTS})
         return config
 
     def _call(self, inputs: Any, training: bool | None) -> Any:

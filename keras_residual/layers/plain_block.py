@@ -11,6 +11,14 @@ from keras_residual.layers._checks import (
 )
 from keras_residual.layers.squeeze_excitation import SqueezeExcitation
 
+# Those that the configuration holds as they are.
+_PLAIN_ARGUMENTS = (
+    *("filters", "strides", "block_type", "preactivation", "stride_on", "groups"),
+    *("width_per_group", "dilation", "use_batch_norm", "normalization", "use_bias"),
+    *("batch_norm_momentum", "batch_norm_epsilon", "zero_init", "squeeze_excitation"),
+    *("dropout", "data_format"),
+)
+
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class PlainBlock(keras.layers.Layer):
@@ -273,32 +281,10 @@ class PlainBlock(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        config.update({name: getattr(self, name) for name in _PLAIN_ARGUMENTS})
         config.update(
-            {
-                "filters": self.filters,
-                "strides": self.strides,
-                "block_type": self.block_type,
-                "preactivation": self.preactivation,
-                "stride_on": self.stride_on,
-                "groups": self.groups,
-                "width_per_group": self.width_per_group,
-                "dilation": self.dilation,
-                "use_batch_norm": self.use_batch_norm,
-                "normalization": self.normalization,
-                "use_bias": self.use_bias,
-                "activation": keras.activations.serialize(self.activation),
-                "batch_norm_momentum": self.batch_norm_momentum,
-                "batch_norm_epsilon": self.batch_norm_epsilon,
-                "kernel_initializer": keras.initializers.serialize(
-                    self.kernel_initializer
-                ),
-                "kernel_regularizer": keras.regularizers.serialize(
-                    self.kernel_regularizer
-                ),
-                "zero_init": self.zero_init,
-                "squeeze_excitation": self.squeeze_excitation,
-                "dropout": self.dropout,
-                "data_format": self.data_format,
-            }
+            activation=keras.activations.serialize(self.activation),
+            kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
+            kernel_regularizer=keras.regularizers.serialize(self.kernel_regularizer),
         )
         return config

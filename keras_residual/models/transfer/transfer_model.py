@@ -13,6 +13,7 @@ from keras_residual.models._backbone import Backbone
 from keras_residual.models.transfer import _arguments as arguments
 from keras_residual.models.transfer import _backbones
 from keras_residual.models.transfer import _blocks as parts
+from keras_residual.models.transfer import _head as heads
 from keras_residual.models.transfer._augmentation import (
     augment,
     check_augmentation,
@@ -25,12 +26,6 @@ from keras_residual.models.transfer._freezing import (
     train_only,
     trainable_table,
     unfreeze,
-)
-from keras_residual.models.transfer._head import (
-    check_loss,
-    make_head,
-    make_pooling,
-    wrap_head,
 )
 from keras_residual.models.transfer._inputs import prepared, prepared_validation
 from keras_residual.models.transfer._learning_rate_decay import slow_down
@@ -195,11 +190,13 @@ class TransferModel(keras.Model):
         x = augment(images, augmentation)
         x = preprocess(x, preprocessing, value_range, data_format)
         x = Backbone(network, scratch or train_batch_norm, name="backbone")(x)
-        x = make_pooling(pooling, x.shape, data_format)(x)
+        x = heads.make_pooling(pooling, x.shape, data_format)(x)
         if head is None:
-            top = make_head(x.shape[-1], hidden_units, dropout, activation, num_classes)
+            top = heads.make_head(
+                x.shape[-1], hidden_units, dropout, activation, num_classes
+            )
         else:
-            top = wrap_head(x.shape[-1], head, num_classes)
+            top = heads.wrap_head(x.shape[-1], head, num_classes)
         super().__init__(images, top(x), name=name or f"transfer_{network.name}")
         # Images, or the features of images: `call` tells them by their rank.
         self.input_spec = None
@@ -264,7 +261,7 @@ class TransferModel(keras.Model):
     def compile(self, *args, **kwargs):
         bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
         given = dict(list(bound.arguments.items())[1:])  # without the model itself
-        check_loss(self, given.get("loss"))
+        heads.check_loss(self, given.get("loss"))
         super().compile(*args, **kwargs)
         slow_down(self, self._learning_rate_decay)
         self._compiled_with.arguments = given
