@@ -144,7 +144,8 @@ def _numbers(folder):
     }
     for rows in numbers.values():
         for row in rows:
-            row.pop("seconds", None)
+            for time in ("seconds", "images_per_second"):
+                row.pop(time, None)
     assert len(numbers) == 6 * 2 + 1 + 3
     return numbers
 
