@@ -37,10 +37,15 @@ def draw_inputs(model, photos, places, out):
     for layer in model.augmentation:
         images = layer(images, training=True)
     images = np.clip(keras.ops.convert_to_numpy(images), 0, 255).astype("uint8")
+    names = [photos.names[label] for label in photos.labels[places]]
+    size = images.shape[1]
 
     def drawn(ax):
-        ax.imshow(np.hstack(images))
-        ax.set_title(", ".join(photos.names[label] for label in photos.labels[places]))
+        for place, (image, name) in enumerate(zip(images, names, strict=True)):
+            left, top = size * (place % 3), size * (place // 3)
+            ax.imshow(image, extent=(left, left + size, top + size, top))
+            ax.text(left + 3, top + 3, name, va="top", backgroundcolor="white")
+        ax.set(xlim=(0, 3 * size), ylim=(size * -(-len(images) // 3), 0))
         ax.axis("off")
         return ax
 

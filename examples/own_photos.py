@@ -145,7 +145,7 @@ def train_head(photos, fold, options, folder):
             ) from error
     is_first = folder.name == "0"
     if is_first:
-        draw_inputs(model, photos, training[:6], options.out)
+        draw_inputs(model, photos, training[:9], options.out)
     features = model.cache_features(
         photos.images, photos.labels, filepath=options.out / "features.h5"
     )
