@@ -1,13 +1,15 @@
-"""How much faster is inference with folded batch normalization, and beside its peers?
+"""How fast is inference: fused layers, folded batch normalization, and their peers?
 
-    KERAS_BACKEND=torch python benchmarks/inference.py [--depth 50] [--batch 1]
+    KERAS_BACKEND=torch python benchmarks/inference.py [--depth 50] [--batches 1 32]
 
 Predicts random images of 224 x 224 with `ResNet(depth)`, with its folded copy, with
 `ResNet(depth)` built of Keras's layers, with `keras.applications.ResNet50` (depth 50),
 accelerated and folded, and, where torchvision is installed, with its network, eager and
-compiled. Of the Keras networks the compiled function is timed that
-`predict` uses, without the batching around it. The networks take turns, a round of
-`--steps` batches each; the first round compiles and is not counted.
+compiled. Of the Keras networks the compiled function is timed that `predict` uses,
+without the batching around it. The networks take turns, a round of `--steps` batches
+each; the first round compiles and is not counted. The CSV file grows after each size of
+batch: a run that is cut off keeps what it has. The table shows what the file holds;
+`--table` prints it and measures nothing.
 """
 
 import argparse
@@ -16,10 +18,12 @@ import functools
 import _torchvision
 import keras
 import numpy as np
-from _results import alternate, report
+from _results import alternate, read, report
 from step_time import layers_of_keras
 
 from keras_residual import ResNet, accelerate, fold_batch_norm
+
+STOCK = "layers of Keras"
 
 
 def keras_network(model):
@@ -79,58 +83,89 @@ def repeat(network, images, steps):
         network(images)
 
 
+def networks(depth, shape):
+    """Functions from a NumPy batch to a NumPy batch, by name."""
+    name = f"ResNet({depth})"
+    model = ResNet(depth, input_shape=shape)
+    with layers_of_keras():
+        stock = ResNet(depth, input_shape=shape)
+    found = {STOCK: stock, name: model, f"{name}, folded": fold_batch_norm(model)}
+    if depth == 50:
+        peer = keras.applications.ResNet50(weights=None, input_shape=shape)
+        name = "keras.applications.ResNet50"
+        found[name] = peer
+        found[f"{name}, accelerated"] = accelerate(peer)
+        found[f"{name}, folded"] = fold_batch_norm(peer)
+    predict = {name: keras_network(model) for name, model in found.items()}
+    return {**predict, **torch_networks(depth)}
+
+
+def table(rows):
+    """Medians of the recorded rounds, and ratios taken round by round, in Markdown."""
+    groups: dict[tuple, dict[str, list[float]]] = {}
+    for row in rows:
+        key = (f"ResNet-{row['depth']}", row["backend"], row["cpu"], int(row["batch"]))
+        values = groups.setdefault(key, {}).setdefault(row["contestant"], [])
+        values.append(float(row["seconds"]))
+    lines = [
+        "| | backend | cpu | images | network | ms per image "
+        "| relative to the layers of Keras (quartiles) |",
+        "|---|---|---|---:|---|---:|---|",
+    ]
+    for key, seconds in groups.items():
+        if STOCK not in seconds:
+            continue  # recorded before these took part
+        for name, values in seconds.items():
+            ratios = np.divide(values, seconds[STOCK])
+            low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+            milliseconds = 1000 * np.median(values) / key[-1]
+            lines.append(
+                f"| {' | '.join(map(str, key))} | {name} | {milliseconds:.1f} "
+                f"| {middle:.2f} ({low:.2f} to {high:.2f}) |"
+            )
+    return "\n".join(lines)
+
+
+def measure(batch, predict, arguments):
+    generator = np.random.default_rng(0)
+    side = arguments.image_size
+    images = generator.normal(size=(batch, side, side, 3)).astype("float32")
+    name = f"ResNet({arguments.depth})"
+    outputs = [predict[key](images) for key in (name, f"{name}, folded")]
+    difference = np.abs(outputs[1] - outputs[0]).max() / np.abs(outputs[0]).max()
+    print(f"batch of {batch}: folded outputs differ by {difference:.1e} of the largest")
+    contestants = {
+        key: functools.partial(repeat, network, images, arguments.steps)
+        for key, network in predict.items()
+    }
+    report(
+        "inference",
+        alternate(contestants, arguments.rounds, arguments.steps),
+        STOCK,
+        batch=batch,
+        steps=arguments.steps,
+        image_size=side,
+        depth=arguments.depth,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--depth", type=int, default=50, choices=[18, 34, 50])
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=5, help="batches in a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--steps", type=int, default=3, help="batches in a round")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--table", action="store_true", help="print the results, only")
     arguments = parser.parse_args()
-
-    keras.utils.set_random_seed(0)
-    shape = (arguments.image_size, arguments.image_size, 3)
-    baseline = f"ResNet({arguments.depth})"
-    model = ResNet(arguments.depth, input_shape=shape)
-    with layers_of_keras():
-        stock = ResNet(arguments.depth, input_shape=shape)
-    networks = {
-        "layers of Keras": keras_network(stock),
-        baseline: keras_network(model),
-        f"{baseline}, folded": keras_network(fold_batch_norm(model)),
-    }
-    if arguments.depth == 50:
-        peer = keras.applications.ResNet50(weights=None, input_shape=shape)
-        networks["keras.applications.ResNet50"] = keras_network(peer)
-        networks["keras.applications.ResNet50, accelerated"] = keras_network(
-            accelerate(peer)
-        )
-        networks["keras.applications.ResNet50, folded"] = keras_network(
-            fold_batch_norm(peer)
-        )
-    networks.update(torch_networks(arguments.depth))
-
-    generator = np.random.default_rng(0)
-    images = generator.normal(size=(arguments.batch, *shape)).astype("float32")
-    outputs = [networks[name](images) for name in (baseline, f"{baseline}, folded")]
-    difference = np.abs(outputs[1] - outputs[0]).max() / np.abs(outputs[0]).max()
-    print(f"folded outputs differ by {difference:.1e} of the largest")
-    contestants = {
-        name: functools.partial(repeat, network, images, arguments.steps)
-        for name, network in networks.items()
-    }
-    seconds = alternate(contestants, arguments.rounds, arguments.steps)
-    report(
-        "inference",
-        seconds,
-        baseline,
-        batch=arguments.batch,
-        steps=arguments.steps,
-        image_size=arguments.image_size,
-        depth=arguments.depth,
-    )
+    if not arguments.table:
+        keras.utils.set_random_seed(0)
+        predict = networks(arguments.depth, (arguments.image_size,) * 2 + (3,))
+        for batch in arguments.batches:
+            measure(batch, predict, arguments)
+    print(table(read("inference")))
 
 
 if __name__ == "__main__":

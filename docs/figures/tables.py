@@ -113,7 +113,7 @@ BENCHMARKS = [
         "faster layers "
         "([guide](DOCS/guides/deployment.md#folding-batch-normalization))",
         "inference",
-        {},
+        {"batch": ["1"]},
         ("ResNet(50), folded", "ResNet(50)"),
         1000,
     ),

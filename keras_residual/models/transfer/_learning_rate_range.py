@@ -19,6 +19,9 @@ _SMOOTHING = 0.9
 _DIVERGED = 4.0
 # Of the steps, at the beginning, where the smoothed loss is that of few batches.
 _UNSETTLED = 0.1
+# Of the steps, over which a slope is averaged: between two steps it is mostly that of
+# one batch.
+_WINDOW = 0.2
 # Of the whole fall: what comes after such a rise recovers from too high a rate.
 _REBOUND = 0.5
 
@@ -33,8 +36,9 @@ class LearningRateRange:
         smoothed_losses: Array `(n,)`, the exponential moving average of the losses
             (0.9 of the one before, corrected for its start at zero).
         suggestion: The rate at which the smoothed loss falls fastest against the
-            logarithm of the rate, after the first tenth of the steps and before it
-            rises again by half of its whole fall; None if it falls nowhere there.
+            logarithm of the rate, on average over a fifth of the steps, after the first
+            tenth of the steps and before it rises again by half of its whole fall; None
+            if it falls nowhere there.
     """
 
     rates: np.ndarray
@@ -74,9 +78,9 @@ def find_learning_rate(
     Returns:
         An object with the arrays `rates`, `losses` and `smoothed_losses`, each as
         long as there were steps, and the number `suggestion`: the rate at which the
-        smoothed loss falls fastest against the logarithm of the rate, after the
-        first tenth of the steps and before it rises again by half of its whole
-        fall (None if it falls nowhere).
+        smoothed loss falls fastest against the logarithm of the rate, on average over
+        a fifth of the steps, after the first tenth of the steps and before it rises
+        again by half of its whole fall (None if it falls nowhere).
 
     Raises:
         ValueError: If the model is not compiled or has a learning rate that cannot
@@ -205,8 +209,12 @@ def _found(rates, losses):
     if len(losses) - first >= 2:
         last = first + _end_of_fall(smoothed[first:])
         slopes = np.gradient(smoothed, np.log(rates))[first : last + 1]
+        # Odd, so that a window has a middle.
+        half = min(int(_WINDOW * len(losses)), len(slopes) - 1) // 2
+        width = 2 * half + 1
+        slopes = np.convolve(slopes, np.full(width, 1 / width), "valid")
         if slopes.min() < 0:
-            suggestion = float(rates[first + int(np.argmin(slopes))])
+            suggestion = float(rates[first + half + int(np.argmin(slopes))])
     return LearningRateRange(rates, losses, smoothed, suggestion)
 
 
