@@ -180,6 +180,28 @@ def test_mlflow_takes_the_records(linear_model, linear_data, tmp_path, monkeypat
         np.testing.assert_allclose([metric.value for metric in history], norms)
 
 
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what W&B imports
+def test_weights_and_biases_takes_the_records(
+    linear_model, linear_data, tmp_path, monkeypatch
+):
+    wandb = pytest.importorskip("wandb", reason="needs wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    x, y, _ = linear_data(steps=4)
+    run = wandb.init(mode="offline", dir=tmp_path)
+    callback = GradientNormCallback(every=2, on_record=run.log)
+    fit(linear_model(), x, y, callback)
+    run.finish()
+    wandb.teardown()  # its process has then written the file that `wandb sync` sends
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    for name, norms in zip(callback.names, callback.norms.T, strict=True):
+        assert name.split("/")[-1].encode() in content
+        for norm in norms:
+            assert str(float(norm)).encode() in content
+
+
 def test_an_alert_stops_the_training(linear_data, tmp_path):
     x, y, _ = linear_data(steps=8)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
