@@ -108,7 +108,6 @@ def resolve_source(settings: Any, num_classes: int, before: str | None = None) -
     if generated:
         attempt("scratch", None, settings.source_image_size)
         return "generated"
-    warn_of_small_images(size, settings.dataset)
     return "ImageNet" if weights == "imagenet" else "file"
 
 

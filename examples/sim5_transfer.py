@@ -23,6 +23,7 @@ from _sim5_networks import (
     resolve_source,
     train_source,
     transfer,
+    warn_of_small_images,
 )
 
 from keras_residual import datasets
@@ -369,6 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif source == "file":
         compared["weights_sha256"] = digest(Path(str(settings.weights)).read_bytes())
     folder = RunFolder(settings.out, compared)
+    if source != "generated":
+        warn_of_small_images(compared["image_size"], compared["dataset"])
     tasks = make_tasks(compared)
     states = folder.path / STATES
     if not before and not settings.report_only:
