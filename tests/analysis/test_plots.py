@@ -101,7 +101,13 @@ def test_nothing_global_changes(draw, data, monkeypatch):
 
 
 @each_figure
-@pytest.mark.parametrize("seeds", [(0,), (0, 1), tuple(range(12))])
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        *[pytest.param(seeds, marks=pytest.mark.slow) for seeds in ((0,), (0, 1))],
+        tuple(range(12)),
+    ],
+)
 def test_everything_can_be_read_at_1200_pixels(draw, data, seeds):
     figure = draw(data(seeds)).figure
     figure.canvas.draw()
@@ -154,6 +160,7 @@ def test_the_note_stays_over_its_own_axes(draw, data):
     assert right < neighbour.get_window_extent(renderer).x0
 
 
+@pytest.mark.slow
 @each_figure
 def test_same_data_give_the_same_picture(draw, data):
     pictures = []

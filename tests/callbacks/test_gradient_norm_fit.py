@@ -61,11 +61,16 @@ def plain(convolutional_model, image_data, trained):
     "arguments",
     [
         {},
-        {"every": 5},
-        {"by": "block"},
         {"ratios": True},
-        {"ratios": True, "every": 5},
-        {"layers": "dense", "alert": True},
+        *[
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (
+                {"every": 5},
+                {"by": "block"},
+                {"ratios": True, "every": 5},
+                {"layers": "dense", "alert": True},
+            )
+        ],
     ],
 )
 def test_training_is_unchanged(convolutional_model, image_data, plain, arguments):
@@ -261,7 +266,7 @@ def test_train_step_without_the_optimizer(linear_data):
     model.fit(x, y, epochs=0, verbose=0, callbacks=[GradientNormCallback()])
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("every", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_hand_written_train_step(linear_replay, linear_data, every):
     x, y, batches = linear_data(steps=5)
     inputs = keras.Input((3,))
@@ -363,7 +368,7 @@ def test_model_compiled_again_in_the_middle_of_fit(linear_model, linear_data):
     assert len(callback.norms) == 6
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_train_on_batch_is_recorded_in_a_block(
     linear_model, linear_replay, linear_data, every, tmp_path
 ):
@@ -508,7 +513,7 @@ def test_later_fit_compiles_nothing_again(convolutional_model, image_data):
 
 
 @without_torch  # where every step runs the Python code
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_second_recorded_fit_compiles_nothing_again(linear_data, count):
     traces_made = []
 
@@ -573,7 +578,7 @@ class BrokenData(keras.utils.PyDataset):
         ("after", "callback"),
         pytest.param("before", "interrupt", marks=pytest.mark.slow),
         pytest.param("after", "interrupt", marks=pytest.mark.slow),
-        (None, "data"),
+        pytest.param(None, "data", marks=pytest.mark.slow),
     ],
 )
 def test_exception_in_the_middle(linear_model, linear_data, tmp_path, source, position):

@@ -87,9 +87,12 @@ def test_a_nested_model_stands_for_its_layers():
     ("layers", "near"),
     [
         ("stage2_blok1", "stage2_block1"),
-        (["stage1*", "classified"], "classifier"),
+        pytest.param(["stage1*", "classified"], "classifier", marks=pytest.mark.slow),
         # A layer without variables of its own.
-        ("pool", "Received: layers with the pattern 'pool'"),
+        pytest.param(
+            *("pool", "Received: layers with the pattern 'pool'"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_pattern_that_matches_nothing(small_resnet, small_images, layers, near):

@@ -45,8 +45,15 @@ def test_ratios_of_sgd_equal_the_formula(
     np.testing.assert_allclose(callback.norms, norms, rtol=1e-5)
 
 
-@pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("by", ["variable", "layer"])
+@pytest.mark.parametrize(
+    ("by", "every"),
+    [
+        ("variable", 1),
+        ("layer", 3),
+        pytest.param("variable", 3, marks=pytest.mark.slow),
+        pytest.param("layer", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_ratios_are_of_the_whole_update(
     convolutional_model, image_data, weight_recorder, every, by
 ):

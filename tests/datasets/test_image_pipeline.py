@@ -173,7 +173,8 @@ def test_a_batch_may_hold_several_passes(batches):
 
 
 @once
-@pytest.mark.parametrize("first_step", [pytest.param(None, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("first_step", [None, 5])
 def test_shards_together_are_what_a_single_reader_gets(batches, first_step):
     def labels_of(shard):
         keras.utils.set_random_seed(shard[0])  # of which the order is independent
