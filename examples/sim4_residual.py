@@ -140,7 +140,7 @@ PRESETS = {
         blocks=(4,),
         seeds=5,
         epochs=4,
-        images=512,
+        images=640,
         initial_blocks=(27,),
     ),
     "default": Settings(out=Path("runs/sim4-default")),
