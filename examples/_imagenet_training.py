@@ -1,6 +1,5 @@
 """One training of the ImageNet comparison: optimizer, epochs, checkpoints."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from keras_residual import GradientNormCallback, ImageNetFolder
 from keras_residual.experiments import Checkpoints, say
 from keras_residual.experiments.devices import Connection
 from keras_residual.experiments.epoch_record import EpochRecord
+from keras_residual.experiments.run_folder import digest
 
 NORMS = "gradient_norms.csv"
 DIVERGED = "diverged.txt"
@@ -110,8 +110,8 @@ def fit(
     first, epochs = len(history), settings["epochs"]
     # A digest: nobody would see the one setting that differs among all.
     text = json.dumps(settings, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    connection.agree("settings", f"settings with the digest {digest[:12]}")
+    shown = digest(text.encode())[:12]
+    connection.agree("settings", f"settings with the digest {shown}")
     # All hosts must read the same folder, or they would train separately.
     connection.agree("checkpoint", f"of {state.name} after epoch {first}")
     if (state / DIVERGED).is_file():

@@ -16,6 +16,7 @@ from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task
 from keras_residual.experiments.figures import (
     Draw,
+    log_norms,
     panel,
     save_figures,
     toward_input,
@@ -35,8 +36,6 @@ NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
 NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
 FIRST_RECORDS = 3
 SHIFTS = ("bias", "beta")
-# A dead network has gradients of exactly zero, which have no logarithm.
-FLOOR = float(np.finfo(np.float32).tiny)
 # Figures of each condition: name, panels, caption.
 FIGURES = (
     (
@@ -272,13 +271,13 @@ def with_depth(rows: pd.DataFrame) -> pd.DataFrame:
 def gradient_scales(norms: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Geometric means over training at the first and last convolution of the blocks.
 
-    One row per training. A norm of zero counts as the smallest normal float32; norms
-    that are not finite are left out. Also of the first convolution's kernel at the
-    first recorded steps and, by `epochs_of_equal_loss`, at equal loss.
+    One row per training. Norms that are not finite are left out. Also of the first
+    convolution's kernel at the first recorded steps and, by `epochs_of_equal_loss`, at
+    equal loss.
     """
     # Depth 1 is the stem, which has another shape than the blocks' convolutions.
     rows = norms[(norms["depth"] > 1) & np.isfinite(norms["norm"])]
-    rows = rows.assign(log=np.log10(rows["norm"].clip(lower=FLOOR)))
+    rows = rows.assign(log=log_norms(rows["norm"]))
     deepest = rows.groupby(CONDITION)["depth"].transform("max")
     kernel, shift = rows["kind"] == "kernel", rows["kind"].isin(SHIFTS)
     first = rows[(rows["depth"] == 2) & kernel]
@@ -339,7 +338,7 @@ def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
         words = f"toward the input {toward_input(rows, 'net')}"
         if key[1] == "off":
             # The levels part, and not the slopes.
-            logs = np.log10(rows["norm"].clip(lower=FLOOR))[rows["depth"] == 2]
+            logs = log_norms(rows["norm"])[rows["depth"] == 2]
             levels = 10 ** logs.groupby(rows["net"]).mean()
             words = "; ".join(f"{net} {levels[net]:.2g}" for net in levels.index)
             words = f"near the input {words}"
@@ -351,7 +350,7 @@ def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
     return panels
 
 
-def condition_panels(of: "Condition", settings: dict[str, Any]) -> dict[str, Draw]:
+def condition_panels(of: Condition, settings: dict[str, Any]) -> dict[str, Draw]:
     """The panels of one condition by name, with what they show as their titles."""
     found, chance = findings(of.claims), 1 / len(settings["classes"])
     threshold, results, history = settings["threshold"], of.results, of.history
@@ -425,7 +424,7 @@ def depth_panels(results: pd.DataFrame) -> dict[str, Draw]:
 
 
 def against_claims(
-    of: "Condition", settings: dict[str, Any]
+    of: Condition, settings: dict[str, Any]
 ) -> list[tuple[str, str, str]]:
     """What is said elsewhere, what was measured here, and the verdict."""
     means = of.results.groupby("net")[["accuracy", "parameters"]].mean()

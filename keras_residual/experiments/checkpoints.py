@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_residual._first_line import first_line
 from keras_residual.experiments._durable import move
 from keras_residual.experiments.tasks import StoppedError
 
@@ -126,7 +127,7 @@ class Checkpoints:
                 raise
             for file in self.folder.glob(".*"):
                 file.unlink()
-            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            reason = first_line(error)
             if getattr(error, "errno", None) == errno.ENOSPC:
                 reason = "no space left on the disk"
             names = self._names()

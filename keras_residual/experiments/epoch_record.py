@@ -113,7 +113,7 @@ class EpochRecord(keras.callbacks.Callback):
         return self.connection.is_writer
 
     def _say(self, words: str, share: float, seconds: float) -> None:
-        """Says how far the epoch is, and what is left if each takes so many seconds."""
+        """Says how far the epoch is, and what is left at this many seconds an epoch."""
         epochs = self.params["epochs"]
         left = duration(seconds * (epochs - self._epoch - share))
         name = self.checkpoints.folder.name

@@ -137,7 +137,7 @@ def photo_panel(
 
 
 def spread(number: int, most: int) -> np.ndarray:
-    """Places of at most so many of the number, from the first to the last."""
+    """Evenly spaced places among `number`, at most `most`, from first to last."""
     return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
 
 
@@ -145,7 +145,7 @@ def toward_input(norms: pd.DataFrame, by: str) -> str:
     """How the gradient goes from the last convolution to the second, by group.
 
     The first has another shape than the others. Means over seeds and steps of the
-    logarithms; a norm of zero counts as the smallest normal float32.
+    logarithms, as `log_norms` gives them.
 
     Args:
         norms: Columns `by`, depth and norm.
@@ -153,10 +153,18 @@ def toward_input(norms: pd.DataFrame, by: str) -> str:
     """
     rows = norms[np.isfinite(norms["norm"])]
     rows = rows[rows["depth"].isin([2, rows["depth"].max()])]
-    logs = np.log10(rows["norm"].clip(lower=float(np.finfo(np.float32).tiny)))
+    logs = log_norms(rows["norm"])
     means = logs.groupby([rows[by], rows["depth"]], sort=False).mean().unstack()
     ratios = means.iloc[:, 0] - means.iloc[:, -1]
     return "; ".join(f"{name} {fold(ratio)}" for name, ratio in ratios.items())
+
+
+def log_norms(norms: pd.Series) -> pd.Series:
+    """Logarithms to the base 10; zero counts as the smallest normal float32.
+
+    A dead network has gradients of exactly zero, which have no logarithm.
+    """
+    return np.log10(norms.clip(lower=float(np.finfo(np.float32).tiny)))
 
 
 def fold(log: float) -> str:
