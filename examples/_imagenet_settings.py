@@ -48,9 +48,9 @@ examples:
   python examples/imagenet_cutout.py --data-dir /data/imagenet \\
       --evaluate runs/imagenet-default/units/resnet-seed000/model.keras
 
-Without --data-dir and --dataset a tiny tree in ImageNet's format is written and used:
-it shows that everything works. The same command goes on where an interrupted run
-stopped.
+Without --data-dir and --dataset, a tiny tree of drawn pictures in ImageNet's format is
+written and used: it shows that everything works. The same command resumes an
+interrupted run.
 """
 
 # What differs from the defaults below, which are the options of the source's author:

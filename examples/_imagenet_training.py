@@ -117,7 +117,7 @@ def fit(
     if (state / DIVERGED).is_file():
         return history, (state / DIVERGED).read_text("utf-8")
     if history:
-        say(f"{state.name}: goes on after epoch {first}")
+        say(f"{state.name}: continues after epoch {first}")
     if first == epochs:
         if settings["ema_epochs"]:
             # `fit` does this at its end: the average is evaluated and kept.

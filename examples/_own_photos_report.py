@@ -186,7 +186,7 @@ def _more_photos(folds, options):
             classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
             classifier.fit(some.features, some.labels)
             accuracy = classifier.score(held_out.features, held_out.labels)
-            rows.append(("frozen", size, seed, accuracy))
+            rows.append(("logistic regression", size, seed, accuracy))
     curve = pd.DataFrame(rows, columns=["approach", "images", "seed", "accuracy"])
     figure = draw(options.out, "learning_curve", plots.accuracy_by_images, curve)
     half, whole = curve.groupby("images")["accuracy"].mean().iloc[-2:]

@@ -340,7 +340,9 @@ def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
             # The levels part, and not the slopes.
             logs = log_norms(rows["norm"])[rows["depth"] == 2]
             levels = 10 ** logs.groupby(rows["net"]).mean()
-            words = "; ".join(f"{net} {levels[net]:.2g}" for net in levels.index)
+            words = "; ".join(
+                f"{net} {float(f'{levels[net]:.2g}'):,g}" for net in levels.index
+            )
             words = f"near the input {words}"
         panels[heading(*key)] = panel(
             f"Untrained, {heading(*key)}: {words}",
@@ -390,7 +392,7 @@ def condition_panels(of: Condition, settings: dict[str, Any]) -> dict[str, Draw]
     for net in nets:
         norms = kernels[kernels["net"] == net]
         panels[net] = panel(
-            f"{toward_input(norms, 'net')} toward the input",
+            f"The gradient toward the input: {toward_input(norms, 'net')}",
             *(plots.gradient_norm_heatmap, norms),
             limits=limits,
         )

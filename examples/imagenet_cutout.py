@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         quick = options.preset == "quick"
         path = write_imagenet_report(folder, tasks, CLAIMS, quick)
-        print(f"Report: {path}", flush=True)
+        print(f"Report: {path.with_suffix('.html')}", flush=True)
 
     def run(job: Job, writes: bool = True) -> None:
         run_tasks(

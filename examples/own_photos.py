@@ -3,9 +3,10 @@
     python examples/own_photos.py photos --out pets --backbone MobileNetV2
     python examples/own_photos.py predict pets/model.keras new/*.jpg
 
-The folder has one folder of photos per class. Three fifths of the photos train, a fifth
-chooses (when to stop, whether fine-tuning helps), and a fifth, which chooses nothing,
-gives the accuracy in pets/report.html. The same command goes on where it was stopped.
+The folder has one folder of photos per class. Three fifths of the photos train. A fifth
+validates: it decides when to stop and whether to keep fine-tuning. A fifth tests: it
+decides nothing and gives the accuracy in pets/report.html. The same command resumes a
+run that was stopped.
 """
 
 import argparse
@@ -61,8 +62,8 @@ def parse_options(arguments):
         add(name, type=positive, default=default, metavar="N", help=words)
     add("--tuning-epochs", type=int, default=3, metavar="N", help="0: no fine-tuning")
     add("--seed", type=int, default=0, metavar="N", help="of split and training")
-    words = "photos whose paths match with the same text stay in one part, such as "
-    words += r"'series\d+' or 'cat/(.*)_\d+'"
+    words = "keeps photos together whose paths contain the same match, such as "
+    words += r"'series\d+' or 'cat/(.*)_\d+': several photos of one animal or day"
     add("--group-by", type=re.compile, metavar="REGEX", help=words)
     words = "for few photos: train N times, so that each photo tests once"
     add("--folds", type=int, metavar="N", help=words)
@@ -277,14 +278,18 @@ def train(options):
     model.predict(photos.images[:1], verbose=0)  # PyTorch exports what was called
     exported = export(model, options.out)
     answer = write_photo_report(photos, folds, probabilities, options, exported)
-    print(f"Right: {answer} of the test photos. {options.out / 'report.html'}")
-    print(f"{time.monotonic() - start:.0f} seconds")
+    print(f"Right: {answer} of the test photos, in {time.monotonic() - start:.0f} s.")
+    print(f"Report: {options.out / 'report.html'}")
+    model = options.out / "model.keras"
+    print(f"Next: python examples/own_photos.py predict {model} PHOTO.jpg")
 
 
 def predict(arguments):
-    parser = argparse.ArgumentParser(prog="own_photos.py predict")
-    parser.add_argument("model", type=Path, help="a model.keras")
-    parser.add_argument("photos", nargs="+", type=Path, help="files")
+    parser = argparse.ArgumentParser(
+        prog="own_photos.py predict", description="Print the classes of photos."
+    )
+    parser.add_argument("model", type=Path, help="model.keras of a finished run")
+    parser.add_argument("photos", nargs="+", type=Path, help="files of photos")
     options = parser.parse_args(arguments)
     with refusing():
         model = keras.saving.load_model(options.model)

@@ -32,7 +32,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
 DESCRIPTION = """\
 Run simulation 4, simulation 5 and the ImageNet comparison one after the other, each in
 a folder of its own below --out, and write one page with the verdicts of all three. One
-that fails does not stop the others. The same command goes on where it stopped.
+that fails does not stop the others. The same command resumes an interrupted run.
 
 examples:
   python examples/run_all.py --preset quick
@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = parse_settings(PRESETS, "run_all.py", DESCRIPTION, arguments)
     settings.out.mkdir(parents=True, exist_ok=True)
     failed = [name for name in settings.only if not run_one(name, settings)]
-    print(f"Page: {write_page(settings, failed)}", flush=True)
+    page = write_page(settings, failed).with_suffix(".html")
+    print(f"Page: {page}", flush=True)
     if failed:
         raise StoppedError(f"these experiments failed: {', '.join(failed)}")
 

@@ -59,11 +59,11 @@ other, and for one seed the same initial weights, data, split and order.
 examples:
   python examples/sim4_residual.py --preset quick
   python examples/sim4_residual.py --blocks 2 5 10 20 --batch-norm both --out runs/depth
-  python examples/sim4_residual.py --dataset cifar10 --data-dir ../shared/data/cifar10
+  python examples/sim4_residual.py --dataset cifar10 --seeds 30
 
-The same command goes on where an interrupted run stopped. Presets: quick is 4 blocks,
-4 epochs, 5 seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with
-2, 5, 10 and 20 blocks, with and without batch normalization.
+The same command resumes an interrupted run. Presets: quick is 4 blocks, 4 epochs, 5
+seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with 2, 5, 10 and
+20 blocks, with and without batch normalization.
 """
 
 NETS = ("plain", "residual")
@@ -93,7 +93,7 @@ class Settings(Run):
         batch_size: images in a step
         record_every: steps between two records of the gradient norms
         learning_rate: of Adam
-        threshold: accuracy that H4 counts the epochs to
+        threshold: accuracy to which H4 counts the epochs, from 0 to 1
         initial_blocks: blocks of the nets that are measured before any training
     """
 

@@ -69,9 +69,9 @@ examples:
       --weights mobilenet_v2.weights.h5
   python examples/sim5_transfer.py --dataset tfds:cats_vs_dogs --source generated
 
-Without --weights and --source, the weights of ImageNet are downloaded; where they
-cannot be had, the run says so and takes the generated source. The preset quick takes
-that one at once. The same command goes on where an interrupted run stopped.
+Without --weights and --source, the weights of ImageNet are downloaded. If that fails,
+the run says so and first trains the backbone on generated images, as the preset quick
+does. The same command resumes an interrupted run.
 """
 
 APPROACHES = ("scratch", "frozen", "fine-tuned")

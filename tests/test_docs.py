@@ -1,7 +1,10 @@
 """The code in the guides runs, the site is whole, and its numbers are the data's."""
 
+import csv
 import inspect
+import operator
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +132,21 @@ def test_tables_of_new_networks_hold_the_recorded_norms():
     assert len(networks) == len(script.NETS) * len(script.CONDITIONS) * len(
         script.BLOCKS
     )
+
+
+@pytest.mark.once
+def test_introduction_holds_the_recorded_accuracies():
+    with (DOCS / "results/sim4/cifar10/results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    plain, residual = (
+        [float(row["accuracy"]) for row in rows if row["net"] == net]
+        for net in ("plain", "residual")
+    )
+    ahead = sum(map(operator.gt, residual, plain))
+    text = " ".join(PAGES["introduction.md"].read_text().split())
+    assert f"reaches {100 * statistics.mean(residual):.1f} %" in text
+    assert f"plain twin {100 * statistics.mean(plain):.1f} %" in text
+    assert f"more accurate in {ahead} of {len(plain)} seeds" in text
 
 
 @pytest.fixture(scope="module")

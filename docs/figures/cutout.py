@@ -23,8 +23,8 @@ def borders():
     images = (images - images.min()) / (images.max() - images.min())
     rows = {
         "images": images,
-        'border="clip"': erase(Cutout(16, seed=4), images),
-        'border="inside"': erase(Cutout(16, border="inside", seed=4), images),
+        '"clip"': erase(Cutout(16, seed=4), images),
+        '"inside"': erase(Cutout(16, border="inside", seed=4), images),
     }
     figure, axes = plt.subplots(3, 8, figsize=(7, 3), layout="constrained")
     for row, (name, pictures) in zip(axes, rows.items(), strict=True):
@@ -46,7 +46,7 @@ def coverage():
     figure, axes = plt.subplots(1, 4, figsize=(7, 2.4), layout="constrained")
     for axis, (name, layer) in zip(axes, layers.items(), strict=True):
         picture = axis.imshow(layer.coverage(32, 32), vmin=0, vmax=1, cmap="viridis")
-        axis.set_title(f"{name}\nmean {layer.expected_area(32, 32):.2%}", fontsize=8)
+        axis.set_title(f"{name}\nmean {layer.expected_area(32, 32):.2%}", fontsize=9)
         axis.set(xticks=[0, 31], yticks=[0, 31])
     figure.colorbar(picture, ax=axes, label="probability to be erased", shrink=0.85)
     return figure
@@ -62,17 +62,18 @@ def order():
     before = (erase(cutout, images) - mean) / deviation
     after = erase(Cutout(16, border="inside", seed=1), (images - mean) / deviation)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
-    for axis, picture, name in zip(
+    for axis, picture, title in zip(
         axes,
         (before, after),
-        ("Cutout, then normalization", "normalization, then Cutout"),
+        ("Cutout first: the patch is black", "Cutout last: the mean colour"),
         strict=True,
     ):
-        for channel, colour in enumerate(("tab:red", "tab:green", "tab:blue")):
-            axis.plot(picture[0, 16, :, channel], color=colour)
+        for channel, name in enumerate(("red", "green", "blue")):
+            axis.plot(picture[0, 16, :, channel], color=f"tab:{name}", label=name)
         axis.axhline(0, color="black", linewidth=0.8, linestyle="--")
-        axis.set(title=name, xlabel="column of the middle row", ylim=(-3, 3))
+        axis.set(title=title, xlabel="column of the middle row", ylim=(-3, 3))
     axes[0].set_ylabel("what the network sees\n(standard deviations)")
+    axes[1].legend(loc="lower center", ncols=3, fontsize=8, title="channel")
     return figure
 
 

@@ -22,7 +22,10 @@ from keras_residual.analysis.statistics import mean_interval
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "docs/results/initialization/norms.csv"
-PAGES = ("docs/results/initialization.md", "README.md", "docs/index.md")
+PAGES = (
+    *("docs/results/initialization.md", "docs/introduction.md"),
+    *("README.md", "docs/index.md"),
+)
 NETS = ("plain", "residual")
 # Batch normalization makes the scale of the initial kernels irrelevant.
 CONDITIONS = {

@@ -65,7 +65,7 @@ def landscapes(models):
         min(np.nanmin(each.losses) for each in found.values()),
         max(np.nanpercentile(each.losses, 90) for each in found.values()),
     )
-    figure = plt.figure(figsize=(11, 9), layout="constrained")
+    figure = plt.figure(figsize=(8, 6.8), layout="constrained")
     for column, (name, landscape) in enumerate(found.items()):
         flat = figure.add_subplot(2, 2, 1 + column)
         solid = figure.add_subplot(2, 2, 3 + column, projection="3d")
@@ -81,7 +81,7 @@ def shattered():
     """Correlation of input gradients of new networks of several depths."""
     images, _ = sinusoid_images(5, seed=SEED)
     figure, axes = plt.subplots(
-        1, 2, figsize=(11, 4), sharey=True, layout="constrained"
+        1, 2, figsize=(8, 3.6), sharey=True, layout="constrained"
     )
     for ax, depth in zip(axes, (8, 56), strict=True):
         measured = {}
@@ -96,9 +96,9 @@ def shattered():
 
 
 def save(figure, name):
-    # 126 dots per inch in the file: 880 pixels as wide as a page.
+    # 126 dots per inch in the file: 880 pixels are as wide as a page.
     path = ASSETS / f"inside_{name}.png"
-    figure.savefig(path, dpi=80, pil_kwargs={"dpi": (126, 126)})
+    figure.savefig(path, dpi=110, pil_kwargs={"dpi": (126, 126)})
 
 
 if __name__ == "__main__":

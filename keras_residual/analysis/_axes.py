@@ -76,9 +76,14 @@ def finish(
         va="bottom",
         gid="note",
     )
+    title = textwrap.fill(title, max(24, int(12 * width)))
     ax.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
-    ax.set_xlabel(xlabel)
+    ax.set_xlabel(textwrap.fill(xlabel, max(24, int(15 * width))))
     ax.set_ylabel(ylabel)
+    if PERCENT in ylabel:
+        # The interval of two seeds may leave what an accuracy can be.
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, -0.02), min(high, 1.02))
     for axis, label in ((ax.xaxis, xlabel), (ax.yaxis, ylabel)):
         if PERCENT in label:
             axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}")
@@ -142,6 +147,30 @@ def count(name: str, seeds: int) -> str:
 
 def seeds_in_words(number: int) -> str:
     return f"{number} seed{'' if number == 1 else 's'}"
+
+
+def means_in_words(
+    rows: pd.DataFrame, by: str, metric: str, names: Iterable[str], label: str
+) -> str:
+    """The mean of each group over its seeds, for the title of a figure.
+
+    Args:
+        rows: Columns `by` and `metric`, one row for each group and seed. A group in
+            which a seed has no finite value is left out.
+        by: Column that names the groups.
+        metric: Column of the values.
+        names: The groups, in the order of drawing.
+        label: The label of the values, which says whether they are shares.
+    """
+    means = {name: group.mean(skipna=False) for name, group in rows.groupby(by)[metric]}
+    shown = (
+        f"{name} {100 * means[name]:.1f} %"
+        if PERCENT in label
+        else f"{name} {means[name]:.3g}"
+        for name in names
+        if np.isfinite(means.get(name, np.nan))
+    )
+    return "; ".join(shown) or "no value"
 
 
 def label_of(metric: str) -> str:

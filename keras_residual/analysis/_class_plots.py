@@ -116,14 +116,15 @@ def most_wrong(
 
     Example:
         ```python
-        import numpy as np
         from keras_residual.analysis import plots
+        from keras_residual.datasets import shape_texture_images
 
+        images, labels = shape_texture_images(6, num_classes=2)
         ax = plots.most_wrong(
-            images=np.full((2, 32, 32, 3), 128, "uint8"),
-            labels=[0, 1],
-            probabilities=[[0.9, 0.1], [0.7, 0.3]],
-            class_names=["cat", "dog"],
+            images,
+            labels,
+            probabilities=[[p, 1 - p] for p in (0.9, 0.8, 0.7, 0.9, 0.8, 0.7)],
+            class_names=["plain disc", "striped"],
         )
         ```
     """

@@ -11,6 +11,7 @@ from keras_residual.analysis._axes import (
     finish,
     interval_bar,
     label_of,
+    means_in_words,
     means_over_seeds,
     seeds_in_words,
     styled,
@@ -80,11 +81,14 @@ def accuracy_by_seed(
             interval_bar(ax, side, values, colour, vertical=True)
     ax.set_xticks(range(len(names)), ticks)
     ax.set_xlim(-0.5, len(names) - 0.5)
+    label = label_of("accuracy")
+    usable = frame[np.isfinite(frame["accuracy"].astype(float))]
+    ends = means_in_words(usable, by, "accuracy", names, label)
     return finish(
         ax,
         xlabel=by,
-        ylabel=label_of("accuracy"),
-        title="Final accuracy by seed",
+        ylabel=label,
+        title=f"Final accuracy: {ends}",
         note="a grey line joins one seed; square and bar: mean and its 95 % t interval",
     )
 
@@ -148,6 +152,7 @@ def paired_difference(
     finite = np.isfinite(by_seed[[treatment, control]].to_numpy(float)).all(axis=1)
     pairs = by_seed[finite]
     ax.axvline(0, color="0.4", linewidth=1, linestyle="--")
+    title = f"{treatment} minus {control}"
     if len(pairs):
         found = compare_paired(pairs[treatment], pairs[control])
         differences = (pairs[treatment] - pairs[control]).to_numpy(float)
@@ -167,11 +172,9 @@ def paired_difference(
         p = f"sign-flip p\xa0=\xa0{found.sign_flip_p_value:.3g}"
         if p_value is not None:
             p = f"corrected p\xa0=\xa0{p_value:.3g}"
-        note = (
-            f"square and bar: mean {scale * found.mean_difference:+.3g}{unit}, "
-            f"{interval}; "
-            f"n\xa0=\xa0{found.n}; {p}"
-        )
+        mean = f"{scale * found.mean_difference:+.3g}{unit}"
+        title += f": {mean}"
+        note = f"square and bar: mean {mean}, {interval}; n\xa0=\xa0{found.n}; {p}"
     else:
         note = "nothing to compare"
     if not finite.all():
@@ -184,7 +187,7 @@ def paired_difference(
         ax,
         xlabel=f"{label}: {treatment} minus {control}",
         ylabel="",
-        title="Difference by seed",
+        title=title,
         note=note,
     )
 
@@ -238,10 +241,13 @@ def degradation(
         x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
         means_over_seeds(ax, x, by_seed, name, style)
     ax.set_xticks(blocks)
+    deepest = frame[frame["blocks"] == blocks[-1]]
+    label = label_of("accuracy")
+    ends = means_in_words(deepest, by, "accuracy", names, label)
     return finish(
         ax,
         xlabel="number of blocks",
-        ylabel=label_of("accuracy"),
-        title="Accuracy against depth",
+        ylabel=label,
+        title=f"With {blocks[-1]} blocks: {ends}",
         note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )

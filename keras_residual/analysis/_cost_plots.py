@@ -11,6 +11,7 @@ from keras_residual.analysis._axes import (
     count,
     finish,
     label_of,
+    means_in_words,
     means_over_seeds,
     styled,
 )
@@ -83,7 +84,7 @@ def trainable_parameters(
         ax,
         xlabel=by,
         ylabel="trainable parameters",
-        title="Trainable parameters",
+        title="; ".join(f"{name} trains {numbers[name]:,.0f}" for name in names),
         note="logarithmic axis: equal distances are equal ratios",
     )
 
@@ -153,11 +154,14 @@ def accuracy_by_images(
     ax.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f"{number:,.0f}" for number in numbers])
+    most = frame[frame["images"] == numbers[-1]]
+    label = label_of("accuracy")
+    ends = means_in_words(most, by, "accuracy", names, label)
     return finish(
         ax,
         xlabel="training images",
-        ylabel=label_of("accuracy"),
-        title="Accuracy against the number of training images",
+        ylabel=label,
+        title=f"With {numbers[-1]:,.0f} training images: {ends}",
         note=note,
     )
 
@@ -210,6 +214,7 @@ def accuracy_by_time(
     _check_positive(frame["share"])
     ax = axes(ax)
     ax.set_xscale("log")
+    longest = []
     for name, (colour, marker) in styled(frame[by], styles).items():
         rows = usable[usable[by] == name].sort_values(["share", "seed"])
         ax.scatter(rows["seconds"], rows["accuracy"], color=colour, s=9, alpha=0.45)
@@ -217,6 +222,8 @@ def accuracy_by_time(
         logs = rows.assign(seconds=np.log(rows["seconds"]))
         means = logs.groupby("share")[["seconds", "accuracy"]].mean()
         x, y = np.exp(means["seconds"]), means["accuracy"]
+        if len(x):
+            longest.append(f"{name} {x.max():.2g} s")
         ax.plot(
             x,
             y,
@@ -250,7 +257,7 @@ def accuracy_by_time(
         ax,
         xlabel="training time (s)",
         ylabel=label_of("accuracy"),
-        title="Accuracy against training time",
+        title=f"One training: {'; '.join(longest) or 'no value'}",
         note=note,
     )
 

@@ -40,20 +40,19 @@ def photo_grid(
 
     Example:
         ```python
-        import numpy as np
         from keras_residual.analysis import plots
+        from keras_residual.datasets import shape_texture_images
 
+        images, labels = shape_texture_images(6, num_classes=2)
         ax = plots.photo_grid(
-            images=np.full((2, 32, 32, 3), 128, "uint8"),
-            labels=[0, 1],
-            probabilities=[[0.9, 0.1], [0.7, 0.3]],
-            class_names=["cat", "dog"],
+            images,
+            labels,
+            probabilities=[[0.9, 0.1]] * 6,
+            class_names=["plain disc", "striped"],
         )
         ```
     """
-    return draw_photos(
-        images, labels, probabilities, class_names, ax, "Photos and predictions"
-    )
+    return draw_photos(images, labels, probabilities, class_names, ax)
 
 
 def draw_photos(
@@ -62,9 +61,9 @@ def draw_photos(
     probabilities: ArrayLike,
     class_names: Sequence[str],
     ax: Axes | None,
-    title: str,
+    title: str = "",
 ) -> Axes:
-    """What `photo_grid` draws, under another title."""
+    """What `photo_grid` draws, with the title if there is one."""
     photos = np.asarray(images)
     if photos.ndim != 4 or photos.shape[3] != 3 or not _are_pixels(photos):
         raise ValueError(
@@ -87,7 +86,7 @@ def draw_photos(
     ]
     height, width = photos.shape[1:3]
     # From one photo to the next: room for the text of a narrow one, and for two lines.
-    across, down = 1.12 * max(width, height), 1.48 * height
+    across, down = 1.3 * max(width, height), 1.48 * height
     columns = columns_of_tiles(number, across, down)
     for place, (photo, label, row) in enumerate(
         zip(photos, true, predicted, strict=True)
@@ -116,7 +115,7 @@ def draw_photos(
     wrong = int((predicted.argmax(1) != true).sum())
     return without_scales(
         ax,
-        title=title,
+        title=title or f"{number - wrong} of {number} right",
         note=f"predicted class and its probability; frame and ✗: wrong, with the true "
         f"class ({wrong} of {number} here)",
     )

@@ -36,9 +36,12 @@ def grad_cam(images: ArrayLike, maps: ArrayLike, ax: Axes | None = None) -> Axes
         ```python
         import numpy as np
         from keras_residual.analysis import plots
+        from keras_residual.datasets import shape_texture_images
 
-        maps = np.linspace(0, 1, 32) * np.ones((2, 32, 1))
-        ax = plots.grad_cam(np.full((2, 32, 32, 3), 128, "uint8"), maps)
+        images, _ = shape_texture_images(2, num_classes=2)
+        at = np.linspace(-1, 1, 64)
+        maps = np.exp(-4 * (at[:, None] ** 2 + at**2)) * np.ones((2, 1, 1))
+        ax = plots.grad_cam(images, maps)
         ```
     """
     photos = np.asarray(images)

@@ -77,6 +77,7 @@ def loss_landscape(
     ax.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
     ax.figure.colorbar(filled, ax=ax, label="loss", pad=0.02, format="%.3g")
     ax.set_aspect("equal")
+    ax.locator_params(nbins=5)
     return finish(
         ax,
         xlabel=_ALONG,
@@ -143,6 +144,7 @@ def loss_surface(
     solid.plot_surface(
         along, across, losses, cmap="viridis", rstride=1, cstride=1, linewidth=0.1
     )
+    solid.locator_params(nbins=5)
     solid.set_xlabel("first direction")
     solid.set_ylabel("second direction")
     solid.set_zlabel(label)

@@ -47,11 +47,13 @@ def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
         )
     ax = axes(ax)
     ax.set_xscale("log")
+    title = "The loss falls at no learning rate"
     ax.plot(found.rates, found.losses, color="0.6", linewidth=0.8, label="of a batch")
     ax.plot(
         found.rates, found.smoothed_losses, color=BLUE, linewidth=2, label="smoothed"
     )
     if found.suggestion is not None:
+        title = f"The loss falls fastest at a learning rate of {found.suggestion:.2g}"
         ax.axvline(
             found.suggestion,
             color=VERMILLION,
@@ -66,7 +68,7 @@ def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
         ax,
         xlabel="learning rate",
         ylabel="training loss (mean per image)",
-        title="Learning-rate range test",
+        title=title,
         note="one step at each rate, from left to right; suggestion: where the "
         "smoothed loss falls fastest, before it rises again",
     )

@@ -8,6 +8,7 @@ from keras_residual.analysis._axes import (
     Styles,
     axes,
     finish,
+    means_in_words,
     means_over_seeds,
     seeds_in_words,
     styled,
@@ -67,7 +68,7 @@ def generalization_gap(
     finite = np.isfinite(frame[["train_accuracy", "accuracy"]].to_numpy(float)).all(1)
     ax = axes(ax)
     names = styled(frame[by], styles)
-    ticks = []
+    ticks, gaps = [], []
     for position, (name, (colour, marker)) in enumerate(names.items()):
         rows = frame[finite & (frame[by] == name)].sort_values("seed")
         train, validation = (
@@ -82,6 +83,8 @@ def generalization_gap(
                 x, heights, s=42, marker=marker, facecolor=face, edgecolor=colour
             )
         ticks.append("\n".join([str(name), *_gap_in_words(train - validation)]))
+        if len(rows):
+            gaps.append(f"{name} {100 * (train - validation).mean():.1f} points")
     ax.set_xticks(range(len(names)), ticks)
     ax.set_xlim(-0.5, len(names) - 0.5)
     note = (
@@ -94,7 +97,7 @@ def generalization_gap(
         ax,
         xlabel=by,
         ylabel="accuracy (% of images)",
-        title="Gap between training and validation",
+        title=f"Gap: {'; '.join(gaps) or 'no value'}",
         note=note,
     )
 
@@ -158,11 +161,14 @@ def accuracy_by_occlusion(
         x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
         means_over_seeds(ax, x, by_seed, name, style, skip_missing=False)
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    label = "accuracy (% of images)"
+    most = frame[frame["erased_share"] == shares.max()]
+    ends = means_in_words(most, by, "accuracy", names, label)
     return finish(
         ax,
         xlabel="erased share of the pixels",
-        ylabel="accuracy (% of images)",
-        title="Accuracy under occlusion",
+        ylabel=label,
+        title=f"With {100 * shares.max():.3g} % erased: {ends}",
         note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
     )
 
@@ -244,6 +250,7 @@ def reliability_diagram(
             marker=marker,
             alpha=0.75,
             linewidth=0,
+            clip_on=False,  # a large dot in a corner
         )
         # The legend shows every marker in the same size.
         ax.plot(
@@ -265,6 +272,9 @@ def reliability_diagram(
         )
     ax.set_xlim(-0.03, 1.03)
     ax.set_ylim(-0.03, 1.03)
+    ends = "; ".join(
+        f"{name} {100 * np.mean(errors):.1f} %" for name, *_, errors in drawn
+    )
     note = (
         f"{bins} bin{'' if bins == 1 else 's'}; area: how many images; dashed: "
         "right as often as claimed; ECE: expected calibration error"
@@ -275,7 +285,7 @@ def reliability_diagram(
         ax,
         xlabel="confidence (% probability of the predicted class)",
         ylabel="accuracy (% of images)",
-        title="Reliability",
+        title=f"Calibration error: {ends}",
         note=note,
     )
 

@@ -11,6 +11,7 @@ from keras_residual.analysis._axes import (
     count,
     finish,
     label_of,
+    means_in_words,
     seeds_in_words,
     styled,
 )
@@ -64,7 +65,8 @@ def training_curves(
     """
     frame = one_condition(history, "history", [by, "seed", "epoch"], metric)
     ax = axes(ax)
-    for name, (colour, marker) in styled(frame[by], styles).items():
+    names = styled(frame[by], styles)
+    for name, (colour, marker) in names.items():
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="epoch", columns="seed", values=metric)
         ax.plot(by_seed.index, by_seed, color=colour, alpha=0.25, linewidth=0.8)
@@ -80,11 +82,15 @@ def training_curves(
             label=count(name, by_seed.shape[1]),
         )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    label = label or label_of(metric)
+    last = frame.sort_values("epoch").drop_duplicates([by, "seed"], keep="last")
+    ends = means_in_words(last, by, metric, names, label)
+    what = label.partition(" (")[0].capitalize()
     return finish(
         ax,
         xlabel="epoch",
-        ylabel=label or label_of(metric),
-        title="Training curves",
+        ylabel=label,
+        title=f"{what} at the end: {ends}",
         note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
     )
 
@@ -134,7 +140,7 @@ def epochs_to_threshold(
     reached = frame[metric].notna()
     latest = float(frame[metric].max()) if reached.any() else 1.0
     never = latest + max(1.0, 0.15 * latest)
-    names = []
+    names, medians = [], []
     for position, (name, (colour, marker)) in enumerate(
         styled(frame[by], styles).items()
     ):
@@ -152,7 +158,9 @@ def epochs_to_threshold(
             alpha=0.8,
         )
         # Infinity for never, so that no median lies between a late epoch and never.
-        median = min(np.median(rows[metric].fillna(np.inf)), never)
+        median = np.median(rows[metric].fillna(np.inf))
+        medians.append(f"{name} {f'{median:g}' if median < np.inf else 'never'}")
+        median = min(median, never)
         ax.hlines(median, position - 0.3, position + 0.3, color=colour, lw=2)
     ax.set_xticks(range(len(names)), names)
     ax.set_xlim(-0.5, len(names) - 0.5)
@@ -168,6 +176,6 @@ def epochs_to_threshold(
         ax,
         xlabel=by,
         ylabel="epochs",
-        title=f"Epochs to an accuracy of {100 * threshold:g} %",
+        title=f"Epochs to {100 * threshold:g} %: {'; '.join(medians)}",
         note="one mark per seed; bar: median, where never is later than any epoch",
     )

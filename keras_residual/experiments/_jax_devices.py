@@ -112,7 +112,7 @@ class DataParallel(Connection):
             raise StoppedError(
                 f"host {self.host_index} of {self.hosts} lost another host: "
                 f"{first_line(error)}. Its own output says why it ended. "
-                "Start all hosts again: the training goes on from the last checkpoint"
+                "Start all hosts again: the training continues from the last checkpoint"
             ) from error
 
 

@@ -106,7 +106,7 @@ class Checkpoints:
         message = f"the checkpoint {last}.keras is damaged. Delete {last}.json, and "
         if len(names) > 1:
             older = self.folder / names[-2]
-            return f"{message}the same command goes on from {older}.keras"
+            return f"{message}the same command continues from {older}.keras"
         return f"{message}the same command starts this training again"
 
     def _write(self, model: keras.Model, name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from matplotlib.transforms import ScaledTranslation
 
 from keras_residual.analysis import plots
 
@@ -39,24 +40,38 @@ def panel(
 
     def drawn(ax: Axes) -> Axes:
         draw(*arguments, ax=ax, **how)
-        if finding:
-            _retitle(ax, finding)
+        _retitle(ax, finding or " ".join(ax.get_title(loc="left").split()))
         if chance is not None:
             ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
-            # The interval of two seeds may leave what an accuracy can be.
-            low, high = ax.get_ylim()
-            ax.set_ylim(max(low, -0.02), min(high, 1.02))
+            ax.set_ylim(min(ax.get_ylim()[0], chance - 0.02))
+            # Beside the axes, where no data can be.
             ax.text(
-                *(0.99, chance, f"chance {100 * chance:.3g} %"),
+                *(1.01, chance, f"chance\n{100 * chance:.3g} %"),
                 transform=ax.get_yaxis_transform(),
-                ha="right",
-                va="bottom",
+                va="center",
                 fontsize=9,
                 color="0.4",
             )
+        _move_legend(ax)
         return ax
 
     return drawn
+
+
+def _move_legend(ax: Axes) -> None:
+    """Puts the legend below the label of the axis, where no data can be."""
+    if ax.get_legend() is None:
+        return
+    points = ScaledTranslation(0, -34 / 72, ax.figure.dpi_scale_trans)
+    ax.legend(
+        fontsize=9,
+        ncols=min(2, len(ax.get_legend_handles_labels()[1])),
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=ax.transAxes + points,
+        borderaxespad=0,
+    )
 
 
 def _retitle(ax: Axes, finding: str) -> None:

@@ -18,6 +18,8 @@ from keras_residual.analysis.statistics import (
 
 LEVEL = 0.05
 
+_EQUAL = "equally large"
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -200,9 +202,12 @@ def _finding(hypothesis: Hypothesis, found: PairedComparison, p_value: float) ->
         pairs = zip(names, hypothesis.shown, strict=True)
         words = "; ".join(f"{name}: {value}" for name, value in pairs)
     else:
-        sign = "against" if hypothesis.unit == "factor" else "minus"
         difference = _difference(found, hypothesis.unit)
-        words = f"{names[0]} {sign} {names[1]}: {difference}"
+        words = f"{names[0]} minus {names[1]}: {difference}"
+        if hypothesis.unit == "factor":
+            words = f"{names[0]} {difference} than {names[1]}"
+            if difference == _EQUAL:
+                words = f"{names[0]} and {names[1]} {difference}"
     return f"{words} (corrected p = {p_value:.2g})"
 
 
@@ -221,7 +226,7 @@ def _difference(found: PairedComparison, unit: str) -> str:
     if unit == "factor":
         factor = f"{10 ** abs(difference):.3g}"
         if factor == "1":
-            return "equally large"
+            return _EQUAL
         return f"{factor} times {'larger' if difference > 0 else 'smaller'}"
     return f"{difference:+.2g} {unit}".strip()
 

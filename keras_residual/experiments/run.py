@@ -130,13 +130,18 @@ def run_experiment(
         StoppedError: If a task cannot go on.
     """
     if run.report_only:
-        print(f"Report: {report()}", flush=True)
+        _name_report(report())
         return
     with folder.locked(run.jobs):
         run_tasks(
             folder, tasks, train, shared, run.jobs, scheduler=run.scheduler, **options
         )
-        print(f"Report: {report()}", flush=True)
+        _name_report(report())
+
+
+def _name_report(path: Path) -> None:
+    # A browser shows it with its figures; report.md is for GitHub.
+    print(f"Report: {path.with_suffix('.html')}", flush=True)
 
 
 class _TimeLeft:
@@ -184,7 +189,7 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
         sys.exit(2 if isinstance(error, RefusedError) else 1)
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. The same command goes on where this one stopped.",
+            "\nInterrupted. The same command continues where this one stopped.",
             file=sys.stderr,
         )
         sys.exit(130)

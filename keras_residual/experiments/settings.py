@@ -66,10 +66,11 @@ class Run:
     Args:
         preset: size of the run
         out: run folder
-        jobs: trainings at a time, one thread each; they change no number
+        jobs: trainings at a time, one thread each; no result depends on it
         scheduler: address of a Dask scheduler whose workers train, such as
             tls://host:8786, in place of this machine
-        report_only: write the report of what is there, of an unfinished run too
+        report_only: train nothing; write the report of what is there, also of an
+            unfinished run
 
     Example:
         ```python

@@ -54,7 +54,7 @@ def finished(run, tree, tmp_path_factory):
     assert "1 truncated" in out
     assert str(tree / "train" / "grey" / "3.jpg") in out
     assert sum(" epoch 2 of 2, loss " in line for line in lines) == 3
-    assert lines[-1] == f"Report: {folder / 'report.md'}"
+    assert lines[-1] == f"Report: {folder / 'report.html'}"
     return folder
 
 
@@ -132,7 +132,7 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run, tree, tmp_path):
     assert not (killed / "units" / "resnet-cutout-seed000").exists()
     status, out, err = run(EXAMPLE, *arguments, "--out", killed)
     assert status == 0, err
-    assert re.search("resnet-cutout-seed000: goes on after epoch [12]", out)
+    assert re.search("resnet-cutout-seed000: continues after epoch [12]", out)
 
     unit = "units/resnet-cutout-seed000"
     for name in ("predictions.csv", "occlusion.csv", "gradient_norms.csv"):

@@ -30,7 +30,7 @@ def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monke
 
         assert status == 1
         assert err == "run_all.py: error: these experiments failed: sim5_transfer\n"
-        assert out.splitlines()[-1] == "Page: runs/all-quick/report.md"
+        assert out.splitlines()[-1] == "Page: runs/all-quick/report.html"
     assert len(commands) == 6
     assert commands[0][2:6] == [
         *("--preset", "quick"),

@@ -33,7 +33,7 @@ def finished(run, tmp_path_factory):
     lines = out.splitlines()
     assert lines[0].startswith("6 tasks (1 at a time)")
     assert all(line.endswith(" left") for line in lines[1:7])
-    assert lines[7] == f"Report: {folder / 'report.md'}"
+    assert lines[7] == f"Report: {folder / 'report.html'}"
     return folder
 
 
@@ -223,7 +223,7 @@ def test_the_report_of_an_unfinished_run_names_what_is_missing(
     status, out, err = run_here(*arguments)
 
     assert (status, err) == (0, "")
-    assert out == f"Report: {folder / 'report.md'}\n"
+    assert out == f"Report: {folder / 'report.html'}\n"
     text = (folder / "report.md").read_text("utf-8")
     assert "1 of 4 trainings are missing (residual-blocks001-bn_on-seed001)" in text
     assert "n = 1 seed" in text
@@ -282,7 +282,7 @@ def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(err.strip().splitlines()) == 1
-    assert "same command goes on" in err
+    assert "same command continues" in err
 
     process = start(*arguments)
     read_until(process, "/6] ")

@@ -43,7 +43,7 @@ def finished(run, tmp_path_factory):
     lines = out.splitlines()
     assert lines[0].startswith("7 tasks (2 at a time)")
     assert sum(line.startswith("source: epoch ") for line in lines) == 2
-    assert lines[-1] == f"Report: {folder / 'report.md'}"
+    assert lines[-1] == f"Report: {folder / 'report.html'}"
     return folder
 
 

@@ -89,7 +89,7 @@ def test_answers_are_plain_words_with_one_number():
     p = "(corrected p = 0.039)"
     assert [row["finding"] for row in rows[:3]] == [
         f"new minus old: +20.0 points {p}",
-        f"new against old: 2 times smaller {p}",
+        f"new 2 times smaller than old {p}",
         f"new: 9; old: 5 epochs {p}",
     ]
     assert "90 against 70 %, difference +20 %" in rows[0]["words"]

@@ -320,4 +320,4 @@ def test_exit_statuses(capsys):
         assert end.value.code == status
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[:2] == ["program: error: no such thing", "program: error: no space"]
-    assert lines[-1].startswith("Interrupted. The same command goes on")
+    assert lines[-1].startswith("Interrupted. The same command continues")
