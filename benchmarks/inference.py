@@ -18,12 +18,14 @@ import functools
 import _torchvision
 import keras
 import numpy as np
+import pandas as pd
 from _results import alternate, read, report
 from step_time import layers_of_keras
 
 from keras_residual import ResNet, accelerate, fold_batch_norm
 
 STOCK = "layers of Keras"
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 
 def keras_network(model):
@@ -102,28 +104,18 @@ def networks(depth, shape):
 
 def table(rows):
     """Medians of the recorded rounds, and ratios taken round by round, in Markdown."""
-    groups: dict[tuple, dict[str, list[float]]] = {}
-    for row in rows:
-        key = (f"ResNet-{row['depth']}", row["backend"], row["cpu"], int(row["batch"]))
-        values = groups.setdefault(key, {}).setdefault(row["contestant"], [])
-        values.append(float(row["seconds"]))
-    lines = [
-        "| | backend | cpu | images | network | ms per image "
-        "| relative to the layers of Keras (quartiles) |",
-        "|---|---|---|---:|---|---:|---|",
-    ]
-    for key, seconds in groups.items():
-        if STOCK not in seconds:
-            continue  # recorded before these took part
-        for name, values in seconds.items():
-            ratios = np.divide(values, seconds[STOCK])
-            low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-            milliseconds = 1000 * np.median(values) / key[-1]
-            lines.append(
-                f"| {' | '.join(map(str, key))} | {name} | {milliseconds:.1f} "
-                f"| {middle:.2f} ({low:.2f} to {high:.2f}) |"
-            )
-    return "\n".join(lines)
+    frame = pd.DataFrame(rows).astype({"seconds": float, "batch": int})
+    columns, networks = {}, list(frame["contestant"].unique())
+    for (backend, batch), group in frame.groupby(["backend", "batch"]):
+        seconds = group.pivot(columns="contestant", values="seconds", index="round")
+        ratios = seconds.div(seconds[STOCK], axis=0).median()
+        milliseconds = 1000 * seconds.median() / batch
+        columns[f"{NAMES[backend]}, batch of {batch}"] = [
+            f"{milliseconds[name]:.1f}: {ratios[name]:.2f}" for name in networks
+        ]
+    lines = [["network", *columns], ["---"] * (len(columns) + 1)]
+    lines += zip(networks, *columns.values(), strict=True)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def measure(batch, predict, arguments):

@@ -28,3 +28,11 @@ def test_table_of_the_guide(step_time, root):
     table = step_time.table(step_time.read("step_time"), step_time.read("step_memory"))
     guide = root / "docs" / "guides" / "fused_layers.md"
     assert table in guide.read_text(encoding="utf-8")
+
+
+def test_table_of_inference(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    inference = importlib.import_module("inference")
+    guide = root / "docs" / "guides" / "deployment.md"
+    table = inference.table(inference.read("inference"))
+    assert table in guide.read_text(encoding="utf-8")
