@@ -16,9 +16,9 @@ except ModuleNotFoundError as error:
     ):
         _choices = " or ".join(f"KERAS_BACKEND={name}" for name in _other_backends)
         raise ImportError(
-            "Keras starts on TensorFlow unless told otherwise, and TensorFlow is not "
-            f"installed. Set the environment variable {_choices} before Python "
-            "starts, or install tensorflow."
+            "The default backend of Keras is TensorFlow, which is not installed. Set "
+            f"the environment variable {_choices} before Python starts, or install "
+            "tensorflow."
         ) from error
     raise
 

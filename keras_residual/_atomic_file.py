@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or missing, never half written."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 def atomic_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, and moves the file there at the end.
 
-    If an error ends the block, the file is removed, and what was there before stays.
+    If an error ends the block, the temporary file is removed and an old one stays.
     """
     temporary = path.with_name(temporary_name(path))
     try:
@@ -22,6 +22,6 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def temporary_name(path: Path) -> str:
-    """A hidden name that no other thread, process or host on the disk takes."""
-    # The suffix stays at the end: `numpy.savez` appends one where it is missing.
+    """A hidden name that no other thread, process or host uses."""
+    # The suffix stays at the end: `numpy.savez` appends one if it is missing.
     return f".{path.stem}.{uuid.uuid4().hex}{path.suffix}"

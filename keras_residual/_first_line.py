@@ -1,7 +1,7 @@
-"""Errors of others in one line of our own messages."""
+"""Errors of other libraries, in one line for our own messages."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows in further lines."""
+    """The first line of an error's message, or its type if there is none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -7,7 +7,7 @@ import keras
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function, compiled where the backend compiles, without gradients."""
+    """Returns the function, compiled if the backend compiles, without gradients."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -26,12 +26,12 @@ def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: Called with the list and other arguments; returns a scalar and
-            something more.
+            auxiliary values.
 
     Returns:
-        A function of the same arguments that returns the scalar, what is more, and one
-        gradient for each tensor. A tensor that the scalar does not depend on has None;
-        JAX gives it zeros.
+        A function of the same arguments that returns the scalar, the auxiliary values
+        and one gradient for each tensor: None, or zeros on JAX, for a tensor that the
+        scalar does not depend on.
     """
     if keras.backend.backend() == "jax":
         import jax

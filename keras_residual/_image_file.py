@@ -1,9 +1,9 @@
-"""One image file through Pillow: decoded, turned upright, cut and scaled."""
+"""One image file through Pillow: decoded, rotated upright, cropped and scaled."""
 
 import os
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,12 +19,7 @@ def read_file(
     file: "File", name: str, convert: Callable[["Image"], "Image"]
 ) -> np.ndarray:
     """The converted image; raises a ValueError with the file's name for bad files."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "Image files need Pillow: pip install 'keras-residual[datasets]'"
-        ) from error
+    Image = import_pillow()
     try:
         with Image.open(file) as image:
             return np.asarray(convert(image))
@@ -40,6 +35,17 @@ def read_file(
         ) from error
 
 
+def import_pillow() -> Any:
+    """Returns `PIL.Image`, or raises an ImportError with the command to install it."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "Image files need Pillow: pip install 'keras-residual[datasets]'"
+        ) from error
+    return Image
+
+
 def read_rgb(file: "File") -> np.ndarray:
     """The whole image as it is stored."""
     return read_file(file, str(file), lambda image: image.convert("RGB"))
@@ -48,7 +54,7 @@ def read_rgb(file: "File") -> np.ndarray:
 def read_part(file: "File", name: str, size: tuple[int, int]) -> np.ndarray:
     """The largest centred part of a photo that has the shape of `size`, scaled.
 
-    The photo is turned upright first, as its EXIF data say. `size` is height, width.
+    The photo is first rotated by its EXIF tag. `size` is (height, width).
     """
 
     def upright_part(photo: "Image") -> "Image":

@@ -1,4 +1,4 @@
-"""The optimizer inside the ones that Keras puts around it."""
+"""The optimizer inside those that Keras wraps around it."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import keras
 
 
 def innermost(optimizer: Any) -> Any:
-    """The optimizer itself, where Keras has wrapped it for the scaling of the loss.
+    """The optimizer itself, without Keras's wrapper for loss scaling.
 
-    Gradients arrive there unscaled, and steps that the wrapper skips because of
-    overflow do not arrive at all.
+    It gets unscaled gradients, and no steps that the wrapper skips because of overflow.
     """
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer

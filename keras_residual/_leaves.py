@@ -6,8 +6,8 @@ import keras
 def leaves(network) -> list[keras.layers.Layer]:
     """The layers that do the work, in the order of the forward pass.
 
-    A layer made of layers, such as a residual block, counts as these, unless it has
-    weights of its own.
+    A layer that contains layers, such as a residual block, counts as these, unless it
+    has weights of its own.
     """
     found: list[keras.layers.Layer] = []
     for layer in network.layers:
@@ -37,7 +37,7 @@ def add_leaves(layer, found: list[keras.layers.Layer]) -> None:
 
 
 def all_layers(network) -> list[keras.layers.Layer]:
-    """Every layer inside, those that hold others before what they hold, each once."""
+    """Every layer inside, each once, containers before their content."""
     found: dict[int, keras.layers.Layer] = {}
 
     def add(layer) -> None:

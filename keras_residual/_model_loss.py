@@ -1,4 +1,4 @@
-"""The loss of a model as a function of its variables, which it leaves as they are."""
+"""The loss of a model as a function of its variables, without changing them."""
 
 import inspect
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from keras_residual._calls import Replacement, replaced_calls
 class ModelLoss:
     """The loss for given values of all variables.
 
-    Whatever the forward pass writes, moving statistics and the state of random
-    generators, is dropped.
+    Updates in the forward pass, of moving statistics and random generators, are
+    dropped.
 
     Args:
         model: A `keras.Model`.
-        loss: A loss of Keras, its name or a function of labels and outputs, or None
-            for the loss that the model is compiled with. What layers and regularizers
-            add is part of it in both cases.
-        training: Whether layers run as in training.
+        loss: A Keras loss, its name, or a function of labels and outputs. None: the
+            loss that the model is compiled with. Losses that layers and regularizers
+            add count in both cases.
+        training: Whether layers run in training mode.
         calls: What single layers run in place of their own `call`.
 
     Raises:
@@ -50,22 +50,22 @@ class ModelLoss:
         self.variables: list[Any] = []
 
     def prepare(self, x: Any, y: Any) -> None:
-        """Makes variables that exist only after a first batch.
+        """Creates variables that exist only after a first batch.
 
-        They must not be made while the function is traced.
+        They must not be created while the function is traced.
         """
         if not self._model.built:
             self._model(x)
         outputs = getattr(self._model, "outputs", None)
         if self._loss is None and (outputs is None or len(outputs) > 1):
-            # Such losses make metrics the first time.
+            # The first time, such losses create metrics.
             with keras.StatelessScope():
                 self._compute(x, y)
         self.variables = list({id(v): v for v in self._model.variables}.values())
 
     def values(self) -> list[Any]:
         """The values that the variables have now."""
-        # Copies: on TensorFlow and PyTorch a variable is changed in place.
+        # Copies: TensorFlow and PyTorch change variables in place.
         return [ops.stop_gradient(ops.copy(v.value)) for v in self.variables]
 
     def __call__(self, values: list[Any], x: Any, y: Any) -> Any:
@@ -88,7 +88,7 @@ class ModelLoss:
 
 
 def tensors(data: Any) -> Any:
-    """Arrays, in any structure, as `fit` hands them to a model."""
+    """Arrays in any structure, as `fit` passes them to a model."""
 
     def convert(array: Any) -> Any:
         if isinstance(array, np.ndarray) and array.dtype == "float64":

@@ -1,11 +1,11 @@
-"""Layers of a network by name, and what they output."""
+"""Layers of a network by name, and their outputs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_residual._calls import Replacement, replaced_calls
+from keras_residual._calls import Replacement, replaced_calls, replaced_function
 from keras_residual._functions import compiled
 from keras_residual._leaves import all_layers, leaves
 from keras_residual._model_loss import tensors
@@ -30,7 +30,7 @@ def find_layer(model: keras.Model, layer: Any) -> keras.layers.Layer:
         names = ", ".join(sorted({other.name for other in layers})[:20])
         raise ValueError(
             "`layer` must be a layer of the model, or the name or path of one. "
-            f"Received: layer={layer!r}, which are {len(found)} layers. There are "
+            f"Received: layer={layer!r}, which fits {len(found)} layers. There are "
             f"{names}"
         )
     return found[0]
@@ -99,7 +99,7 @@ def recorded(outputs: list[Any]) -> Replacement:
 def output_and_maps(
     model: keras.Model, layer: keras.layers.Layer, images: Any
 ) -> tuple[Any, Any]:
-    """What the model and a layer in it output in inference mode.
+    """The outputs of the model and of a layer in it, in inference mode.
 
     Raises:
         ValueError: If the layer is not called exactly once, or outputs no maps.
@@ -122,7 +122,7 @@ def output_and_maps(
 
 
 def logits(model: keras.Model) -> list[tuple[keras.layers.Layer, Replacement]]:
-    """What makes the last layer output scores before its softmax or sigmoid."""
+    """Replacements with which the last layer outputs scores, without softmax."""
     last = leaves(model)[-1]
     if isinstance(last, keras.layers.Softmax):
         return [(last, lambda call: lambda inputs, *_, **__: inputs)]
@@ -132,14 +132,9 @@ def logits(model: keras.Model) -> list[tuple[keras.layers.Layer, Replacement]]:
 
     def replacement(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **keywords: Any) -> Any:
-            # Written past `__setattr__`: the layer itself stays as it is.
-            attributes = vars(last)
-            activation = attributes["activation"]
-            attributes["activation"] = keras.activations.linear
-            try:
+            linear = keras.activations.linear
+            with replaced_function(last, "activation", lambda _: linear):
                 return call(*arguments, **keywords)
-            finally:
-                attributes["activation"] = activation
 
         return run
 

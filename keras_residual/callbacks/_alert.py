@@ -7,11 +7,11 @@ import numpy as np
 
 from keras_residual.callbacks._columns import group_norms, group_presence
 
-# What is smaller is lost in the rounding of float32 when a step of size one adds it to
-# weights of size one, and lies below the epsilon of Keras's Adam.
+# Smaller steps are lost in the rounding of float32 when they are added to weights of
+# size one. The limit is also the epsilon of Keras's Adam.
 VANISHING = 1e-7
-# A step with a learning rate of 0.001 then moves a layer by one, as much as all of its
-# weights together in many layers.
+# With a learning rate of 0.001 such a step moves a layer by one, which is the norm of
+# all weights of many layers.
 EXPLODING = 1e3
 
 
@@ -43,12 +43,13 @@ class Alert:
         """Takes step numbers `(n,)` and norms of variables `(n, variables)`.
 
         Returns:
-            Whether something is there to be warned of, also again.
+            Whether there is an alert, even if its kind was reported before.
         """
         present = group_presence(norms, self._columns)
         values = group_norms(norms, self._columns)
         low = present & (values < self._vanishing)
-        # A block whose last scale begins at zero has gradients of zero, but only once.
+        # In the first step only, a block whose last scale starts at zero has gradients
+        # of zero.
         before = np.concatenate([self._was_low[None], low[:-1]])
         self._was_low = low[-1]
         finite = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""What the arguments of the callback may be."""
+"""Checks of the callback's arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,8 @@ import keras
 
 from keras_residual.callbacks import _backend
 from keras_residual.callbacks._alert import EXPLODING, VANISHING
-from keras_residual.layers._checks import is_number
+from keras_residual.callbacks._tensorboard import check_tensorboard
+from keras_residual.layers._checks import as_path, is_number
 
 
 def layer_patterns(layers: Any) -> tuple[str, ...] | None:
@@ -27,9 +28,14 @@ def layer_patterns(layers: Any) -> tuple[str, ...] | None:
     return tuple(patterns)
 
 
-def alert_limits(alert: Any) -> tuple[float, float] | None:
-    """Returns the limits that `alert` means, or None for no warnings."""
+def alert_limits(alert: Any, stop: bool) -> tuple[float, float] | None:
+    """Returns the limits that `alert` stands for, or None for no warnings."""
     if alert is None or alert is False:
+        if stop:
+            raise ValueError(
+                "`stop` needs `alert`, which decides when to stop. "
+                f"Received: stop=True, alert={alert!r}"
+            )
         return None
     if alert is True:
         return VANISHING, EXPLODING
@@ -46,6 +52,18 @@ def alert_limits(alert: Any) -> tuple[float, float] | None:
     return pair
 
 
+def check_outputs(tensorboard_dir: Any, on_record: Any) -> None:
+    """Raises an error if records cannot go there."""
+    if on_record is not None and not callable(on_record):
+        raise ValueError(
+            "`on_record` must be a function of a dictionary and a step. "
+            f"Received: on_record={on_record!r}"
+        )
+    if tensorboard_dir is not None:
+        as_path("tensorboard_dir", tensorboard_dir)
+        check_tensorboard()
+
+
 def check_flag(argument: str, value: Any) -> bool:
     """Returns the value, which must be True or False."""
     if not isinstance(value, bool):
@@ -56,7 +74,7 @@ def check_flag(argument: str, value: Any) -> bool:
 
 
 def check_accumulation(optimizer: Any) -> None:
-    """Raises an error where no batches are accumulated."""
+    """Raises an error if the optimizer accumulates no batches."""
     if not optimizer.gradient_accumulation_steps:
         raise ValueError(
             "`micro_batches` needs an optimizer with `gradient_accumulation_steps`. "
@@ -65,7 +83,7 @@ def check_accumulation(optimizer: Any) -> None:
 
 
 def check_clipping(model: Any, optimizer: Any) -> None:
-    """Raises an error where gradients are clipped in parts that nobody sees whole."""
+    """Raises an error if the optimizer does not clip all gradients together."""
     if isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ())):
         raise ValueError(
             "`clipped` needs one optimizer, which clips all gradients. "
@@ -73,7 +91,7 @@ def check_clipping(model: Any, optimizer: Any) -> None:
         )
     if _backend.clips_each_replica(model):
         raise ValueError(
-            "`clipped` needs gradients that are clipped as a whole; Keras clips those "
-            "of each replica before it adds them up. Received: clipped=True with a "
-            "model of several replicas"
+            "`clipped` needs a single replica: with several, Keras clips the gradients "
+            "of each before it adds them up. Received: clipped=True with a model of "
+            "several replicas"
         )

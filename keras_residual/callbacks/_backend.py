@@ -1,15 +1,17 @@
 """What the gradient probe does differently on TensorFlow, JAX and PyTorch."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import keras
 from keras import ops
 
-# The smallest normal float32: what is below is flushed to zero by XLA.
+from keras_residual._calls import replaced_function
+
+# The smallest normal float32: XLA flushes smaller numbers to zero.
 _TINY = 1.1754944e-38
-# Above it, squares that are flushed to zero change a sum of ten million of them by less
+# Above this sum, squares flushed to zero change a sum of ten million of them by less
 # than the rounding of float32.
 _SAFE_SUM = 1e-23
 
@@ -38,27 +40,17 @@ def clips_each_replica(model: keras.Model) -> bool:
     return model.distribute_strategy.num_replicas_in_sync > 1
 
 
-@contextmanager
-def untraced_train_step(model: keras.Model) -> Iterator[None]:
+def untraced_train_step(model: keras.Model) -> AbstractContextManager[None]:
     """Scope in which `make_train_function` compiles a train step never seen before.
 
     `jax.jit` shares its traces between equal bound methods, so `model.train_step` could
     bring back the trace of an earlier `fit`, with another `every`.
     """
     if keras.backend.backend() != "jax":
-        yield
-        return
-    train_step = model.train_step
-    attributes = vars(model)
-    outer = attributes.get("train_step")
-    attributes["train_step"] = lambda state, data: train_step(state, data)
-    try:
-        yield
-    finally:
-        if outer is None:
-            del attributes["train_step"]
-        else:
-            attributes["train_step"] = outer
+        return nullcontext()
+    return replaced_function(
+        model, "train_step", lambda step: lambda state, data: step(state, data)
+    )
 
 
 def steps_are_python() -> bool:
@@ -133,8 +125,8 @@ def summed_norms(due: Any, count: int, gradients: Callable[[], list[Any]]) -> An
 def l2_norms(tensors: list[Any]) -> Any:
     """L2 norms of tensors of any shape and float type, as a float32 vector.
 
-    Squares leave the range of float32 already at 1e-19, which is where vanishing
-    gradients of deep networks are found, so no norm is taken of bare squares.
+    Squares of numbers below 1e-19, as in the vanishing gradients of deep networks,
+    leave the range of float32: their norms take float64 or scaled numbers.
     """
     if keras.backend.backend() == "torch" and tensors[0].device.type != "mps":
         # Eager PyTorch pays by the operation, so this is one for each gradient.

@@ -71,7 +71,7 @@ def group_variables(
             owners.setdefault(id(variable), (number, layer.path or layer.name))
     keys: list[tuple[int, str]] = []
     for variable in variables:
-        # Variables that belong to the model itself are in none of its layers.
+        # Variables of the model itself belong to none of its layers.
         number, path = owners.get(id(variable), (-1, model.name))
         if by == "layer" and number >= 0:
             path = variable.path.rpartition("/")[0]
@@ -83,8 +83,8 @@ def group_variables(
 def group_norms(norms: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     """Norms `(n, groups)` from those of the single variables `(n, variables)`.
 
-    Variables that got no gradient (`MISSING`) count as nothing beside others of their
-    group; a group of them alone is NaN.
+    Variables without a gradient (`MISSING`) add nothing to their group; a group in
+    which no variable has a gradient is NaN.
     """
     present = group_presence(norms, columns)
     squares = np.zeros(present.shape, "float64")
@@ -95,7 +95,7 @@ def group_norms(norms: np.ndarray, columns: Sequence[int]) -> np.ndarray:
 
 
 def group_presence(norms: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-    """Which groups `(n, groups)` hold a variable that got a gradient."""
+    """Which groups `(n, groups)` hold a variable with a gradient."""
     present = np.zeros((len(norms), max(columns, default=-1) + 1), "bool")
     for column, values in zip(columns, norms.T, strict=True):
         present[:, column] |= values != MISSING
@@ -107,7 +107,7 @@ def group_ratios(
 ) -> np.ndarray:
     """Norms of updates over norms of weights, `(n, groups)`.
 
-    A group whose weights were all zero has the ratio infinity, or NaN if they stayed.
+    The ratio of weights that were all zero is infinity, or NaN if they stayed zero.
     """
     changes = group_norms(updates, columns).astype("float64")
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -24,16 +24,17 @@ class Measurement:
     ) -> None:
         self._optimizer = optimizer
         self._due = due
-        # If there are more of one than of the other, Keras raises the error.
+        # If their numbers differ, Keras raises the error.
         pairs = zip(gradients, variables, strict=False)
         self._arrived = {id(v): (g, v) for g, v in pairs if g is not None}
 
     def norms(
         self, wanted: list[Any], form: Callable[[Any, Any], Any] | None = None
     ) -> Any:
-        """Norms of the gradients of some variables, in the order of these.
+        """Norms of the gradients of the wanted variables, in their order.
 
-        Of the applied ones, or of what `form` makes of a gradient and its variable.
+        Each gradient is the one to be applied, or the result of `form(gradient,
+        variable)`.
         """
         make = form or self._applied
         present = [self._arrived[id(v)] for v in wanted if id(v) in self._arrived]
@@ -53,7 +54,7 @@ class Measurement:
         return ops.take(ops.concatenate(values), columns)
 
     def micro_batch_norms(self, wanted: list[Any]) -> Any:
-        """Norms of the gradients that arrived, of one of the accumulated batches."""
+        """Norms of the gradients of this batch alone, one of those accumulated."""
         return self.norms(wanted, self._unscaled)
 
     def clipped_norms(self, wanted: list[Any], norms: Any, trainable: list[Any]) -> Any:
@@ -62,7 +63,7 @@ class Measurement:
         Args:
             wanted: The variables that `norms` are of.
             norms: Norms before the clipping.
-            trainable: All variables that train, which `global_clipnorm` is about.
+            trainable: All variables that train, for `global_clipnorm`.
         """
         optimizer = self._optimizer
         if optimizer.clipnorm:

@@ -19,12 +19,12 @@ def noise_scale(
     squares = []
     for norms in (large, small):
         values = norms.astype("float64")
-        # Of a variable that the loss does not depend on.
+        # The loss does not depend on such a variable.
         values[:, np.isnan(values).all(axis=0)] = 0
         squares.append((values**2).sum(axis=1).mean())
     of_large, of_small = squares
-    # Appendix A.1: the square of a norm of b examples is that of the mean gradient plus
-    # the variance over b. Both are averaged first: the mean of ratios is biased.
+    # Appendix A.1: the squared norm for a batch of b is on average that of the mean
+    # gradient plus the variance over b. A mean of ratios would be biased.
     variance = (of_small - of_large) / (1 / small_size - 1 / large_size)
     mean = (large_size * of_large - small_size * of_small) / (large_size - small_size)
     return float(variance / mean) if mean > 0 else math.inf

@@ -1,4 +1,4 @@
-"""What becomes of norms once they are read from the train step."""
+"""Where norms go once they are read from the train step."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ class Output:
     """Groups norms into columns, and keeps, writes and watches them.
 
     Args:
-        by: What makes one column.
-        global_norm: Whether one more column is that of all variables together.
-        more: What was measured beside the norms, of `PREFIXES`.
-        filepath: The file that is the record, or None for memory.
-        limits: The norms that an alert is about, or None for no alert.
+        by: One column for each `"variable"`, `"layer"` or `"block"`.
+        global_norm: Whether to add a column of all variables together.
+        more: What is measured beside the norms, out of `PREFIXES`.
+        filepath: The file to keep the record in, or None for memory.
+        limits: The limits of an alert, or None for no alert.
         tensorboard_dir: The folder for scalar summaries, or None.
         on_record: Called with each record and its step, or None.
     """

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from keras_residual._calls import replaced_function
 from keras_residual._innermost import innermost
 from keras_residual.callbacks import _backend
 from keras_residual.callbacks._recorder import GradientRecorder
@@ -38,7 +39,7 @@ class GradientProbe:
         self._compiled: Any = None
         self._original: Any = model.train_function
         self._armed = self._installed = False
-        # What announces the steps outside of `fit`, where no callback hears of them.
+        # Called before each step outside of `fit`, where callbacks are not called.
         self._before_step: dict[int, Callable[[], None]] = {}
         self._history: Any = None
         # One object for all accesses, so that `is` recognises it on the model.
@@ -99,7 +100,7 @@ class GradientProbe:
             recorder.create_buffers()
         if recorder not in self._recorders:
             self._recorders = [*self._recorders, recorder]
-        # Steps that were not recorded may have come before.
+        # Steps without a recorder may have run before.
         for stale in [recorder] if self._installed else self._recorders:
             stale.expect_other_training()
         if not self._installed:
@@ -108,8 +109,8 @@ class GradientProbe:
             self._armed, self._installed = False, True
 
     def _compile(self) -> None:
-        # What was compiled before holds no recorder, and stays as it is for the next
-        # `fit` without one.
+        # The function compiled before holds no recorder and stays for the next `fit`
+        # without one.
         installed = self._model.train_function
         with self._attached(), _backend.untraced_train_step(self._model):
             # Not `force=True`, which a model's own method need not know.
@@ -124,9 +125,8 @@ class GradientProbe:
             before_step()
         is_own_fit = self._history is getattr(self._model, "history", None)
         if not (self._armed and is_own_fit):
-            # This call is of `train_on_batch`, or of training after an exception that
-            # ended the probe's `fit` without `on_train_end`: neither may hold anything
-            # of the probe.
+            # `train_on_batch` calls, or training after an exception ended the probe's
+            # `fit` without `on_train_end`. Neither may run anything of the probe.
             self.release()
             return self._model.train_function(*arguments)
         self._armed = False
@@ -150,7 +150,7 @@ class GradientProbe:
         except BaseException:
             for recorder in self._recorders:
                 if any(buffer.value.is_deleted() for buffer in recorder.buffers):
-                    # The failed step had already consumed the donated buffers.
+                    # JAX had donated the buffers to the failed step.
                     recorder.create_buffers()
             raise
         trainable, non_trainable, optimizer, metrics = state
@@ -167,36 +167,31 @@ class GradientProbe:
 
     @contextmanager
     def _attached(self) -> Iterator[None]:
+        def recording(apply: Callable[..., Any]) -> Callable[..., Any]:
+            def record_and_apply(grads: Any, trainable_variables: Any = None) -> Any:
+                grads = list(grads)
+                if trainable_variables is not None:
+                    trainable_variables = list(trainable_variables)
+                arguments = grads, trainable_variables
+                result: Callable[[], Any] = partial(apply, *arguments)
+                for recorder in self._recorders if grads else ():
+                    result = partial(recorder.record, *arguments, result)
+                return result()
+
+            return record_and_apply
+
         optimizer = self._optimizer
-        # Written past `__setattr__`, which would track the function.
-        attributes = vars(optimizer)
-        outer = attributes.get("apply")
-        apply = optimizer.apply
-
-        def record_and_apply(grads: Any, trainable_variables: Any = None) -> Any:
-            grads = list(grads)
-            if trainable_variables is not None:
-                trainable_variables = list(trainable_variables)
-            result: Callable[[], Any] = partial(apply, grads, trainable_variables)
-            for recorder in self._recorders if grads else ():
-                result = partial(recorder.record, grads, trainable_variables, result)
-            return result()
-
         tracked = self._buffers() if _backend.is_stateless() else []
-        try:
-            attributes["apply"] = record_and_apply
-            for buffer in tracked:
-                # As state of the optimizer the buffers travel through the step. No
-                # public method takes a variable out again.
-                optimizer._track_variable(buffer)
-            yield
-        finally:
-            for buffer in tracked:
-                optimizer._untrack_variable(buffer)
-            if outer is None:
-                attributes.pop("apply", None)
-            else:
-                attributes["apply"] = outer
+        with replaced_function(optimizer, "apply", recording):
+            try:
+                for buffer in tracked:
+                    # As state of the optimizer the buffers travel through the step. No
+                    # public method takes a variable out again.
+                    optimizer._track_variable(buffer)
+                yield
+            finally:
+                for buffer in tracked:
+                    optimizer._untrack_variable(buffer)
 
 
 def probe_for(model: keras.Model, earlier: GradientProbe | None) -> GradientProbe:

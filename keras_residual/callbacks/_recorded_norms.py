@@ -1,4 +1,4 @@
-"""What was recorded of a training, as it is read, exported and saved."""
+"""Reading, exporting and saving what was recorded of a training."""
 
 import os
 from typing import TYPE_CHECKING
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class RecordedNorms:
-    """The half of `GradientNormCallback` that is read."""
+    """The half of `GradientNormCallback` that reads records."""
 
     _output: Output
 
     def _read(self) -> None:
-        """Moves records from the train step's memory to where they are kept."""
+        """Moves records from the memory of the train step to the output."""
 
     def _rows(self) -> Rows:
         self._read()
@@ -60,20 +60,22 @@ class RecordedNorms:
         """Returns the gradient noise scale over all records, in examples.
 
         It is the variance of the gradients of single examples, summed over all
-        weights, over the squared norm of their mean. Batches far below it gain most
-        from being made larger; batches far above it gain little. It grows during
-        training. Few records give a rough estimate.
+        weights, over the squared norm of their mean. Far below it a larger batch size
+        helps most; far above it, little. It grows during training. Few records give a
+        rough estimate.
 
         Args:
             batch_size: Positive integer. Examples in one of the accumulated batches.
-            accumulation_steps: The optimizer's `gradient_accumulation_steps`.
+            accumulation_steps: Integer of at least 2, the optimizer's
+                `gradient_accumulation_steps`.
 
         Returns:
             The noise scale of the measured variables; infinity where the mean gradient
             cannot be told from noise.
 
         Raises:
-            ValueError: If nothing was recorded with `micro_batches`.
+            ValueError: If an argument is outside its range, or there are no records
+                with `micro_batches`.
 
         Reference:
             McCandlish et al., "An Empirical Model of Large-Batch Training", 2018,
@@ -95,11 +97,11 @@ class RecordedNorms:
         )
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Returns a pandas table with one row for each step.
+        """Returns a pandas table with one row for each step, which needs pandas.
 
-        The columns are `names`, with `clipped` also `clipped_norm/...` for each name,
-        with `micro_batches` `micro_batch_norm/...`, and with `ratios`
-        `update_ratio/...`.
+        The columns are `names`; then, for each name, `clipped_norm/<name>` with
+        `clipped`, `micro_batch_norm/<name>` with `micro_batches` and
+        `update_ratio/<name>` with `ratios`.
         """
         import pandas
 
@@ -114,7 +116,10 @@ class RecordedNorms:
         """Writes the record to a `.csv` or `.npz` file.
 
         Args:
-            path: Where to; a file that exists is replaced in one move.
+            path: Path of the file. An existing file is replaced in one move.
+
+        Raises:
+            ValueError: If the path has another ending or its folder does not exist.
         """
         path = check_file("path", path, (".csv", ".npz"))
         write_file(path, self.names, self._rows())

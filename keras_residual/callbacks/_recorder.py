@@ -64,7 +64,7 @@ class GradientRecorder:
         self._decide = _backend.uncompiled(self._decide_on_host)
 
     def fits(self, model: keras.Model, settings: Settings) -> bool:
-        """Whether it measures what another `fit` of the model needs."""
+        """Whether it serves a `fit` of this model with these settings."""
         return settings == self._settings and list(
             map(id, model.trainable_variables)
         ) == list(map(id, self.trainable))
@@ -76,7 +76,7 @@ class GradientRecorder:
 
     @property
     def may_hold_records(self) -> bool:
-        """Whether enough train steps ran that one of them was due."""
+        """Whether enough train steps ran for a record."""
         return self._steps_since_read >= self._settings.every
 
     @property
@@ -85,12 +85,12 @@ class GradientRecorder:
         return self._has_run and not self._is_reached
 
     def count_steps(self, steps: int) -> None:
-        """Tells how many train steps are about to run."""
+        """Counts train steps that are about to run."""
         self._steps_since_read += steps
         self._has_run = True
 
     def expect_other_training(self) -> None:
-        """Tells that the optimizer may have been used without the recorder."""
+        """Prepares for updates that the recorder did not see."""
         self._host_iterations = None
 
     def create_buffers(self) -> None:
@@ -131,7 +131,7 @@ class GradientRecorder:
         the last accumulated batch, updates, and weights.
         """
         self._steps_since_read = 0
-        # An optimizer whose counter was set by hand is out of step until here.
+        # The user may have set the optimizer's counter.
         self._host_iterations = None
         if not self.buffers:
             return np.zeros(0, "int64"), np.zeros((0, self._kinds, 0), "float32")

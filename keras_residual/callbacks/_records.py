@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 
 from keras_residual._atomic_file import atomic_file
 
-# What a record may hold beside the norms: the name of the attribute, and what the names
-# of its columns begin with. Columns come in this order.
+# What a record may hold beside the norms: by attribute, how the names of its columns
+# begin. Columns come in this order.
 PREFIXES = {
     "clipped_norms": "clipped_norm/",
     "micro_batch_norms": "micro_batch_norm/",
@@ -26,7 +27,7 @@ class Rows(NamedTuple):
     Args:
         steps: Step numbers `(n,)`, int64.
         norms: Gradient norms `(n, columns)`, float32.
-        more: What was measured of `PREFIXES`, in their order, of the same shape.
+        more: What else was measured, by `PREFIXES` in their order, of the same shape.
     """
 
     steps: np.ndarray
@@ -66,7 +67,7 @@ class MemoryRecord:
     def rows(self, columns: int, more: Sequence[str]) -> Rows:
         if self.is_empty:
             return Rows.none(columns, more)
-        # Once, and not again at each access.
+        # Joined once, not at each access.
         self._parts = [join(self._parts)]
         return self._parts[0]
 
@@ -114,7 +115,7 @@ def column_names(names: Sequence[str], more: Iterable[str]) -> list[str]:
 
 
 def write_file(path: Path, names: Sequence[str], rows: Rows) -> None:
-    """Writes `.csv` or `.npz`, so that `path` is never seen half written."""
+    """Writes a `.csv` or `.npz` file in one move."""
     with atomic_file(path) as temporary:
         if path.suffix == ".npz":
             arrays = {"names": np.asarray(names, "str")}
@@ -132,7 +133,7 @@ def start_file(path: Path, names: Sequence[str], rows: Rows) -> None:
 
     Earlier rows of a file with as many columns stay.
     """
-    # A file of something else may hold anything, bytes that are no text included.
+    # Another kind of file may hold anything, even bytes that are not text.
     with contextlib.suppress(OSError, ValueError):
         there, old = read_file(path)
         # Not the names: Keras numbers models again when one is rebuilt.
@@ -152,18 +153,22 @@ def append_rows(path: Path, rows: Rows) -> None:
 
 
 def read_file(path: Path) -> tuple[list[str], Rows]:
-    """Reads names and rows back."""
+    """Reads names and rows; raises a ValueError for another kind of file."""
+    wrong = ValueError(
+        "`path` must be a file with a gradient norm record. "
+        f"Received: path={str(path)!r}"
+    )
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in PREFIXES if name in file}
-            return file["names"].tolist(), Rows(file["steps"], file["norms"], held)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                held = {name: file[name] for name in PREFIXES if name in file}
+                return file["names"].tolist(), Rows(file["steps"], file["norms"], held)
+        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise wrong from error
     with open(path, newline="", encoding="utf-8") as text:
         first, *header = next(csv.reader(text), [""])
         if first != "step":
-            raise ValueError(
-                "`path` must be a file with a gradient norm record. "
-                f"Received: path={str(path)!r}"
-            )
+            raise wrong
         steps, values = _parse(text, len(header))
     for more in (
         kinds

@@ -15,7 +15,7 @@ _numbers = itertools.count()
 
 
 def check_tensorboard() -> None:
-    """Raises an `ImportError` that says what to install, where it is missing."""
+    """Raises an ImportError with the command to install it if it is missing."""
     try:
         import tensorboard  # noqa: F401
     except ImportError as error:
@@ -26,15 +26,15 @@ def check_tensorboard() -> None:
 
 
 class ScalarWriter:
-    """Writes records to an event file of their own.
+    """Writes records to a new event file.
 
     Args:
-        folder: The log folder; it is made where it is missing.
+        folder: The log folder, made if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # The manner of all writers; TensorBoard looks for "tfevents".
+        # As all writers name it; TensorBoard looks for "tfevents".
         name = (
             f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
             f".{os.getpid()}.{next(_numbers)}.{uuid.uuid4().hex}.gradient_norm"

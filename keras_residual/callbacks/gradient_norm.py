@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, Literal
 
 import keras
@@ -14,10 +15,8 @@ from keras_residual.callbacks import _probe as probes
 from keras_residual.callbacks._output import Output
 from keras_residual.callbacks._recorded_norms import RecordedNorms
 from keras_residual.callbacks._recorder import GradientRecorder, Settings
-from keras_residual.callbacks._records import read_file
-from keras_residual.callbacks._tensorboard import check_tensorboard
+from keras_residual.callbacks._records import PREFIXES, read_file
 from keras_residual.layers._checks import (
-    as_path,
     check_choice,
     check_file,
     check_positive_integer,
@@ -27,9 +26,8 @@ from keras_residual.layers._checks import (
 class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
     """Records the L2 norms of the gradients that update the weights in `fit()`.
 
-    The norms are computed inside the compiled train step from the gradients that the
-    optimizer receives there: there is no second backward pass, and what is recorded is
-    the gradient of the batch, dropout mask and weights of that very update. A norm is
+    The norms are computed inside the compiled train step, from the gradients that the
+    optimizer receives there, without a second backward pass. A norm is
 
     - *unscaled*: loss scaling (`mixed_float16`, `loss_scale_factor`) is divided out,
       and steps that a `LossScaleOptimizer` skips because of overflow are not recorded;
@@ -39,83 +37,80 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
       for each update;
     - with several replicas, of the gradient of the whole batch.
 
-    Training is unchanged, and nothing stays behind on the model, in its optimizer or in
-    a checkpoint written meanwhile. Recording continues over several calls of `fit` with
-    the same trainable variables; for others use a new callback. `train_on_batch` is
-    recorded within `recording(model)`.
+    The callback does not change training, and leaves nothing on the model, in its
+    optimizer or in a checkpoint. It records several calls of `fit` with the same
+    trainable variables. `recording(model)` records `train_on_batch`.
 
     Args:
-        every: Record updates number `0`, `every`, `2 * every`, ... The number is
-            `optimizer.iterations` before the update, so the row of step `s` belongs to
+        every: Positive integer. Record updates number `0`, `every`, `2 * every`, ...
+            The number is `optimizer.iterations` before the update: row `s` belongs to
             the weights after `s` updates. The updates in between compute no norm.
-        by: What makes one column: each trainable `"variable"`, all variables of a
-            `"layer"` together, or all of a `"block"`, the outermost layer that holds
-            them (a residual block, or a layer that stands alone). Nested models are
-            opened, so that the blocks of a backbone are columns of their own.
-        filepath: A `.csv` file that grows while training runs, with the column `step`
-            followed by one for each name, and with `ratios` by one `update_ratio/...`
-            for each. It then is the record: nothing is kept in memory, and the
-            attributes read the file. A killed process loses at most what the last call
-            of the train step recorded. Of a file with as many columns the rows before
-            the first new step stay, so that training which is resumed (with
-            `BackupAndRestore`, say) appends to it; any other file is replaced.
-        layers: Shell patterns (`"stage1*"`), or one, of the names or paths of the
-            layers to measure, or None for all. A layer that holds others, a block or a
-            nested model, stands for all of them. The others cost nothing.
+        by: One column for each trainable `"variable"`, `"layer"` (all its variables
+            together) or `"block"`: the outermost layer around variables, such as a
+            residual block or a single layer. The blocks of a nested model are columns
+            of their own.
+        filepath: A `.csv` file that grows while training runs, with the columns of
+            `to_frame`; the attributes read it, and nothing stays in memory. A killed
+            process loses at most the records of the last call of the train step. In a
+            file with as many columns, the rows before the first new step stay, so
+            resumed training appends to it; any other file is replaced.
+        layers: A shell pattern (`"stage1*"`) or several, for the names or paths of the
+            layers to measure; None measures all. A pattern that matches a block or a
+            nested model selects every layer in it. Other layers cost nothing.
         ratios: Whether to record `update_ratios` as well.
         clipped: Whether to record `clipped_norms` as well.
         micro_batches: Whether to record `micro_batch_norms` as well, for `noise_scale`.
-            Only with an optimizer that has `gradient_accumulation_steps`.
+            The optimizer must have `gradient_accumulation_steps`.
         global_norm: Whether the last column is `"global_norm"`, the norm of all
-            measured gradients together: the one that `global_clipnorm` compares.
+            measured gradients together, to which `global_clipnorm` applies.
         alert: True, or a pair of norms `(vanishing, exploding)`: one `UserWarning` of
             each kind in each `fit` when the gradient of a whole layer is below the
             first in two records in a row, above the second, or not finite. True stands
-            for `(1e-7, 1e3)`. It is issued when records are read: every 64 steps, with
-            `filepath` after each record, and at the end.
-        stop: Whether an alert also ends `fit`, after the step in which it comes.
-        tensorboard_dir: A folder for scalar summaries, `gradient_norm/<name>` and
-            `update_ratio/<name>`. Needs the extra `tensorboard`.
-        on_record: A function of a dictionary, from the name of a column to its number,
-            and the step, called for each record when it is read. `mlflow.log_metrics`
-            and `wandb.log` take these two.
+            for `(1e-7, 1e3)`. The warning is issued when records are read: every 64
+            steps, with `filepath` after each record, and at the end.
+        stop: Whether an alert also ends `fit`.
+        tensorboard_dir: A folder for scalar summaries: `gradient_norm/<name>`, and the
+            other columns of `to_frame`. Needs the extra `tensorboard`.
+        on_record: A function called with each record, a dictionary from columns to
+            numbers, and its step, when the record is read. `mlflow.log_metrics` and
+            `wandb.log` are such functions.
 
     Attributes:
         names: Names of the columns in forward order: variable or layer paths.
         steps: Step numbers, an int64 array of shape `(n,)`.
         norms: Norms, a float32 array of shape `(n, len(names))`. NaN stands for a
-            gradient that is NaN, and for a variable that the loss does not depend on;
-            JAX gives such a variable a gradient of zeros, and its norm is 0.
-        update_ratios: With `ratios`, the norm of the change that the optimizer made to
-            the weights, after clipping, momentum, learning rate and weight decay, over
-            the norm of the weights before it: a float32 array like `norms`, else None.
-            For weights that were all zero it is infinity, or NaN if they stayed zero.
-        clipped_norms: With `clipped`, the norms after the optimizer's clipping
-            (`clipnorm`, `clipvalue`, `global_clipnorm`): a float32 array like `norms`,
-            else None.
-
-        micro_batch_norms: With `micro_batches`, the norms of the gradient of the last
-            of the accumulated batches alone: a float32 array like `norms`, else None.
+            gradient that is NaN, and for a variable that the loss does not depend on
+            (0 on JAX, which gives it a gradient of zeros).
+        update_ratios: With `ratios`, an array like `norms`, else None: the norm of the
+            whole update (with clipping, momentum, learning rate and weight decay) over
+            the norm of the weights before it. Infinity for weights that were all zero,
+            NaN if they stayed zero.
+        clipped_norms: With `clipped`, an array like `norms`, else None: the norms after
+            the optimizer's clipping.
+        micro_batch_norms: With `micro_batches`, an array like `norms`, else None: the
+            norms of the gradient of the last accumulated batch alone.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is outside its range; at the start of `fit`, if the
+            model has no optimizer, other variables than in the last `fit` or no layer
+            that `layers` matches, or `clipped` or `micro_batches` does not suit it.
         ImportError: If `tensorboard_dir` is given and tensorboard is not installed.
 
     Example:
-    ```python
-    import keras
-    import numpy as np
-    from keras_residual.callbacks import GradientNormCallback
+        ```python
+        import keras
+        import numpy as np
+        from keras_residual import GradientNormCallback
 
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
-    model.compile("adam", "mse")
-    gradient_norms = GradientNormCallback(every=2)
-    x, y = np.ones((64, 8), "float32"), np.ones((64, 1), "float32")
-    model.fit(x, y, batch_size=16, callbacks=[gradient_norms], verbose=0)
-    print(gradient_norms.names)  # two paths, ending in "kernel" and "bias"
-    print(gradient_norms.steps)  # [0 2]
-    print(gradient_norms.norms.shape)  # (2, 2)
-    ```
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        gradient_norms = GradientNormCallback(every=2)
+        x, y = np.ones((64, 8), "float32"), np.ones((64, 1), "float32")
+        model.fit(x, y, batch_size=16, callbacks=[gradient_norms], verbose=0)
+        print(gradient_norms.names)  # two paths, ending in "kernel" and "bias"
+        print(gradient_norms.steps)  # [0 2]
+        print(gradient_norms.norms.shape)  # (2, 2)
+        ```
     """
 
     def __init__(
@@ -144,20 +139,8 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
         self.micro_batches = arguments.check_flag("micro_batches", micro_batches)
         self.global_norm = arguments.check_flag("global_norm", global_norm)
         self.stop = arguments.check_flag("stop", stop)
-        limits = arguments.alert_limits(alert)
-        if stop and limits is None:
-            raise ValueError(
-                "`stop` needs `alert`, which says when to stop. "
-                f"Received: stop=True, alert={alert!r}"
-            )
-        if on_record is not None and not callable(on_record):
-            raise ValueError(
-                "`on_record` must be a function of a dictionary and a step. "
-                f"Received: on_record={on_record!r}"
-            )
-        if tensorboard_dir is not None:
-            as_path("tensorboard_dir", tensorboard_dir)
-            check_tensorboard()
+        limits = arguments.alert_limits(alert, stop)
+        arguments.check_outputs(tensorboard_dir, on_record)
         self._settings = Settings(
             self.every, arguments.layer_patterns(layers), ratios, clipped, micro_batches
         )
@@ -167,15 +150,10 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
         self.alert = alert
         self.tensorboard_dir = tensorboard_dir
         self.on_record = on_record
-        chosen = {
-            "clipped_norms": clipped,
-            "micro_batch_norms": micro_batches,
-            "update_ratios": ratios,
-        }
         self._output = Output(
             by,
             global_norm,
-            [name for name, is_chosen in chosen.items() if is_chosen],
+            list(compress(PREFIXES, (clipped, micro_batches, ratios))),
             filepath,
             limits,
             tensorboard_dir,
@@ -192,6 +170,12 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
 
         Args:
             model: A compiled model.
+
+        Returns:
+            A context manager that gives this callback.
+
+        Raises:
+            ValueError: As at the start of `fit`.
 
         Example:
             ```python
@@ -218,12 +202,16 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "GradientNormCallback":
-        """Returns a callback that holds the record of a file, to be read.
+        """Returns a callback with the record of a file, to read it.
 
-        The file does not say how it was made: use a new callback to record more.
+        The file does not store the settings: to record more, make a new callback.
 
         Args:
             path: A `.csv` or `.npz` file that `save` or `filepath` wrote.
+
+        Raises:
+            ValueError: If it is another kind of file.
+            FileNotFoundError: If there is no such file.
         """
         path = check_file("path", path, (".csv", ".npz"))
         names, rows = read_file(path)
@@ -237,7 +225,7 @@ class GradientNormCallback(RecordedNorms, keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        # `self.model` writes the weights back on JAX, which `train_on_batch` holds.
+        # On JAX `self.model` writes back the weights, which `train_on_batch` holds.
         self._network = model
         stale = probes.probe_of(self.model)
         # An exception ended an earlier `fit`.

@@ -31,30 +31,26 @@ def gradient_norms(
     """Measures the L2 norms of the gradients of one batch, and changes nothing.
 
     The gradients are those that `fit` would compute for this batch, with the layers in
-    training mode: batch normalization uses the statistics of the batch, dropout draws.
-    The model does not learn from it: its weights, moving statistics, random generators
-    and optimizer keep the values that they have. So the norms of a new network, at
-    initialization, take one call.
+    training mode: batch normalization uses the statistics of the batch, and dropout
+    drops. Weights, moving statistics, random generators and optimizer do not change.
 
     Args:
-        model: A `keras.Model`. One that is not built yet is built.
-        x: Images, or whatever the model takes: one batch.
+        model: A `keras.Model`. It is built if it is not built yet.
+        x: One batch of images, or of other inputs of the model.
         y: The labels of the batch.
-        by: `"variable"` for one norm of each trainable variable, `"layer"` for all
-            variables of a layer together, `"block"` for all of the outermost layer
-            that holds them, as in
+        by: One norm for each trainable `"variable"`, `"layer"` or `"block"`, as in
             [`GradientNormCallback`][keras_residual.GradientNormCallback].
-        loss: A Keras loss, its name, or a function of labels and outputs. The loss
-            that the model is compiled with by default. Losses that layers and
-            regularizers add count in both cases.
+        loss: A Keras loss, its name, or a function of labels and outputs. None: the
+            loss that the model is compiled with. Losses that layers and regularizers
+            add count in both cases.
 
     Returns:
         A dictionary from the name of each column to its norm, in forward order. NaN
-        stands for a variable that the loss does not depend on (on JAX 0), and for a
+        stands for a variable that the loss does not depend on (0 on JAX), and for a
         gradient that is NaN.
 
     Raises:
-        ValueError: If `by` is out of range, or there is no loss.
+        ValueError: If `by` is unknown, or there is no loss.
 
     Example:
         ```python

@@ -7,6 +7,8 @@ import operator
 from pathlib import Path
 from typing import Any
 
+import keras
+
 
 def check_positive_integer(name: str, value: Any) -> int:
     """Returns the value as an int; NumPy's integers count, True does not."""
@@ -37,6 +39,14 @@ def check_choice(name: str, value: Any, choices: tuple) -> None:
         )
 
 
+def checked_data_format(data_format: str | None) -> str:
+    """Returns the data format, or that of Keras's settings for None."""
+    if data_format is None:
+        data_format = keras.config.image_data_format()
+    check_choice("data_format", data_format, ("channels_last", "channels_first"))
+    return data_format
+
+
 def check_fraction(name: str, value: Any) -> None:
     if not is_number(value) or not 0 <= value < 1:
         raise ValueError(
@@ -58,8 +68,15 @@ def check_probability(name: str, value: Any) -> None:
         )
 
 
+def check_share(name: str, value: Any) -> None:
+    if not is_number(value) or not 0 < value <= 1:
+        raise ValueError(
+            f"`{name}` must be a number in (0, 1]. Received: {name}={value!r}"
+        )
+
+
 def as_path(argument: str, value: Any) -> Path:
-    """Returns the path that an argument means."""
+    """Returns the value of an argument as a path."""
     try:
         return Path(value)
     except TypeError:
@@ -69,7 +86,7 @@ def as_path(argument: str, value: Any) -> Path:
 
 
 def check_file(argument: str, value: Any, suffixes: tuple[str, ...]) -> Path:
-    """Returns the path of a file that can be written or read there."""
+    """Returns the path of a file to write or to read."""
     path = as_path(argument, value)
     received = f"Received: {argument}={str(path)!r}"
     if path.suffix not in suffixes:
@@ -87,7 +104,7 @@ def check_image_shape(input_shape: Any, data_format: str) -> tuple[int | None, .
     """Returns `input_shape`, of one image, as a tuple; its sides may be None."""
     last = data_format == "channels_last"
     sizes: tuple[int | None, ...] = ()
-    # What is no shape at all is reported with the rest, below.
+    # A value that is no shape is reported below, with shapes that do not fit.
     with contextlib.suppress(TypeError, ValueError):
         sizes = tuple(
             None if size is None else check_positive_integer("input_shape", size)
@@ -101,6 +118,25 @@ def check_image_shape(input_shape: Any, data_format: str) -> tuple[int | None, .
             f"Received: input_shape={input_shape!r}"
         )
     return sizes
+
+
+def check_batch_of_images(
+    layer: Any, input_shape: Any, known_channels: bool = True
+) -> None:
+    """Raises unless the inputs of a layer have the shape of a batch of images."""
+    shape = tuple(input_shape)
+    inputs = f"`inputs` of {type(layer).__name__}"
+    if len(shape) != 4:
+        raise ValueError(
+            f"{inputs} must have rank 4, a batch of images. "
+            f"Received: input_shape={shape}"
+        )
+    last = layer.data_format == "channels_last"
+    if known_channels and shape[-1 if last else 1] is None:
+        raise ValueError(
+            f"{inputs} must have a known number of channels. "
+            f"Received: input_shape={shape}, data_format={layer.data_format!r}"
+        )
 
 
 def is_number(value: Any) -> bool:

@@ -64,7 +64,7 @@ def branch_widths(block):
 
 
 def strided_side(block):
-    """The side of the kernel that has the stride, of several the first."""
+    """The side of the kernel that has the stride; the first such kernel has it."""
     on_first = block.block_type == "bottleneck" and block.stride_on == "1x1"
     return 1 if on_first else 3
 
@@ -93,17 +93,14 @@ def make_convolution(block, filters, kernel_size, *, name, strides=1, zero=False
 
 
 def needs_padding(convolution):
-    """Whether a layer pads for it: it has a stride, and kernels of many taps.
-
-    Keras's "same" pads even sizes on one side only.
-    """
+    """Whether a padding layer comes before it: Keras's "same" pads on one side only."""
     return max(convolution.strides) > 1 and max(convolution.kernel_size) > 1
 
 
 def make_normalization(block, *, name, zero=False):
     """The normalization of a block, or None; `zero` starts its scale at zero.
 
-    A group normalization is called `bn1` and so on too, as in PyTorch's networks.
+    Group normalizations are also named `bn1` and so on, as in PyTorch's networks.
     """
     if not block.use_batch_norm:
         return None
@@ -120,7 +117,7 @@ def make_normalization(block, *, name, zero=False):
 
 
 def build_normalization(norm, shape):
-    """Builds what `make_normalization` made; the channels decide on the groups."""
+    """Builds what `make_normalization` returned, with the groups of its channels."""
     if norm is None:
         return
     if isinstance(norm, keras.layers.GroupNormalization):

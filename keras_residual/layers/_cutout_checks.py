@@ -6,7 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_residual.layers._checks import check_choice, check_probability, is_number
+from keras_residual.layers._checks import (
+    check_choice,
+    check_positive_integer,
+    check_probability,
+    checked_data_format,
+    is_number,
+)
 from keras_residual.layers._cutout_patches import Length, Rule
 
 # Those of `keras.utils.bounding_boxes.convert_format`.
@@ -23,7 +29,49 @@ _BOX_FORMATS = (
 )
 
 
-def checked_size(size: Any) -> tuple[Length, Length]:
+def checked_rule(
+    *,
+    size: Any,
+    max_size: Any,
+    num_holes: Any,
+    probability: Any,
+    border: Any,
+    fill: Any,
+    value_range: Any,
+    mask_fill: Any,
+    min_visible: Any,
+    bounding_box_format: Any,
+    data_format: Any,
+) -> Rule:
+    """The arguments of `Cutout` in plain Python types."""
+    check_choice("border", border, ("clip", "inside"))
+    check_probability("probability", probability)
+    limits = _checked_range(value_range)
+    return Rule(
+        size=_checked_size(size),
+        max_size=_checked_max_size(max_size, size),
+        is_square=not _is_sequence(size),
+        num_holes=check_positive_integer("num_holes", num_holes),
+        probability=float(probability),
+        border=border,
+        fill=_checked_fill(fill, limits),
+        value_range=limits,
+        mask_fill=_checked_mask_fill(mask_fill),
+        min_visible=_checked_min_visible(min_visible, bounding_box_format),
+        bounding_box_format=bounding_box_format,
+        data_format=checked_data_format(data_format),
+    )
+
+
+def as_given(rule: Rule, size: tuple[Length, Length] | None) -> Any:
+    """A size of the rule in plain Python numbers, which can be saved."""
+    if size is None:
+        return None
+    pair = tuple(x.value if x.is_share else int(x.value) for x in size)
+    return pair[0] if rule.is_square else pair
+
+
+def _checked_size(size: Any) -> tuple[Length, Length]:
     """`size` as a pair `(height, width)`."""
     pair = tuple(size) if _is_sequence(size) else (size, size)
     if len(pair) == 2:
@@ -36,12 +84,12 @@ def checked_size(size: Any) -> tuple[Length, Length]:
     )
 
 
-def checked_max_size(max_size: Any, size: Any) -> tuple[Length, Length] | None:
+def _checked_max_size(max_size: Any, size: Any) -> tuple[Length, Length] | None:
     """`max_size` as a pair `(height, width)`, of the same kind as `size`."""
     if max_size is None:
         return None
     try:
-        largest = checked_size(max_size)
+        largest = _checked_size(max_size)
     except ValueError:
         largest = None
     if (
@@ -49,7 +97,7 @@ def checked_max_size(max_size: Any, size: Any) -> tuple[Length, Length] | None:
         or _is_sequence(size) != _is_sequence(max_size)
         or not all(
             low.is_share == high.is_share and low.value <= high.value
-            for low, high in zip(checked_size(size), largest, strict=True)
+            for low, high in zip(_checked_size(size), largest, strict=True)
         )
     ):
         raise ValueError(
@@ -60,13 +108,7 @@ def checked_max_size(max_size: Any, size: Any) -> tuple[Length, Length] | None:
     return largest
 
 
-def as_given(size: Any, lengths: tuple[Length, Length]) -> Any:
-    """`size` in plain Python numbers, which can be saved."""
-    pair = tuple(x.value if x.is_share else int(x.value) for x in lengths)
-    return pair if _is_sequence(size) else pair[0]
-
-
-def checked_fill(
+def _checked_fill(
     fill: Any, value_range: tuple[float, float] | None
 ) -> float | str | tuple[float, ...]:
     """`fill` with a tuple for any sequence, inside the value range."""
@@ -89,7 +131,7 @@ def checked_fill(
     return numbers if _is_sequence(fill) else numbers[0]
 
 
-def checked_range(value_range: Any) -> tuple[float, float] | None:
+def _checked_range(value_range: Any) -> tuple[float, float] | None:
     """`value_range` as a tuple."""
     if value_range is None:
         return None
@@ -103,7 +145,7 @@ def checked_range(value_range: Any) -> tuple[float, float] | None:
     )
 
 
-def checked_mask_fill(mask_fill: Any) -> float | None:
+def _checked_mask_fill(mask_fill: Any) -> float | None:
     """`mask_fill` as a float."""
     if mask_fill is None:
         return None
@@ -114,8 +156,8 @@ def checked_mask_fill(mask_fill: Any) -> float | None:
     return float(mask_fill)
 
 
-def checked_min_visible(min_visible: Any, bounding_box_format: Any) -> float | None:
-    """`min_visible` as a float; it needs to know the format of the boxes."""
+def _checked_min_visible(min_visible: Any, bounding_box_format: Any) -> float | None:
+    """`min_visible` as a float; it needs the format of the boxes."""
     if bounding_box_format is not None:
         check_choice("bounding_box_format", bounding_box_format, _BOX_FORMATS)
     if min_visible is None:

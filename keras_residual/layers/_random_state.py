@@ -1,8 +1,8 @@
-"""The one rule by which random layers keep the state of their draws in files.
+"""The one rule by which random layers save the state of their draws.
 
-Keras leaves the state of its seed generators out of files. With it, training that is
-resumed from a file draws what it would have drawn. A layer that was given another
-`seed` than the one in the file keeps its own: the user asked for other draws.
+Keras does not save the state of its seed generators. With it, training that is resumed
+from a file draws what it would have drawn. A layer that was given another `seed` than
+the one in the file keeps its own: the user asked for other draws.
 """
 
 from collections.abc import MutableMapping
@@ -29,7 +29,7 @@ def save_random_state(layer: Any, store: MutableMapping[str, Any]) -> None:
 
 
 def load_random_state(layer: Any, store: MutableMapping[str, Any]) -> None:
-    """Continues the draws of the file, where they are of the layer's `seed`."""
+    """Continues the draws of the file if they have the layer's `seed`."""
     if KEY not in store:
         return
     state = layer.seed_generator.state

@@ -1,12 +1,12 @@
-"""Sizes of images, where they may be known only in the graph of TensorFlow."""
+"""Checks and changes of image sizes, some known only when a TensorFlow graph runs."""
 
 import keras
 
 
 def check_sides(sides, least, message):
-    """Raises the message for an image of another size than `least` or more.
+    """Raises the message for an image that is smaller than `least`.
 
-    Within a graph, the error comes when the graph runs.
+    Within a graph, the error is raised when the graph runs.
     """
     for side, size in zip(sides, least, strict=True):
         if keras.ops.is_tensor(side):
@@ -23,10 +23,7 @@ def xla_can_resize():
 
 
 def resize_images(images, size, interpolation, data_format):
-    """As `keras.ops.image.resize`, but for sizes that are tensors too.
-
-    Only TensorFlow's graphs have those.
-    """
+    """`keras.ops.image.resize`, also with tensors of a TensorFlow graph as sizes."""
     if not any(keras.ops.is_tensor(side) for side in size):
         return keras.ops.image.resize(
             images,

@@ -7,17 +7,18 @@ from keras_residual.layers._kernels import can_normalize, normalize, normalize_b
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` in less time, with the same numbers.
+    """A faster `keras.layers.BatchNormalization` with the same results.
 
     Arguments, shapes, weights, their names and the configuration are those of
     `keras.layers.BatchNormalization`. The class has the same name too, so weight files
     fit in both directions. TensorFlow and PyTorch normalize in one operation, where
-    Keras takes a dozen. The moving variance is Keras's, the mean of squared
-    deviations (PyTorch's own layer divides by one less than their number).
+    Keras uses a dozen. As in Keras, the moving variance averages biased variances;
+    PyTorch's own layer averages unbiased ones.
 
-    Keras's own operations still normalize on JAX, whose compiler fuses them, on
-    TensorFlow without a GPU or oneDNN, and on every backend: inputs of another rank
-    than 4, or in float64, with a mask, with `synchronized=True` and with `renorm=True`.
+    The layer uses Keras's own operations on JAX, whose compiler fuses them, and on
+    TensorFlow without a GPU or oneDNN. On every backend it uses them for inputs that
+    are not of rank 4 or are in float64, and with a mask, `synchronized=True` or
+    `renorm=True`.
 
     Example:
         ```python

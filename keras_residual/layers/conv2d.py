@@ -7,18 +7,17 @@ from keras_residual.layers._kernels import convolve
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` in less time, with the same numbers.
+    """A faster `keras.layers.Conv2D` with the same results.
 
     Arguments, shapes, weights, their names and the configuration are those of
-    `keras.layers.Conv2D`; the class has its name too, so that weight files fit in both
-    directions. What differs is the operation:
+    `keras.layers.Conv2D`. The class has the same name too, so weight files fit in both
+    directions. Only the operation differs:
 
-    - on PyTorch, the convolution reads `channels_last` images where they are, while
-      Keras copies them to `channels_first` and back;
-    - on JAX without an accelerator, a 1x1 convolution is a matrix product;
-    - on TensorFlow, nothing.
-
-    Inputs that are not a batch of images (rank 4) take Keras's own operation.
+    - PyTorch reads `channels_last` images in place, where Keras copies them to
+      `channels_first` and back;
+    - JAX without an accelerator computes a 1x1 convolution as a matrix product;
+    - TensorFlow uses Keras's own operation, and so does every backend for inputs that
+      are not a batch of images (rank 4).
 
     Example:
         ```python

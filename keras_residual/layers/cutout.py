@@ -8,21 +8,17 @@ import numpy as np
 
 from keras_residual.layers import _cutout_checks as checks
 from keras_residual.layers import _cutout_states as states
-from keras_residual.layers._checks import (
-    check_choice,
-    check_positive_integer,
-    check_probability,
-)
+from keras_residual.layers._checks import check_positive_integer
 from keras_residual.layers._cutout_annotations import affected, erase, images_of
 from keras_residual.layers._cutout_backend import check_range
-from keras_residual.layers._cutout_patches import Rule, coverage
+from keras_residual.layers._cutout_patches import coverage
 from keras_residual.layers._random_state import (
     load_random_state,
     save_random_state,
     seed_generator,
 )
 
-# A module's own: layers are copied and pickled, locks are not.
+# Of the module, not of a layer: layers are copied and pickled, and locks cannot be.
 _STATE_CREATION = threading.Lock()
 _ARGUMENTS = (
     *("size", "max_size", "num_holes", "probability", "border", "fill", "value_range"),
@@ -32,30 +28,27 @@ _ARGUMENTS = (
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class Cutout(keras.layers.Layer):
-    """Erases square patches of training images, each image its own.
+    """Erases square patches of training images, drawn for each image.
 
-    For each image and hole a patch of `size` pixels is centred on a pixel drawn
-    uniformly from the whole image, and clipped at the border (`border="clip"`, the
-    authors' rule): a patch at a corner erases a quarter of its size. With
-    `border="inside"` every patch lies inside the image and has its full size. In
-    inference the layer is the identity.
+    Each patch of `size` pixels is centred on a pixel drawn uniformly from the whole
+    image and clipped at the border (`border="clip"`, the authors' rule): a patch at a
+    corner erases a quarter of its size. With `border="inside"` every patch lies inside
+    the image and has its full size. In inference the layer is the identity.
 
-    It works inside a model, and on the single images or batches of `tf.data`, Grain or
-    your own loop, whatever the backend. With the same `seed`, the n-th call of a
-    layer erases the same patches on every backend and in each of these places. Put
-    Cutout after the normalization, where zero is the mean colour, or pass the mean
-    colour as `fill`.
+    It works inside a model, and on single images or batches in `tf.data`, Grain or your
+    own loop. With the same `seed`, the n-th call of a layer erases the same patches in
+    all of them, on every backend. Put Cutout after the normalization, where zero is the
+    mean colour, or pass the mean colour as `fill`.
 
-    In a dict the entry `"images"` is erased, and everything else is returned unchanged:
-    labels, since the image still shows its class; segmentation masks, bounding boxes
-    and key points, since the object is still there. With `mask_fill` and `min_visible`
-    the entries `"segmentation_masks"` and `"bounding_boxes"` change as well. Dicts have
-    the form that Keras's augmentation layers take.
+    In a dict, as Keras's augmentation layers take it, the entry `"images"` is erased.
+    The others stay unchanged: the image still shows its class and the object is still
+    there. `mask_fill` and `min_visible` change the entries `"segmentation_masks"` and
+    `"bounding_boxes"` as well.
 
     Args:
         size: Height and width of a patch: an integer in pixels, a float in `(0, 1]` as
             a share of the image's height and width (rounded, at least one pixel), or a
-            pair of either as `(height, width)`. The authors take 16 for CIFAR-10, 8 for
+            pair of either as `(height, width)`. The authors use 16 for CIFAR-10, 8 for
             CIFAR-100 and 20 for SVHN, all of 32 by 32 pixels.
         max_size: None, or the largest size of a patch, in the form of `size`. The size
             of each patch is then drawn in whole pixels, uniformly from `size` to
@@ -63,43 +56,45 @@ class Cutout(keras.layers.Layer):
         num_holes: Positive integer. Patches per image; they may overlap.
         probability: Float in `[0, 1]`. The probability that an image is erased at all.
         border: `"clip"` or `"inside"`.
-        fill: What a patch is filled with: a number, a sequence of one number for each
-            channel, `"mean"` (the mean of the image, by channel) or `"noise"` (uniform
-            over `value_range`, each value its own).
+        fill: Content of a patch: a number, a sequence of one number for each channel,
+            `"mean"` (the mean of the image, by channel) or `"noise"` (values drawn
+            independently, uniform over `value_range`).
         value_range: Pair `(lowest, highest)` of the values of the images, or None for
-            any. Images beyond it raise an error in training, wherever values are at
-            hand: eagerly and in TensorFlow graphs, but not under XLA and `jax.jit`.
-            Needed by `fill="noise"`, where it is `(0, 255)` by default for uint8.
-        mask_fill: None, or the value of `"segmentation_masks"` under a patch, such as
-            the label that the loss ignores.
-        min_visible: None, or a float in `[0, 1]`: `"bounding_boxes"` are dropped if a
-            smaller share of their area remains visible. As in Keras, their coordinates
-            and labels become -1, and the shapes stay.
+            any. In training, images beyond it raise an error eagerly and in TensorFlow
+            graphs, but not under XLA and `jax.jit`. `fill="noise"` needs it, except for
+            uint8, where it is `(0, 255)`.
+        mask_fill: Value of `"segmentation_masks"` under a patch, such as the label that
+            the loss ignores, or None to leave them unchanged.
+        min_visible: Float in `[0, 1]`. Drops those of the `"bounding_boxes"` of which a
+            smaller share remains visible: as in Keras, their coordinates and labels
+            become -1, and the shapes stay. None: boxes stay unchanged.
         bounding_box_format: Format of the boxes, as in Keras: `"xyxy"`, `"rel_yxyx"`,
-            `"center_xywh"` and so on. Only for `min_visible`.
+            `"center_xywh"` and so on. Required by `min_visible`.
         seed: Integer of 0 or more, or None for a random one. Seed of the draws. The
-            number of draws made inside a model is saved with it, and a model that is
-            loaded continues from there, unless the layer has another `seed` than the
-            file. A data pipeline starts again from the layer's state in each process.
+            number of draws made inside a model is saved with it. A loaded model
+            continues from there, unless the layer has another `seed` than the file. A
+            data pipeline starts again from the layer's state in each process.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
 
     Call arguments:
         - inputs: Images of any integer or floating-point type, or a dict of them.
-        - training: Boolean, whether to erase. Default: the training flag of the model
+        - training: Boolean. Whether to erase. Default: the training flag of the model
           around the layer, True in a `tf.data` or Grain pipeline, and False elsewhere.
 
     Input shape:
         `(batch, height, width, channels)` or `(height, width, channels)`; with
-        `data_format="channels_first"` the channels before the height.
+        `data_format="channels_first"` the channels come before the height.
 
     Output shape:
-        The same as the input shape; so is the dtype, whatever the dtype policy.
+        The same as the input shape. The dtype of the images stays, whatever the dtype
+        policy.
 
     Raises:
-        ValueError: If an argument is out of range, a patch is larger than the image,
-            or `fill` does not suit the images' channels or dtype.
+        ValueError: If an argument is outside its range, a patch is larger than the
+            image, images are outside `value_range`, or `fill` does not fit the images'
+            channels or dtype.
 
     Example:
         ```python
@@ -137,32 +132,21 @@ class Cutout(keras.layers.Layer):
     ):
         # Casting to the compute dtype would turn uint8 into float32.
         super().__init__(autocast=False, **kwargs)
-        if data_format is None:
-            data_format = keras.config.image_data_format()
-        check_choice("data_format", data_format, ("channels_last", "channels_first"))
-        check_choice("border", border, ("clip", "inside"))
-        check_probability("probability", probability)
-        limits = checks.checked_range(value_range)
-        lengths = checks.checked_size(size)
-        longest = checks.checked_max_size(max_size, size)
-        given = checks.as_given(size, lengths)
-        self._rule = Rule(
-            size=lengths,
-            max_size=longest,
-            is_square=not isinstance(given, tuple),
-            num_holes=check_positive_integer("num_holes", num_holes),
-            probability=float(probability),
+        self._rule = rule = checks.checked_rule(
+            size=size,
+            max_size=max_size,
+            num_holes=num_holes,
+            probability=probability,
             border=border,
-            fill=checks.checked_fill(fill, limits),
-            value_range=limits,
-            mask_fill=checks.checked_mask_fill(mask_fill),
-            min_visible=checks.checked_min_visible(min_visible, bounding_box_format),
+            fill=fill,
+            value_range=value_range,
+            mask_fill=mask_fill,
+            min_visible=min_visible,
             bounding_box_format=bounding_box_format,
             data_format=data_format,
         )
-        rule = self._rule
-        self.size = given
-        self.max_size = None if longest is None else checks.as_given(max_size, longest)
+        self.size = checks.as_given(rule, rule.size)
+        self.max_size = checks.as_given(rule, rule.max_size)
         self.num_holes = rule.num_holes
         self.probability = rule.probability
         self.border = border
@@ -172,7 +156,7 @@ class Cutout(keras.layers.Layer):
         self.min_visible = rule.min_visible
         self.bounding_box_format = bounding_box_format
         self.seed = seed
-        self.data_format = data_format
+        self.data_format = rule.data_format
         self.seed_generator = seed_generator(seed)
         self.supports_masking = True
         self._pipeline_states = {}
@@ -182,7 +166,7 @@ class Cutout(keras.layers.Layer):
 
     def __call__(self, inputs, training=None):
         if isinstance(inputs, dict):
-            # Without the rest: Keras makes tensors of all that a layer is given.
+            # Not the other entries, of which Keras would make tensors too.
             return {**inputs, **self._call(affected(self._rule, inputs), training)}
         return self._call(inputs, training)
 
@@ -206,19 +190,21 @@ class Cutout(keras.layers.Layer):
         return input_shape
 
     def stateless_erase(self, inputs: Any, seed: Any) -> Any:
-        """Erases patches that depend on `seed` and nothing else, training or not.
+        """Erases patches that depend on `seed` alone, in training and inference.
 
-        It works like `tf.image.stateless_*`: a parallel map that passes each element's
-        own seed erases the same patches in every run, in whatever order the elements
-        are read. The seed of the layer is not used, and no call is counted.
+        It works like `tf.image.stateless_*`: a parallel map that passes a seed for each
+        element erases the same patches in every run, in whatever order the elements
+        are read. The seed and the state of the layer do not matter.
 
         Args:
-            inputs: Images, or a dict of them; a single image or a batch, whose images
-                get patches of their own.
+            inputs: A single image, a batch, or a dict with one of them.
             seed: Two integers, as a pair or as an array or tensor of shape `(2,)`.
 
         Returns:
             The inputs with erased patches.
+
+        Raises:
+            ValueError: If `seed` is not two integers, or as for a call of the layer.
 
         Example:
             ```python
@@ -239,16 +225,18 @@ class Cutout(keras.layers.Layer):
         return self._erase(inputs, seed)
 
     def random_map(self, element: Any, rng: np.random.Generator) -> Any:
-        """Erases in a Grain pipeline, as `dataset.random_map(cutout.random_map)`.
+        """Erases in a Grain pipeline: `dataset.random_map(cutout.random_map)`.
 
-        Grain's own random numbers give the same patches for the same element however
-        many threads and processes read the data. `map(cutout)` instead takes the
-        elements in reading order, and each process starts again.
+        With Grain's random numbers an element gets the same patches however many
+        threads and processes read the data. With `map(cutout)` the patches follow the
+        reading order, and each process starts again.
 
         Args:
-            element: Images as a NumPy array, or a dict of them; a single image or a
-                batch.
+            element: A single image or a batch in a NumPy array, or a dict with one.
             rng: The generator that Grain passes.
+
+        Returns:
+            The element with erased patches.
         """
         return self.stateless_erase(element, rng.integers(2**31, size=2))
 
@@ -258,15 +246,21 @@ class Cutout(keras.layers.Layer):
         Args:
             height: Height of the images in pixels.
             width: Width of the images in pixels.
+
+        Raises:
+            ValueError: If a side is not a positive integer, or smaller than a patch.
         """
         return float(self.coverage(height, width).mean())
 
     def coverage(self, height: int, width: int) -> np.ndarray:
-        """Returns the probability `(height, width)` of each pixel to be erased.
+        """Returns the probability of each pixel to be erased; see `expected_area`.
 
         Args:
             height: Height of the images in pixels.
             width: Width of the images in pixels.
+
+        Returns:
+            Array `(height, width)`, float64.
         """
         height = check_positive_integer("height", height)
         width = check_positive_integer("width", width)
@@ -287,7 +281,7 @@ class Cutout(keras.layers.Layer):
     def _call(self, inputs: Any, training: bool | None) -> Any:
         if states.is_foreign(images_of(inputs)):
             return self.call(inputs, training)
-        # Given as None it would hide what the model around it says.
+        # `training=None` would hide the flag of the model around the layer.
         arguments = {} if training is None else {"training": training}
         return super().__call__(inputs, **arguments)
 

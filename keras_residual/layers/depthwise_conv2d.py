@@ -7,13 +7,13 @@ from keras_residual.layers._kernels import convolve, has_direct_convolution
 
 @keras.saving.register_keras_serializable(package="keras_residual")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` in less time on PyTorch, with the same numbers.
+    """A `keras.layers.DepthwiseConv2D` with the same results, faster on PyTorch.
 
     Arguments, shapes, weights, their names and the configuration are those of
-    `keras.layers.DepthwiseConv2D`; the class has its name too, so that weight files
-    fit in both directions. On PyTorch the convolution reads `channels_last` images
-    where they are, while Keras copies them to `channels_first` and back. On the other
-    backends nothing differs.
+    `keras.layers.DepthwiseConv2D`. The class has the same name too, so weight files fit
+    in both directions. PyTorch reads `channels_last` images in place, where Keras
+    copies them to `channels_first` and back. The other backends use Keras's own
+    operation.
 
     Example:
         ```python

@@ -5,7 +5,12 @@ import numbers
 import keras
 from keras import ops
 
-from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers._checks import (
+    check_batch_of_images,
+    check_choice,
+    check_positive_integer,
+    checked_data_format,
+)
 from keras_residual.layers._resize import check_sides, resize_images, xla_can_resize
 
 
@@ -17,23 +22,24 @@ class ImagePreprocessing(keras.layers.Layer):
 
     1. resizes, with antialiasing, as PIL does;
     2. crops the centre;
-    3. brings the channels into `channel_order`;
+    3. reverses the channels for `channel_order="bgr"`;
     4. maps 0 to 255 linearly onto `value_range`, subtracts `mean` and divides by `std`.
 
-    Place it inside a model; it is saved with the model.
-    [`preprocessing_for`][keras_residual.preprocessing_for] returns the one of a
-    network. It has no weights and acts the same in training and inference. Under JAX
+    Place it inside a model, which then saves it.
+    [`preprocessing_for`][keras_residual.preprocessing_for] returns the layer for a
+    network. It has no weights and does the same in training and inference. Under JAX
     and PyTorch it cannot run inside `tf.data`.
 
     Args:
         mean: One number for each channel, in `channel_order` and on the scale of
             `value_range`, or None.
-        std: The same, or None.
+        std: One positive number for each channel, likewise, or None.
         value_range: Pair of numbers that 0 and 255 are mapped to.
         channel_order: `"rgb"`, or `"bgr"` to reverse the channels.
-        resize: Integer: the length of the shorter side, the other one in proportion,
-            rounded down. `(height, width)`: this size. None: images keep their size.
-        crop: Integer for a square or `(height, width)`, taken from the centre, or None.
+        resize: Positive integer: length of the shorter side in pixels; the other side
+            follows in proportion, rounded down. `(height, width)`: this size. None:
+            images keep their size.
+        crop: Positive integer for a square, or `(height, width)`, in pixels, or None.
         interpolation: `"bilinear"` or `"bicubic"`.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
@@ -48,8 +54,8 @@ class ImagePreprocessing(keras.layers.Layer):
         `data_format="channels_first"`. Height and width may be unknown.
 
     Output shape:
-        The same with the size of the crop, of the resized image, or of the input. The
-        values are computed in float32 or better, whatever the compute dtype.
+        The input shape with the size of the crop, of the resized image, or of the
+        input. Values are computed in float32 or float64 and cast to the compute dtype.
 
     Raises:
         ValueError: If an argument is outside its range, the input is not of rank 4, the
@@ -91,11 +97,9 @@ class ImagePreprocessing(keras.layers.Layer):
         # Casting the inputs to half precision would round them.
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
-        if data_format is None:
-            data_format = keras.config.image_data_format()
         check_choice("channel_order", channel_order, ("rgb", "bgr"))
         check_choice("interpolation", interpolation, ("bilinear", "bicubic"))
-        check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        data_format = checked_data_format(data_format)
         self.mean = _numbers("mean", mean)
         self.std = _numbers("std", std)
         if self.std is not None and min(self.std) <= 0:
@@ -124,11 +128,7 @@ class ImagePreprocessing(keras.layers.Layer):
         self._channel_axis = 3 if data_format == "channels_last" else 1
 
     def build(self, input_shape):
-        if len(input_shape) != 4:
-            raise ValueError(
-                "`inputs` of ImagePreprocessing must have rank 4, a batch of images. "
-                f"Received: input_shape={tuple(input_shape)}"
-            )
+        check_batch_of_images(self, input_shape, known_channels=False)
         channels = input_shape[self._channel_axis]
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and channels not in (None, len(values)):
@@ -209,7 +209,7 @@ class ImagePreprocessing(keras.layers.Layer):
         check_sides(sides, _pair(self.crop), message)
 
     def _sides(self, images):
-        # What was unknown when the model was built is known to the backend by now.
+        # The backend now knows sizes that were unknown when the model was built.
         static, dynamic = images.shape, ops.shape(images)
         return [
             dynamic[axis] if static[axis] is None else static[axis]

@@ -4,14 +4,16 @@ import keras
 
 from keras_residual.layers import _convolutions as parts
 from keras_residual.layers._checks import (
+    check_batch_of_images,
     check_choice,
     check_fraction,
     check_positive_integer,
     check_positive_number,
+    checked_data_format,
 )
 from keras_residual.layers.squeeze_excitation import SqueezeExcitation
 
-# Those that the configuration holds as they are.
+# Stored in the configuration unchanged.
 _PLAIN_ARGUMENTS = (
     *("filters", "strides", "block_type", "preactivation", "stride_on", "groups"),
     *("width_per_group", "dilation", "use_batch_norm", "normalization", "use_bias"),
@@ -35,9 +37,10 @@ class PlainBlock(keras.layers.Layer):
     [`ResidualBlock`][keras_residual.ResidualBlock]: the same arguments give the same
     convolutions, and, with the same random seed, the same initial weights.
 
-    `filters` is the width of the block in both forms. The two first convolutions of a
-    bottleneck have `groups * int(filters * width_per_group / 64)` filters, and the 3x3
-    one of them works in `groups` groups: ResNeXt, and with one wide group Wide ResNet.
+    `filters` is the width of the block in both forms. The first two convolutions of a
+    bottleneck have `groups * int(filters * width_per_group / 64)` filters, and its 3x3
+    convolution has `groups` groups, as in ResNeXt (several groups) and Wide ResNet (one
+    wide group).
 
     A strided 3x3 convolution pads one pixel on each side, as the paper and PyTorch do;
     `padding="same"` would pad even sizes on one side only.
@@ -47,34 +50,34 @@ class PlainBlock(keras.layers.Layer):
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.
-        stride_on: `"3x3"` or `"1x1"`: the bottleneck's convolution that has the stride.
-            `"1x1"` is the original paper's, `"3x3"` is torchvision's ("v1.5"). A basic
-            block has no 1x1 convolution and its first one has the stride.
+        stride_on: Which convolution of a bottleneck has the stride: `"1x1"`, as in the
+            original paper, or `"3x3"`, as in torchvision ("v1.5"). In a basic block the
+            first one has it.
         groups: Positive integer. Groups of a bottleneck's 3x3 convolution.
         width_per_group: Positive integer. Filters in each group, for `filters=64`.
-        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next; 1
-            where such a convolution has the stride.
+        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next.
+            Must be 1 if a 3x3 convolution has a stride.
         use_batch_norm: Whether each convolution has a normalization.
-        normalization: `"batch"`, or `"group"` for group normalization: 32 groups, or
-            fewer where they would have less than two channels each. It does not
-            depend on the other images of the batch.
-        use_bias: Whether convolutions have a bias. None: exactly where there is no
-            batch normalization, which would cancel it.
+        normalization: `"batch"` or `"group"`. Group normalization does not depend on
+            the other images of the batch. It has 32 groups, or as many as leave each at
+            least two channels.
+        use_bias: Whether convolutions have a bias. None: only without normalization,
+            which would cancel it.
         activation: Name or callable of the activation.
         batch_norm_momentum: Float in `[0, 1)`. Share of the old value in each update of
             the moving statistics.
-        batch_norm_epsilon: Positive float, added to the variance, of a group too.
+        batch_norm_epsilon: Positive float, added to the variance in both of them.
         kernel_initializer: Initializer of the convolution kernels. An initializer that
             has a fixed seed gives all kernels of one shape the same values.
         kernel_regularizer: Regularizer of the convolution kernels, or None.
-        zero_init: Whether the branch starts at zero: the last batch normalization's
-            scale, or, where none comes last, the last kernel. Meant for residual
-            blocks; a plain block that starts at zero gets no gradient through ReLU.
-        squeeze_excitation: Positive integer, or None. The branch ends in a
-            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
-            reduction.
-        dropout: Float in `[0, 1)`. Share of the values that are dropped in training
-            before the second convolution of the branch, as in Wide ResNets.
+        zero_init: Whether the branch starts at zero, by the scale of the last
+            normalization or, if none comes last, by the last kernel. Meant for residual
+            blocks: a plain block that starts at zero gets no gradient through ReLU.
+        squeeze_excitation: Positive integer, the reduction of a
+            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
+            the branch, or None.
+        dropout: Float in `[0, 1)`. Share of the values that training drops before the
+            second convolution of the branch, as in Wide ResNets.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
@@ -141,12 +144,10 @@ class PlainBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if data_format is None:
-            data_format = keras.config.image_data_format()
         check_choice("block_type", block_type, tuple(parts.KERNELS))
         check_choice("stride_on", stride_on, ("3x3", "1x1"))
         check_choice("normalization", normalization, ("batch", "group"))
-        check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        data_format = checked_data_format(data_format)
         check_fraction("batch_norm_momentum", batch_norm_momentum)
         check_positive_number("batch_norm_epsilon", batch_norm_epsilon)
         check_fraction("dropout", dropout)
@@ -183,8 +184,8 @@ class PlainBlock(keras.layers.Layer):
                 1, data_format=data_format, dtype=self.dtype_policy, name="padding"
             )
         steps = parts.make_steps(self)
-        # Keras lists weights in the order in which layers become attributes, which is
-        # here that of the forward pass, and files of weights know the attributes.
+        # Keras lists weights in the order in which layers become attributes, here that
+        # of the forward pass. Files of weights store the names of the attributes.
         (conv1, bn1), (conv2, bn2), (conv3, bn3) = [*steps, (None, None)][:3]
         if preactivation:
             self.bn1, self.conv1, self.bn2, self.conv2 = bn1, conv1, bn2, conv2
@@ -215,18 +216,8 @@ class PlainBlock(keras.layers.Layer):
         return list(self._steps)
 
     def build(self, input_shape):
+        check_batch_of_images(self, input_shape)
         shape = tuple(input_shape)
-        if len(shape) != 4:
-            raise ValueError(
-                f"`inputs` of {type(self).__name__} must have rank 4, a batch of "
-                f"images. Received: input_shape={shape}"
-            )
-        if shape[self._channel_axis] is None:
-            raise ValueError(
-                f"`inputs` of {type(self).__name__} must have a known number of "
-                f"channels. Received: input_shape={shape}, "
-                f"data_format={self.data_format!r}"
-            )
         for convolution, norm in self._steps:
             if self.preactivation:
                 parts.build_normalization(norm, shape)
@@ -246,7 +237,7 @@ class PlainBlock(keras.layers.Layer):
         return self._exit(x)
 
     def _entry(self, inputs, training):
-        """What branch and projection start from."""
+        """Returns what the branch and a projection start from."""
         if not self.preactivation:
             return inputs
         return self.activation(parts.normalize(self.bn1, inputs, training))

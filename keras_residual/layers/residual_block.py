@@ -21,58 +21,57 @@ class ResidualBlock(PlainBlock):
     - the identity;
     - `"projection"`: a 1x1 convolution with the block's stride, and BN (option B);
     - `"average"`: the mean of `strides` x `strides` pixels, then a 1x1 convolution and
-      BN (ResNet-D), which no pixel is left out of;
+      BN (ResNet-D), so that every pixel counts;
     - `"pad"`: every `strides`-th pixel, and zero channels before and after the
       channels of the input (option A); it has no parameters.
 
     With `preactivation=True` it is the block of 2016, `y = F(x) + shortcut(x)`, without
-    an activation after the sum; a projection, without BN, then starts from the
-    activated input, as in the authors' code.
+    an activation after the sum. A projection then starts from the activated input and
+    has no BN, as in the authors' code.
 
-    With a shortcut that has no parameters the block has exactly the parameters of the
-    plain block, and with the same random seed the same initial weights.
+    With a shortcut that has no parameters, the block has exactly the parameters of the
+    plain block and, with the same random seed, the same initial weights.
 
     Args:
         filters: Positive integer. Width; a bottleneck outputs `4 * filters`.
         strides: Positive integer. Stride of the block, in pixels.
         block_type: `"basic"` (two 3x3 convolutions) or `"bottleneck"` (1x1, 3x3, 1x1).
         preactivation: Whether BN and activation come before each convolution.
-        stride_on: `"3x3"` or `"1x1"`: the bottleneck's convolution that has the stride.
-            `"1x1"` is the original paper's, `"3x3"` is torchvision's ("v1.5"). A basic
-            block has no 1x1 convolution and its first one has the stride.
+        stride_on: Which convolution of a bottleneck has the stride: `"1x1"`, as in the
+            original paper, or `"3x3"`, as in torchvision ("v1.5"). In a basic block the
+            first one has it.
         groups: Positive integer. Groups of a bottleneck's 3x3 convolution.
         width_per_group: Positive integer. Filters in each group, for `filters=64`.
-        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next; 1
-            where such a convolution has the stride.
+        dilation: Positive integer. Pixels from one tap of a 3x3 kernel to the next.
+            Must be 1 if a 3x3 convolution has a stride.
         use_batch_norm: Whether each convolution has a normalization.
-        normalization: `"batch"`, or `"group"` for group normalization: 32 groups, or
-            fewer where they would have less than two channels each. It does not
-            depend on the other images of the batch.
-        use_bias: Whether convolutions have a bias. None: exactly where there is no
-            batch normalization, which would cancel it.
+        normalization: `"batch"` or `"group"`. Group normalization does not depend on
+            the other images of the batch. It has 32 groups, or as many as leave each at
+            least two channels.
+        use_bias: Whether convolutions have a bias. None: only without normalization,
+            which would cancel it.
         activation: Name or callable of the activation.
         batch_norm_momentum: Float in `[0, 1)`. Share of the old value in each update of
             the moving statistics.
-        batch_norm_epsilon: Positive float, added to the variance, of a group too.
+        batch_norm_epsilon: Positive float, added to the variance in both of them.
         kernel_initializer: Initializer of the convolution kernels. An initializer that
             has a fixed seed gives all kernels of one shape the same values.
         kernel_regularizer: Regularizer of the convolution kernels, or None.
-        zero_init: Whether the branch starts at zero, so that the block starts as its
-            shortcut: the last batch normalization's scale, or, where none comes last,
-            the last kernel.
-        squeeze_excitation: Positive integer, or None. The branch ends in a
-            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] of this
-            reduction.
-        dropout: Float in `[0, 1)`. Share of the values that are dropped in training
-            before the second convolution of the branch, as in Wide ResNets.
+        zero_init: Whether the branch starts at zero, by the scale of the last
+            normalization or, if none comes last, by the last kernel. The block then
+            starts as its shortcut.
+        squeeze_excitation: Positive integer, the reduction of a
+            [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
+            the branch, or None.
+        dropout: Float in `[0, 1)`. Share of the values that training drops before the
+            second convolution of the branch, as in Wide ResNets.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
-        shortcut: `"auto"` (a projection exactly where the shape changes, the identity
-            elsewhere), `"average"` (the same with averages), `"pad"` (the same with
-            zeros), `"identity"` (an error where the shape changes) or `"projection"`
-            (everywhere).
-        drop_path: Float in `[0, 1)`. Probability that the branch of a sample is dropped
-            in training, see [`StochasticDepth`][keras_residual.StochasticDepth].
+        shortcut: `"auto"`, `"average"` or `"pad"`: a projection, an average or padding
+            where the shape changes, and the identity elsewhere. `"projection"`: a
+            projection in any case. `"identity"`: an error where the shape changes.
+        drop_path: Float in `[0, 1)`. Probability that training drops the branch of a
+            sample, see [`StochasticDepth`][keras_residual.StochasticDepth].
         seed: Integer of 0 or more, or None for a random one. Seed of `drop_path`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
@@ -90,13 +89,13 @@ class ResidualBlock(PlainBlock):
         `4 * filters` channels for a bottleneck.
 
     Attributes:
-        built_shortcut: `"identity"`, `"projection"`, `"average"` or `"pad"`: what the
-            shortcut is for the shape that the block was built with.
+        built_shortcut: `"identity"`, `"projection"`, `"average"` or `"pad"`: the
+            shortcut for the shape that the block was built with; None before that.
 
     Raises:
         ValueError: If an argument is outside its range, the input is not of rank 4 or
-            has an unknown number of channels, `shortcut="identity"` meets a changed
-            shape, or `shortcut="pad"` would have to remove channels.
+            has an unknown number of channels, the shape changes with
+            `shortcut="identity"`, or `shortcut="pad"` would have to remove channels.
 
     Example:
         ```python
@@ -190,7 +189,7 @@ class ResidualBlock(PlainBlock):
         self._channel_padding = None
 
     def convolutions(self):
-        """Returns the pairs of the branch, then that of the projection, if any."""
+        """Returns the pairs of the branch, and of the projection if there is one."""
         steps = super().convolutions()
         if self.projection is not None:
             steps.append((self.projection, self.projection_norm))

@@ -3,7 +3,11 @@
 import keras
 from keras import ops
 
-from keras_residual.layers._checks import check_choice, check_positive_integer
+from keras_residual.layers._checks import (
+    check_batch_of_images,
+    check_positive_integer,
+    checked_data_format,
+)
 from keras_residual.layers.conv2d import Conv2D
 
 
@@ -11,12 +15,12 @@ from keras_residual.layers.conv2d import Conv2D
 class SqueezeExcitation(keras.layers.Layer):
     """Multiplies each channel by a weight between 0 and 1, computed from all of them.
 
-    `y = x * sigmoid(fc2(relu(fc1(mean(x)))))`, with the mean over height and width, and
-    `channels / reduction` values, rounded down and at least one, between the two dense
-    layers. A block places it at the end of its branch.
+    `y = x * sigmoid(fc2(relu(fc1(mean(x)))))`, with the mean over height and width. A
+    block places the layer at the end of its branch.
 
     Args:
-        reduction: Positive integer.
+        reduction: Positive integer. `fc1` has `channels / reduction` outputs, rounded
+            down, at least one.
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
@@ -32,7 +36,8 @@ class SqueezeExcitation(keras.layers.Layer):
         The same as the input shape.
 
     Raises:
-        ValueError: If an argument is outside its range.
+        ValueError: If an argument is outside its range, or the input is not of rank 4
+            or has an unknown number of channels.
 
     Example:
         ```python
@@ -50,19 +55,18 @@ class SqueezeExcitation(keras.layers.Layer):
 
     def __init__(self, reduction=16, *, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        if data_format is None:
-            data_format = keras.config.image_data_format()
-        check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        data_format = checked_data_format(data_format)
         self.reduction = check_positive_integer("reduction", reduction)
         self.data_format = data_format
         last = data_format == "channels_last"
         self._channel_axis, self._sides = (-1, (1, 2)) if last else (1, (2, 3))
 
     def build(self, input_shape):
+        check_batch_of_images(self, input_shape)
         channels = input_shape[self._channel_axis]
         hidden = max(channels // self.reduction, 1)
         shape = [input_shape[0], 1, 1, 1]
-        # 1x1 convolutions of one pixel, as whose kernels PyTorch's files have them.
+        # Convolutions of one pixel, since PyTorch's files store their kernels.
         self.fc1 = self._dense(hidden, "he_normal", "fc1")
         self.fc2 = self._dense(channels, "glorot_uniform", "fc2")
         for layer, features in ((self.fc1, channels), (self.fc2, hidden)):

@@ -16,10 +16,9 @@ class StochasticDepth(keras.layers.Layer):
     """Drops a whole sample of a branch with probability `rate` during training.
 
     In training each sample of the batch is set to zero with probability `rate` and
-    multiplied by `1 / (1 - rate)` otherwise, so that the expected value is the input:
-    `y = x * keep / (1 - rate)`, with `keep` drawn once per sample. In inference the
-    layer is the identity. Place it at the end of a residual branch, before the
-    addition.
+    multiplied by `1 / (1 - rate)` otherwise, so the expected value is the input. In
+    inference the layer is the identity. Place it at the end of a residual branch,
+    before the addition.
 
     Args:
         rate: Float in `[0, 1)`. The probability that a sample is dropped.

@@ -162,11 +162,13 @@ def test_bad_path(tmp_path):
 
 
 def test_load_refuses_another_file(tmp_path):
-    path = tmp_path / "other.csv"
-    for content in ("", "epoch,loss\n0,1.5\n"):
-        path.write_text(content)
+    files = [tmp_path / name for name in ("empty.csv", "history.csv", "a.npz", "b.npz")]
+    for file in files:
+        file.write_text("epoch,loss\n0,1.5\n" if file.stem == "history" else "")
+    np.savez(files[-1], loss=1.5)
+    for file in files:
         with pytest.raises(ValueError, match="`path` must be a file with a gradient"):
-            GradientNormCallback.load(path)
+            GradientNormCallback.load(file)
 
 
 KILLED = """

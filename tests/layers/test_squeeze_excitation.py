@@ -49,3 +49,12 @@ def test_few_channels_and_unknown_size_and_files(tmp_path):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         SqueezeExcitation(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((2, 8, 3), "must have rank 4"), ((2, 8, 8, None), "known number of channels")],
+)
+def test_bad_inputs(shape, message):
+    with pytest.raises(ValueError, match=f"`inputs` of SqueezeExcitation .*{message}"):
+        SqueezeExcitation().build(shape)
