@@ -1,41 +1,23 @@
 """The report of simulation 4: reads the finished trainings and draws conclusions."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from _course_project import SOURCE, SOURCE_NOTE
-from sim4_residual import CONDITION, KEY, test_claims
+from sim4_residual import CLAIMS, CONDITION, KEY, test_claims
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
 from keras_residual.analysis.statistics import mean_interval
-from keras_residual.experiments import RunFolder, Task
-from keras_residual.experiments.figures import (
-    Draw,
-    log_norms,
-    panel,
-    save_figures,
-    toward_input,
-)
-from keras_residual.experiments.reporting import (
-    Story,
-    Trainings,
-    answers,
-    corrected,
-    count,
-    findings,
-    verdicts,
-    write_story,
-)
+from keras_residual.experiments import RunFolder, Task, figures, gradients, reporting
+from keras_residual.experiments.figures import Draw, log_norms, panel, toward_input
+from keras_residual.experiments.reporting import count, verdicts
 
 NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
 NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
-FIRST_RECORDS = 3
-SHIFTS = ("bias", "beta")
 # Figures of each condition: name, panels, caption.
 FIGURES = (
     (
@@ -63,6 +45,13 @@ FIGURES = (
     ),
 )
 LEADING = ("kernels", "curves", "difference")
+# Whose claims the reports of simulations 4 and 5 hold against theirs.
+COURSE_PROJECT = "course project (illustration)"
+NOTE = (
+    'The claims are those of a course project, "ResNet and Big Data in Computer '
+    'Vision". Its figures are illustrations and not measurements; they stand for what '
+    "is widely said. Numbers of other data cannot be met, directions can."
+)
 
 INITIAL = """\
 New networks, whose weights are drawn and not trained, and the gradients of one batch.
@@ -144,13 +133,11 @@ def write_sim4_report(
         quick: Whether the run is a demonstration.
     """
     settings = folder.settings
-    trainings = Trainings(
-        folder, [task for task in tasks if "net" in task.arguments], KEY, NUMBERS
-    )
-    results = trainings.results
-    history = trainings.read("history.csv")
-    norms = trainings.read("gradient_norms.csv", read_norms)
-    scales = gradient_scales(norms, history)
+    trained = [task for task in tasks if "net" in task.arguments]
+    trainings = reporting.Trainings(folder, trained, KEY, NUMBERS)
+    results, history = trainings.results, trainings.read("history.csv")
+    norms = trainings.read("gradient_norms.csv", gradients.read_norms)
+    scales = gradients.gradient_scales(norms, history, KEY)
     claims = test_claims(results, scales, history)
     initial = read_initial(folder, [t for t in tasks if "net" not in t.arguments])
     folder.write_tables(
@@ -161,50 +148,41 @@ def write_sim4_report(
         hypotheses=claims,
     )
 
+    def draw(panels: Mapping[str, Draw], drawn: Any, suffix: str = "") -> Any:
+        return figures.save_figures(folder.path, panels, drawn, suffix)
+
     sections, leading = [], []
     if len(initial):
         panels = initial_panels(initial)
         seeds = count(initial["seed"].nunique(), "seed")
         caption = f"Gradient norm of each kernel at step 0, {seeds}."
-        drawn = [("initialization", tuple(panels), caption)]
-        figures = save_figures(folder.path, panels, drawn)
-        sections.append(Section("Before the first step", INITIAL, figures=figures))
+        drawn = draw(panels, [("initialization", tuple(panels), caption)])
+        sections.append(Section("Before the first step", INITIAL, figures=drawn))
         leading = list(panels.values())[-1:]
     conditions = list(results.groupby(CONDITION, sort=False).groups)
     # Of several, the deepest one with batch normalization stands for the run.
     lead = max(conditions, key=lambda key: (key[0], key[1] == "on"))
     for key in conditions:
-        of = Condition(
-            *(
-                select(frame, *key)
-                for frame in (results, history, norms, scales, claims)
-            )
-        )
+        frames = (results, history, norms, scales, claims)
+        of = Condition(*(select(frame, *key) for frame in frames))
         panels = condition_panels(of, settings)
+        said = [
+            f"- {words}: {answer}." for words, answer in reporting.answers(of.claims)
+        ]
         if key == lead:
             leading += [panels[name] for name in LEADING if name in panels]
-            tested, others = of.claims, against_claims(of, settings)
-        said = [f"- {claim}: {answer}." for claim, answer in answers(of.claims)]
+            tested, others, said = of.claims, against_claims(of, settings), []
         means = 100 * of.results.groupby("net")[["accuracy", "best_accuracy"]].mean()
         means = means.rename(columns="{} (%)".format).reset_index()
-        suffix = f"-blocks{key[0]:03d}-bn_{key[1]}"
-        sections.append(
-            Section(
-                heading(*key),
-                "" if key == lead else "\n".join(said),
-                figures=save_figures(folder.path, panels, FIGURES, suffix),
-                tables=[
-                    (means, "Means over seeds (the best epoch only for information)."),
-                    (on_equal_terms(of.scales), ON_EQUAL_TERMS),
-                ],
-            )
-        )
+        best = "Means over seeds (the best epoch only for information)."
+        drawn = draw(panels, FIGURES, f"-blocks{key[0]:03d}-bn_{key[1]}")
+        tables = [(means, best), (on_equal_terms(of.scales), ON_EQUAL_TERMS)]
+        sections.append(Section(heading(*key), "\n".join(said), drawn, tables))
     if results["blocks"].nunique() > 1:
         panels = depth_panels(results)
         caption = "Final accuracy against the depth."
-        drawn = [(name, (name,), caption) for name in panels]
-        figures = save_figures(folder.path, panels, drawn)
-        sections.append(Section("Accuracy against depth", figures=figures))
+        drawn = draw(panels, [(name, (name,), caption) for name in panels])
+        sections.append(Section("Accuracy against depth", figures=drawn))
     sizes = results.groupby([*CONDITION, "net"], sort=False).agg(
         parameters=("parameters", "first"), seconds=("seconds", "mean")
     )
@@ -212,7 +190,8 @@ def write_sim4_report(
     method = METHOD.format(threshold=f"{100 * settings['threshold']:g}")
     if len(conditions) > 1:
         method += FAMILIES.format(len(conditions))
-    story = Story(
+    caption = "Trainable parameters; mean seconds of a training."
+    story = reporting.Story(
         title=f"Simulation 4: plain and residual networks on {data}",
         question="Do shortcuts keep the gradients of a deep network stronger, and does "
         "it pay? A plain and a residual network that differ in the shortcuts alone "
@@ -220,92 +199,29 @@ def write_sim4_report(
         f"{count(settings['seeds'], 'seed')}.",
         tested=tested,
         panels=leading,
-        others=[(claim, SOURCE, found, verdict) for claim, found, verdict in others],
-        others_note=SOURCE_NOTE,
+        others=[(said, COURSE_PROJECT, found, ruled) for said, found, ruled in others],
+        others_note=NOTE,
         limits=LIMITS,
         method=method,
-        tables=[
-            (sizes.reset_index(), "Trainable parameters; mean seconds of a training.")
-        ],
+        tables=[(sizes.reset_index(), caption)],
     )
-    return write_story(
+    return reporting.write_story(
         folder, story, sections, incomplete=trainings.incomplete, quick=quick
     )
 
 
-def read_norms(file: Path) -> pd.DataFrame:
-    """Norms of one training as rows: step, depth, kind, norm."""
-    long = pd.read_csv(file).melt("step", var_name="path", value_name="norm")
-    return with_depth(long)[["step", "depth", "kind", "norm"]]
-
-
 def read_initial(folder: RunFolder, tasks: Sequence[Task]) -> pd.DataFrame:
     """Norms of the kernels of new networks as rows: key, step, depth, kind, norm."""
-    frames = [
-        with_depth(net).assign(seed=task.arguments["seed"], step=0)
-        for task in folder.finished(tasks)
-        for _, net in pd.read_csv(
-            folder.units / task.name / "initial_norms.csv"
-        ).groupby(["net", *CONDITION], sort=False)
-    ]
     columns = [*KEY, "step", "depth", "kind", "norm"]
+    frames = []
+    for task in folder.finished(tasks):
+        norms = pd.read_csv(folder.units / task.name / "initial_norms.csv")
+        for _, net in norms.groupby(["net", *CONDITION], sort=False):
+            net = gradients.with_depth(net).assign(step=0, **task.arguments)
+            frames.append(net.loc[net["kind"] == "kernel", columns])
     if not frames:
         return pd.DataFrame(columns=columns)
-    together = pd.concat(frames, ignore_index=True)
-    return together.loc[together["kind"] == "kernel", columns]
-
-
-def with_depth(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one network with depth and kind of each variable.
-
-    The depth counts convolutions from the input; what follows a convolution has its
-    depth. The dense layer at the end is left out.
-    """
-    parts = rows["path"].str.rsplit("/", n=2)
-    rows = rows.assign(kind=parts.str[-1])[parts.str[-2] != "logits"]
-    paths = rows.drop_duplicates("path").set_index("path")
-    depths = (paths["kind"] == "kernel").cumsum()
-    return rows.assign(depth=rows["path"].map(depths))
-
-
-def gradient_scales(norms: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Geometric means over training at the first and last convolution of the blocks.
-
-    One row per training. Norms that are not finite are left out. Also of the first
-    convolution's kernel at the first recorded steps and, by `epochs_of_equal_loss`, at
-    equal loss.
-    """
-    # Depth 1 is the stem, which has another shape than the blocks' convolutions.
-    rows = norms[(norms["depth"] > 1) & np.isfinite(norms["norm"])]
-    rows = rows.assign(log=log_norms(rows["norm"]))
-    deepest = rows.groupby(CONDITION)["depth"].transform("max")
-    kernel, shift = rows["kind"] == "kernel", rows["kind"].isin(SHIFTS)
-    first = rows[(rows["depth"] == 2) & kernel]
-    epochs = first.assign(epoch=first["step"] // history["steps"].iloc[0] + 1)
-    chosen = {
-        "first_kernel": first,
-        "last_kernel": rows[(rows["depth"] == deepest) & kernel],
-        "first_shift": rows[(rows["depth"] == 2) & shift],
-        "last_shift": rows[(rows["depth"] == deepest) & shift],
-        "first_start": first[
-            first["step"].isin(np.unique(norms["step"])[:FIRST_RECORDS])
-        ],
-        "first_equal_loss": epochs.merge(
-            epochs_of_equal_loss(history), on=[*KEY, "epoch"]
-        ),
-    }
-    scales = norms[KEY].drop_duplicates().set_index(KEY)
-    for name, part in chosen.items():
-        scales[name] = 10 ** part.groupby(KEY)["log"].mean()
-    return scales.reset_index()
-
-
-def epochs_of_equal_loss(history: pd.DataFrame) -> pd.DataFrame:
-    """The first epoch of each net whose training loss both nets of the seed reach."""
-    lowest = history.groupby(KEY)["loss"].transform("min")
-    levels = lowest.groupby([history[name] for name in KEY[1:]]).transform("max")
-    rows = history[history["loss"] <= levels]
-    return rows.groupby(KEY, as_index=False)["epoch"].min()
+    return pd.concat(frames, ignore_index=True)
 
 
 def on_equal_terms(scales: pd.DataFrame) -> pd.DataFrame:
@@ -313,7 +229,7 @@ def on_equal_terms(scales: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for column, words in (
         ("first_kernel", "whole training (H1a)"),
-        ("first_start", f"first {FIRST_RECORDS} records"),
+        ("first_start", f"first {gradients.FIRST_RECORDS} records"),
         ("first_equal_loss", "at equal training loss"),
     ):
         logs = np.log10(scales.pivot(index="seed", columns="net", values=column))
@@ -354,14 +270,14 @@ def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
 
 def condition_panels(of: Condition, settings: dict[str, Any]) -> dict[str, Draw]:
     """The panels of one condition by name, with what they show as their titles."""
-    found, chance = findings(of.claims), 1 / len(settings["classes"])
+    found, chance = reporting.findings(of.claims), 1 / len(settings["classes"])
     threshold, results, history = settings["threshold"], of.results, of.history
     means = 100 * results.groupby("net")["accuracy"].mean()
     nets = [net for net in NETS if net in means]
     last = ", ".join(f"{net} at {means[net]:.1f} %" for net in nets)
     kernels = of.norms[of.norms["kind"] == "kernel"]
     # The parameter that is added last to a convolution's output is a shift.
-    shifts = of.norms[of.norms["kind"].isin(SHIFTS)]
+    shifts = of.norms[of.norms["kind"].isin(gradients.SHIFTS)]
 
     def drawn(finding: str, draw: Any, *arguments: Any, **how: Any) -> Draw:
         return panel(finding, draw, *arguments, styles=NETS, **how)
@@ -397,13 +313,8 @@ def condition_panels(of: Condition, settings: dict[str, Any]) -> dict[str, Draw]
             limits=limits,
         )
     if len(nets) == 2:
-        panels["difference"] = panel(
-            found["H2"],
-            *(plots.paired_difference, results),
-            treatment="residual",
-            control="plain",
-            p_value=corrected(of.claims).get("H2"),
-        )
+        claim = next(claim for claim in CLAIMS if claim.name == "H2")
+        panels["difference"] = reporting.claim_panel(claim, of.claims, results, "net")
     return panels
 
 

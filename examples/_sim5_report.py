@@ -1,18 +1,18 @@
 """The report of simulation 5: reads the finished trainings and draws conclusions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _course_project import SOURCE, SOURCE_NOTE
-from sim5_transfer import CLAIMS, KEY, test_claims
+from _sim4_report import COURSE_PROJECT, NOTE
+from sim5_transfer import CLAIMS, GENERATED, KEY, SOURCE
 
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
-from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments import RunFolder, Task, reporting
 from keras_residual.experiments.figures import (
     Draw,
     panel,
@@ -20,17 +20,8 @@ from keras_residual.experiments.figures import (
     save_figures,
     spread,
 )
-from keras_residual.experiments.reporting import (
-    Story,
-    Trainings,
-    corrected,
-    count,
-    findings,
-    in_percent,
-    read_result,
-    verdicts,
-    write_story,
-)
+from keras_residual.experiments.hypotheses import compare_claims
+from keras_residual.experiments.reporting import count, in_percent
 
 APPROACHES = {
     "scratch": plots.STYLES[0],
@@ -40,23 +31,20 @@ APPROACHES = {
 PHOTOS = 12
 # The panels that make up the picture on top.
 LEADING = ("accuracy", "images", "H2a", "parameters")
+CURVES = "Validation accuracy and training loss over the epochs."
 # Figures: name, panels, caption.
 ALL_IMAGES = (
     ("accuracy", ("accuracy",), "Test accuracy by seed."),
     ("differences", ("H2a", "H2b"), "Differences by seed."),
     ("parameters", ("parameters",), "What trains."),
-    (
-        *("curves", ("val_accuracy", "loss")),
-        "Validation accuracy and training loss over the epochs.",
-    ),
+    ("curves", ("val_accuracy", "loss"), CURVES),
 )
 AMOUNTS = (
-    (
-        *("images", ("images",)),
-        "Test accuracy against the number of training images.",
-    ),
+    ("images", ("images",), "Test accuracy against the number of training images."),
     ("time", ("time",), "Test accuracy against the seconds of one training."),
 )
+AMOUNT = "Accuracy against the amount of data"
+MEANS = "Means over the seeds, 95 % t intervals."
 PHOTO_CAPTION = "Test images and what they were taken for: {}, seed 0."
 MAPS_CAPTION = (
     "What the first layers make of the first test image: {}; left behind the first "
@@ -111,17 +99,16 @@ def write_sim5_report(
     settings = folder.settings
     # All but the source.
     approaches = [task for task in tasks if "seed" in task.arguments]
-    trainings = Trainings(folder, approaches, KEY, ["accuracy", "epochs_to_best"])
+    numbers = ["accuracy", "epochs_to_best"]
+    trainings = reporting.Trainings(folder, approaches, KEY, numbers)
     results, history = trainings.results, trainings.read("history.csv")
-    hypotheses = test_claims(results)
-    folder.write_tables(results=results, history=history, hypotheses=hypotheses)
+    tested = test_claims(results)
+    folder.write_tables(results=results, history=history, hypotheses=tested)
 
     most = results["share"].max()
     whole = results[results["share"] == most]
-    fewest = fewest_images(results)
-    panels = make_panels(
-        results, whole, history[history["share"] == most], settings, hypotheses, fewest
-    )
+    history = history[history["share"] == most]
+    panels = make_panels(results, whole, history, settings, tested)
     first = {
         row.approach: unit
         for row, unit in zip(results.itertuples(), trainings.units, strict=True)
@@ -130,89 +117,74 @@ def write_sim5_report(
     seen, drawn = pictures(first, settings, images)
     diverged = [name for name in APPROACHES if name not in first]
     missing = f"None of {', '.join(diverged)}: seed 0 diverged." if diverged else ""
+    amounts = means(results.sort_values("images", kind="stable"))
+    amounts = amounts.drop(columns="epochs to best")
+    largest = f"With {whole['images'].max()} training images"
     sections = [
-        Section(
-            f"With {whole['images'].max()} training images",
-            figures=save_figures(folder.path, panels, ALL_IMAGES),
-            tables=[(means(whole), "Means over the seeds, 95 % t intervals.")],
-        ),
-        Section(
-            "Accuracy against the amount of data",
-            figures=save_figures(folder.path, panels, AMOUNTS),
-            tables=[
-                (
-                    means(results.sort_values("images", kind="stable")).drop(
-                        columns="epochs to best"
-                    ),
-                    "Means over the seeds, 95 % t intervals.",
-                )
-            ],
-        ),
-        Section("Pictures", missing, figures=save_figures(folder.path, seen, drawn)),
+        Section(heading, text, save_figures(folder.path, shown, figures), tables)
+        for heading, text, shown, figures, tables in (
+            (largest, "", panels, ALL_IMAGES, [(means(whole), MEANS)]),
+            (AMOUNT, "", panels, AMOUNTS, [(amounts, MEANS)]),
+            ("Pictures", missing, seen, drawn, []),
+        )
     ]
-    story = Story(
+    epochs = "scratch {}, frozen {}, fine-tuned {}".format(*settings["epochs"])
+    story = reporting.Story(
         title=title(settings),
         question="What is transfer learning worth, and with how few images? A small "
         "network from scratch, frozen features of a pretrained network and its "
         f"fine-tuning, with each of {count(settings['seeds'], 'seed')}.",
-        tested=hypotheses,
+        tested=tested,
         panels=[panels[name] for name in LEADING if name in panels],
         others=[
-            (claim, SOURCE, found, verdict)
-            for claim, found, verdict in against_claims(whole, hypotheses, fewest)
+            (claim, COURSE_PROJECT, found, verdict)
+            for claim, found, verdict in against_claims(results, whole, tested)
         ],
-        others_note=SOURCE_NOTE,
+        others_note=NOTE,
         limits=LIMITS,
         method=METHOD,
-        facts={
-            "weights": weights_in_words(folder),
-            "epochs": "scratch {}, frozen {}, fine-tuned {}".format(
-                *settings["epochs"]
-            ),
-        },
+        facts={"weights": weights_in_words(folder), "epochs": epochs},
     )
-    return write_story(
+    return reporting.write_story(
         folder, story, sections, incomplete=trainings.incomplete, quick=quick
     )
 
 
-def title(settings: dict[str, Any]) -> str:
+def test_claims(results: pd.DataFrame) -> pd.DataFrame:
+    """One row for each claim whose shares were run, with a verdict in words."""
+    share = (100 * results["share"]).map(" ({:g} % of the images)".format)
+    ways = results["approach"] + share.where(results["share"] < 1, "")
+    done = set(ways)
+    claims = [claim for claim in CLAIMS if {claim.larger, claim.smaller} <= done]
+    return compare_claims(claims, results.assign(way=ways), "way")
+
+
+def title(settings: Mapping[str, Any]) -> str:
     """Title that names the source of the weights and the data."""
-    source = {
-        "ImageNet": "ImageNet",
-        "file": "a weights file",
-        "generated": "generated images",
-    }[settings["source"]]
-    data = {
-        "synthetic": "synthetic tinted images",
-        "photos": f"photos ({', '.join(settings['classes'])})",
-    }.get(settings["dataset"], settings["dataset"])
+    source, data = settings["source"], settings["dataset"]
+    source = {"file": "a weights file", GENERATED: "generated images"}.get(
+        source, source
+    )
+    photos = f"photos ({', '.join(settings['classes'])})"
+    data = {"synthetic": "synthetic tinted images", "photos": photos}.get(data, data)
     return f"Simulation 5: {settings['backbone']}, from {source} to {data}"
 
 
-def fewest_images(results: pd.DataFrame) -> list[dict[str, Any]]:
+def fewest_images(results: pd.DataFrame) -> dict[str, int | None]:
     """From how few images on an approach reaches scratch with all images, on average.
 
     "On" means at that amount and all larger ones. None if it never does.
     """
     means = results.groupby(["approach", "images"])["accuracy"].mean()
-    all_images = int(results["images"].max())
-    reference = means.get(("scratch", all_images), math.nan)
-    rows: list[dict[str, Any]] = []
+    reference = means.get(("scratch", results["images"].max()), math.nan)
+    fewest: dict[str, int | None] = {}
     for approach in ("frozen", "fine-tuned"):
-        if approach not in means or math.isnan(reference):
-            continue  # the run is not finished, or diverged
-        reached = means[approach].sort_index(ascending=False) >= reference
-        enough = reached[reached.cummin()].index
-        rows.append(
-            {
-                "approach": approach,
-                "reference": reference,
-                "images": int(enough.min()) if len(enough) else None,
-                "of": all_images,
-            }
-        )
-    return rows
+        if approach in means and math.isfinite(reference):
+            # A run that is not finished, or diverged, lacks them.
+            reached = means[approach].sort_index(ascending=False) >= reference
+            enough = reached[reached.cummin()].index
+            fewest[approach] = int(enough.min()) if len(enough) else None
+    return fewest
 
 
 def weights_in_words(folder: RunFolder) -> str:
@@ -222,7 +194,7 @@ def weights_in_words(folder: RunFolder) -> str:
         return "ImageNet, as keras.applications or the library gives them"
     if settings["source"] == "file":
         return f"a file, SHA-256 {settings['weights_sha256'][:16]}..."
-    source = read_result(folder.units / "source")
+    source = reporting.read_result(folder.units / SOURCE)
     return (
         f"trained on {settings['source_images']} generated images of "
         f"{settings['source_image_size']} pixels, {settings['source_classes']} classes "
@@ -236,15 +208,14 @@ def make_panels(
     results: pd.DataFrame,
     whole: pd.DataFrame,
     history: pd.DataFrame,
-    settings: dict[str, Any],
-    hypotheses: pd.DataFrame,
-    fewest: list[dict[str, Any]],
+    settings: Mapping[str, Any],
+    tested: pd.DataFrame,
 ) -> dict[str, Draw]:
     """The figures of accuracy by name, with what they show as their titles."""
-    looks: dict[str, Any] = {"by": "approach", "styles": APPROACHES}
-    chance = 1 / len(settings["classes"])
-    groups = whole.groupby("approach")
-    means = groups.agg(
+    styles: Any = {"styles": APPROACHES}
+    looks: Any = {"by": "approach", **styles}
+    chance: Any = {"chance": 1 / len(settings["classes"])}
+    means = whole.groupby("approach").agg(
         accuracy=("accuracy", "mean"),
         trained=("trainable_parameters", "first"),
         seconds=("seconds", "mean"),
@@ -255,72 +226,54 @@ def make_panels(
         rows = means.reset_index().to_dict("records")
         return "; ".join(words.format(**row) for row in rows)
 
+    accuracy = each("{approach}: {accuracy:.1%}").replace("%", " %")
+    trained = each("{approach} trains {trained:,}")
+    time = f"One training: {each('{approach} {seconds:.2g} s')}"
     panels = {
-        "accuracy": panel(
-            each("{approach}: {accuracy:.1%}").replace("%", " %"),
-            *(plots.accuracy_by_seed, whole),
-            chance=chance,
-            **looks,
-        ),
-        "parameters": panel(
-            each("{approach} trains {trained:,}"),
-            *(plots.trainable_parameters, whole),
-            styles=APPROACHES,
-        ),
-        "time": panel(
-            f"One training: {each('{approach} {seconds:.2g} s')}",
-            *(plots.accuracy_by_time, results),
-            chance=chance,
-            styles=APPROACHES,
-        ),
-        **{
-            metric: panel("", plots.training_curves, history, metric, **looks)
-            for metric in ("val_accuracy", "loss")
-        },
+        "accuracy": panel(accuracy, plots.accuracy_by_seed, whole, **chance, **looks),
+        "parameters": panel(trained, plots.trainable_parameters, whole, **styles),
+        "time": panel(time, plots.accuracy_by_time, results, **chance, **styles),
     }
+    for metric in ("val_accuracy", "loss"):
+        panels[metric] = panel("", plots.training_curves, history, metric, **looks)
     if results["images"].nunique() > 1:
         panels["images"] = panel(
-            "; ".join(map(fewest_in_words, fewest)),
-            *(plots.accuracy_by_images, results),
-            chance=chance,
-            styles=APPROACHES,
+            "; ".join(fewest_in_words(results).values()),
+            plots.accuracy_by_images,
+            results,
             reference="scratch",
+            **chance,
+            **styles,
         )
-    found, p_values = findings(hypotheses), corrected(hypotheses)
     for claim in CLAIMS[:2]:
         if {claim.larger, claim.smaller} <= set(means.index):
-            panels[claim.name] = panel(
-                found.get(claim.name, ""),
-                *(plots.paired_difference, whole),
-                treatment=claim.larger,
-                control=claim.smaller,
-                by="approach",
-                p_value=p_values.get(claim.name),
-            )
+            shown = reporting.claim_panel(claim, tested, whole, "approach")
+            panels[claim.name] = shown
     return panels
 
 
-def fewest_in_words(row: dict[str, Any]) -> str:
+def fewest_in_words(results: pd.DataFrame) -> dict[str, str]:
     """From how few images on an approach is as good as scratch with all of them."""
-    if row["images"] is None:
-        return f"{row['approach']} never reaches scratch"
-    return (
-        f"{row['approach']} reaches scratch with {row['images']} of {row['of']} images"
-    )
+    of = results["images"].max()
+    return {
+        approach: f"{approach} never reaches scratch"
+        if images is None
+        else f"{approach} reaches scratch with {images} of {of} images"
+        for approach, images in fewest_images(results).items()
+    }
 
 
 def against_claims(
-    whole: pd.DataFrame, hypotheses: pd.DataFrame, fewest: list[dict[str, Any]]
+    results: pd.DataFrame, whole: pd.DataFrame, tested: pd.DataFrame
 ) -> list[tuple[str, str, str]]:
     """What is said elsewhere, what was measured here, and the verdict."""
     if set(APPROACHES) != set(whole["approach"]):
         return []
     means = whole.groupby("approach").mean(numeric_only=True)
+    untested = "not tested: needs all images, and a tenth"
 
     def judged(*names: str) -> str:
-        return (
-            verdicts(hypotheses, *names) or "not tested: needs all images, and a tenth"
-        )
+        return reporting.verdicts(tested, *names) or untested
 
     accuracy = [f"{100 * means['accuracy'][name]:.1f} %" for name in APPROACHES]
     trained, own = means["trainable_parameters"], means["parameters"]["frozen"]
@@ -328,8 +281,8 @@ def against_claims(
     words = f"{fewer:.0f} % fewer" if fewer >= 0 else f"{-fewer:.0f} % more"
     best = means["epochs_to_best"]
     halved = best["frozen"] <= best["scratch"] / 2
-    (frozen,) = (row for row in fewest if row["approach"] == "frozen")
-    enough = frozen["images"] is not None and 10 * frozen["images"] <= frozen["of"]
+    frozen = fewest_images(results)["frozen"]
+    enough = frozen is not None and 10 * frozen <= results["images"].max()
     return [
         (
             "Accuracy 65.7 % from scratch, 84.3 % with frozen features, 89.1 % "
@@ -351,7 +304,7 @@ def against_claims(
         ),
         (
             "Ten times fewer images are enough",
-            f"{fewest_in_words(frozen)}, by the means",
+            f"{fewest_in_words(results)['frozen']}, by the means",
             f"{'so' if enough else 'not so'}; {judged('H2c')}",
         ),
     ]
@@ -359,21 +312,17 @@ def against_claims(
 
 def means(results: pd.DataFrame) -> pd.DataFrame:
     """Means over the seeds that did not diverge."""
-    rows = [
-        {
-            "approach": approach,
-            "training images": number,
-            "seeds": group["accuracy"].notna().sum(),
-            "test accuracy (%)": in_percent(group["accuracy"]),
-            "trainable parameters": group["trainable_parameters"].iloc[0],
-            "epochs to best": group["epochs_to_best"].mean(),
-            "seconds": group["seconds"].mean(),
+    groups = results.groupby(["approach", "images"], sort=False)
+    table = groups.agg(
+        **{
+            "seeds": ("accuracy", "count"),
+            "test accuracy (%)": ("accuracy", in_percent),
+            "trainable parameters": ("trainable_parameters", "first"),
+            "epochs to best": ("epochs_to_best", "mean"),
+            "seconds": ("seconds", "mean"),
         }
-        for (approach, number), group in results.groupby(
-            ["approach", "images"], sort=False
-        )
-    ]
-    return pd.DataFrame(rows)
+    )
+    return table.reset_index().rename(columns={"images": "training images"})
 
 
 def pictures(

@@ -5,6 +5,7 @@ Run it with `python examples/imagenet_cutout.py --preset quick`; see `--help`.
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import statistics
 import tempfile
@@ -13,7 +14,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import _backend  # noqa: F401  before anything that imports one
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from keras_residual import (
+    Cutout,
+    ImageNetFolder,
+    ImagePreprocessing,
+    PlainNet,
+    ResNet,
+    make_tiny_imagenet_tree,
+)
+
+# isort: split
+# Keras after keras_residual, which makes the level hold for what Keras imports.
 import keras
 import numpy as np
 import pandas as pd
@@ -29,14 +42,6 @@ from _imagenet_images import (
 from _imagenet_settings import Settings, parse_options
 from _imagenet_training import NORMS, compile_network, fit
 
-from keras_residual import (
-    Cutout,
-    ImageNetFolder,
-    ImagePreprocessing,
-    PlainNet,
-    ResNet,
-    make_tiny_imagenet_tree,
-)
 from keras_residual.experiments import (
     RefusedError,
     RunFolder,

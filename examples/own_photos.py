@@ -18,12 +18,17 @@ import sys
 import time
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from keras_residual import TransferModel
+
+# isort: split
+# Keras after keras_residual, which makes the level hold for what Keras imports.
 import keras
 import numpy as np
 from _own_photos_report import draw, draw_inputs, write_photo_report
 from sklearn.model_selection import StratifiedGroupKFold
 
-from keras_residual import TransferModel
 from keras_residual.analysis import plots
 from keras_residual.datasets import read_photos
 from keras_residual.experiments import RefusedError, run_main
@@ -259,7 +264,6 @@ def check_folder(photos, options):
 
 def train(options):
     start = time.monotonic()
-    keras.config.set_image_data_format("channels_last")
     with refusing():
         photos = read_photos(
             options.photos, image_size=options.image_size, min_per_class=PARTS

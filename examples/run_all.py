@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import _backend  # noqa: F401  before anything that imports one
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import pandas as pd
 
 from keras_residual.experiments import (

@@ -1,20 +1,34 @@
 """Simulation 4: do skip connections keep gradients stronger, and does it pay?
 
-Run it with `python examples/sim4_residual.py --preset quick`; `--help` lists the rest.
+Train a plain and a residual network that differ in the shortcuts alone, over several
+seeds, and report whether shortcuts keep gradients stronger and raise the accuracy.
+
+Both have a 3x3 convolution of stride 2 (which keeps the blocks at 16 x 16 pixels and
+the price at a quarter), N blocks of two 3x3 convolutions at constant width, average
+pooling and a dense layer: with 10 blocks about 60,000 parameters each, equal to each
+other, and for one seed the same initial weights, data, split and order.
+
+examples:
+  python examples/sim4_residual.py --preset quick
+  python examples/sim4_residual.py --blocks 2 5 10 20 --batch-norm both --out runs/depth
+  python examples/sim4_residual.py --dataset cifar10 --seeds 30
+
+The same command resumes an interrupted run. Presets: quick is 4 blocks, 4 epochs, 5
+seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with 2, 5, 10 and
+20 blocks, with and without batch normalization.
 """
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import _backend  # noqa: F401  before anything that imports one
-import keras
-import numpy as np
-import pandas as pd
+# Holds for what Keras imports, because keras_residual is imported before Keras.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from keras_residual import (
     GradientNormCallback,
@@ -34,37 +48,17 @@ from keras_residual.experiments import (
     parse_settings,
     run_experiment,
     run_main,
+    training,
 )
 from keras_residual.experiments.hypotheses import Claim, compare_claims
 from keras_residual.experiments.run_folder import digest
 from keras_residual.experiments.settings import Bounds, Folder, refuse
 from keras_residual.experiments.tasks import refusing
-from keras_residual.experiments.training import (
-    compile_classifier,
-    fit_classifier,
-    split,
-    standardized,
-    trainable_parameters,
-)
 
-DESCRIPTION = """\
-Train a plain and a residual network that differ in the shortcuts alone, over several
-seeds, and report whether shortcuts keep gradients stronger and raise the accuracy.
-
-Both have a 3x3 convolution of stride 2 (which keeps the blocks at 16 x 16 pixels and
-the price at a quarter), N blocks of two 3x3 convolutions at constant width, average
-pooling and a dense layer: with 10 blocks about 60,000 parameters each, equal to each
-other, and for one seed the same initial weights, data, split and order.
-
-examples:
-  python examples/sim4_residual.py --preset quick
-  python examples/sim4_residual.py --blocks 2 5 10 20 --batch-norm both --out runs/depth
-  python examples/sim4_residual.py --dataset cifar10 --seeds 30
-
-The same command resumes an interrupted run. Presets: quick is 4 blocks, 4 epochs, 5
-seeds; default is 10 blocks, 15 epochs, 10 seeds; full is the default with 2, 5, 10 and
-20 blocks, with and without batch normalization.
-"""
+# isort: split
+import keras
+import numpy as np
+import pandas as pd
 
 NETS = ("plain", "residual")
 # What makes one condition, and one training: columns of the tables.
@@ -77,39 +71,29 @@ INITIAL_SEEDS, INITIAL_IMAGES = 3, 32  # of the gradients before the first step
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Run):
-    """The settings of simulation 4.
+    """The settings of simulation 4; the comments are the help of the command line."""
 
-    Args:
-        dataset: synthetic, cifar10, tfds:<name>, or a folder: a local copy of CIFAR-10
-            or one folder of 32x32 images per class
-        data_dir: local copy for cifar10, or the folder of TensorFlow Datasets
-        images: images used; 80 % of them train, 20 % validate
-        strength: largest share of the pattern in a synthetic image; 0.3 if not given
-        blocks: blocks of each net; several numbers sweep the depth
-        batch_norm: whether blocks have batch normalization
-        seeds: number of seeds; each trains both nets
-        epochs: epochs of each training
-        width: channels of every block
-        batch_size: images in a step
-        record_every: steps between two records of the gradient norms
-        learning_rate: of Adam
-        threshold: accuracy to which H4 counts the epochs, from 0 to 1
-        initial_blocks: blocks of the nets that are measured before any training
-    """
-
+    # synthetic, cifar10, tfds:<name>, or a folder: a local copy of CIFAR-10 or one
+    # folder of 32x32 images per class
     dataset: str = "synthetic"
+    # local copy for cifar10, or the folder of TensorFlow Datasets
     data_dir: Aside[Folder | None] = None
+    # images used; 80 % of them train, 20 % validate
     images: Annotated[int, Bounds(10, math.inf, "10 or more")] = 2000
+    # largest share of the pattern in a synthetic image; 0.3 if not given
     strength: Share | None = None
+    # blocks of each net; several numbers sweep the depth
     blocks: tuple[Positive, ...] = (10,)
+    # whether blocks have batch normalization
     batch_norm: Literal["on", "off", "both"] = "on"
-    seeds: Positive = 10
-    epochs: Positive = 15
-    width: Positive = 18
-    batch_size: Positive = 32
-    record_every: Positive = 10
-    learning_rate: Rate = 0.001
-    threshold: Share = 0.5
+    seeds: Positive = 10  # number of seeds; each trains both nets
+    epochs: Positive = 15  # epochs of each training
+    width: Positive = 18  # channels of every block
+    batch_size: Positive = 32  # images in a step
+    record_every: Positive = 10  # steps between two records of the gradient norms
+    learning_rate: Rate = 0.001  # of Adam
+    threshold: Share = 0.5  # accuracy to which H4 counts the epochs, from 0 to 1
+    # blocks of the nets that are measured before any training
     initial_blocks: tuple[Positive, ...] = (10, 27)
 
     def checked(self) -> "Settings":
@@ -203,15 +187,18 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     start = time.perf_counter()
     net, blocks, batch_norm, seed = (arguments[name] for name in KEY)
     images, labels, num_classes, settings = shared
-    chosen, held_out = split(len(images), TRAINING_SHARE, seed)
-    train_images, validation_images = standardized(images[chosen], images[held_out])
+    chosen, held_out = training.split(len(images), TRAINING_SHARE, seed)
+    train_images, validation_images = training.standardized(
+        images[chosen], images[held_out]
+    )
 
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    training.begin_training(seed)
     model = build_network(net, blocks, settings.width, batch_norm == "on", num_classes)
-    compile_classifier(model, keras.optimizers.Adam(settings.learning_rate), loss())
+    training.compile_classifier(
+        model, keras.optimizers.Adam(settings.learning_rate), loss()
+    )
     gradients = GradientNormCallback(every=settings.record_every)
-    history = fit_classifier(
+    history = training.fit_classifier(
         model,
         (train_images, labels[chosen]),
         (validation_images, labels[held_out]),
@@ -229,7 +216,7 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
         "best_accuracy": math.nan if diverged else float(accuracy.max()),
         "epochs_to_threshold": int(reached.iloc[0]) if len(reached) else None,
         "diverged": diverged,
-        "parameters": trainable_parameters(model),
+        "parameters": training.trainable_parameters(model),
         "seconds": round(time.perf_counter() - start, 3),
     }
     norms = gradients.to_frame().reset_index()
@@ -240,13 +227,12 @@ def measure_new_networks(seed: int, shared: Any) -> Any:
     """The gradient norms of one batch before the first step: nothing is trained."""
     start = time.perf_counter()
     images, labels, num_classes, settings = shared
-    batch, _ = standardized(images[:INITIAL_IMAGES], images[:1])
+    batch, _ = training.standardized(images[:INITIAL_IMAGES], images[:1])
     rows = []
     for net, blocks, batch_norm in itertools.product(
         NETS, settings.initial_blocks, ("on", "off")
     ):
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(seed)
+        training.begin_training(seed)
         with_bn = batch_norm == "on"
         model = build_network(net, blocks, settings.width, with_bn, num_classes)
         norms = gradient_norms(model, batch, labels[: len(batch)], loss=loss())
@@ -330,7 +316,7 @@ def test_claims(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    settings = parse_settings(PRESETS, "sim4_residual.py", DESCRIPTION, arguments)
+    settings = parse_settings(PRESETS, "sim4_residual.py", str(__doc__), arguments)
     images, labels, names = load_data(settings)
     found = {"classes": names, "data_sha256": digest(images, labels)}
     folder = RunFolder(settings.out, {**settings.identity(), **found})

@@ -3,7 +3,10 @@
 import importlib.util
 import os
 
+from keras_residual._quiet import quiet_tensorflow as _quiet_tensorflow
+
 try:
+    _quiet_tensorflow()
     import keras as _keras  # noqa: F401
 except ModuleNotFoundError as error:
     _other_backends = [

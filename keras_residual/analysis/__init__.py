@@ -12,6 +12,7 @@ from keras_residual.analysis.confusion_matrix import (
 )
 from keras_residual.analysis.feature_maps import feature_maps as feature_maps
 from keras_residual.analysis.first_filters import first_filters as first_filters
+from keras_residual.analysis.first_maps import first_maps as first_maps
 from keras_residual.analysis.grad_cam import grad_cam as grad_cam
 from keras_residual.analysis.input_gradients import InputGradients as InputGradients
 from keras_residual.analysis.input_gradients import input_gradients as input_gradients
@@ -31,6 +32,7 @@ __all__ = [
     "confusion_matrix",
     "feature_maps",
     "first_filters",
+    "first_maps",
     "grad_cam",
     "input_gradients",
     "loss_landscape",

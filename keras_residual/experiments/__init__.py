@@ -9,6 +9,9 @@ from keras_residual.experiments.hypotheses import Hypothesis as Hypothesis
 from keras_residual.experiments.hypotheses import (
     compare_hypotheses as compare_hypotheses,
 )
+from keras_residual.experiments.pretraining import (
+    pretrain_backbone as pretrain_backbone,
+)
 from keras_residual.experiments.processes import say as say
 from keras_residual.experiments.run import run_experiment as run_experiment
 from keras_residual.experiments.run import run_main as run_main
@@ -32,6 +35,7 @@ __all__ = [
     "Hypothesis",
     "Natural",
     "parse_settings",
+    "pretrain_backbone",
     "Positive",
     "Rate",
     "RefusedError",

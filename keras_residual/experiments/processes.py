@@ -33,7 +33,7 @@ _ONE_THREAD = {
     "TF_NUM_INTRAOP_THREADS": "1",
 }
 # The first process on an accelerator would take all of its memory.
-_SHARING = {
+SHARING = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
@@ -157,7 +157,7 @@ class Worker:
         self.connection, theirs = context.Pipe()
         self.tasks_done = 0
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        variables = dict(_SHARING)
+        variables = dict(SHARING)
         if one_thread:
             variables |= _ONE_THREAD
             if compiled and "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 from keras_residual.analysis.statistics import mean_interval
-from keras_residual.experiments.figures import Draw, save_figure
-from keras_residual.experiments.hypotheses import needed_seeds
+from keras_residual.experiments.figures import Draw, panel, save_figure
+from keras_residual.experiments.hypotheses import Claim, needed_seeds
 from keras_residual.experiments.run_folder import RunFolder
 from keras_residual.experiments.tasks import RefusedError, Task
 
@@ -128,6 +129,27 @@ def verdicts(tested: pd.DataFrame, *names: str) -> str:
 def corrected(tested: pd.DataFrame) -> dict[str, float]:
     """The corrected p-value of each hypothesis that could be tested."""
     return {row.hypothesis: row.p_holm for row in tested.itertuples() if row.n}
+
+
+def claim_panel(
+    claim: Claim, tested: pd.DataFrame, frame: pd.DataFrame, by: str
+) -> Draw:
+    """The differences that a claim is about, by seed, with its finding as the title.
+
+    Args:
+        claim: The claim.
+        tested: Rows of `compare_claims`.
+        frame: What was tested.
+        by: Column that names the groups.
+    """
+    return panel(
+        findings(tested).get(claim.name, ""),
+        *(plots.paired_difference, frame, claim.measure),
+        treatment=claim.larger,
+        control=claim.smaller,
+        by=by,
+        p_value=corrected(tested).get(claim.name),
+    )
 
 
 def _tests(number: int) -> str:

@@ -1,17 +1,20 @@
 """Runs the tasks that a folder lacks, and shows how far it is."""
 
 import contextlib
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keras_residual.experiments.cluster import compute_on_cluster
-from keras_residual.experiments.processes import compute_here
+from keras_residual.experiments.processes import SHARING, compute_here
 from keras_residual.experiments.run_folder import RunFolder
 from keras_residual.experiments.settings import Run
 from keras_residual.experiments.tasks import (
@@ -114,7 +117,7 @@ def run_experiment(
     report: Callable[[], Path],
     **options: Any,
 ) -> None:
-    """Compute what the folder lacks, then write and name the report.
+    """Compute what the folder lacks, write and name the report, delete checkpoints.
 
     Args:
         run: Number of jobs, scheduler, and whether to write the report only.
@@ -137,6 +140,7 @@ def run_experiment(
             folder, tasks, train, shared, run.jobs, scheduler=run.scheduler, **options
         )
         _name_report(report())
+        shutil.rmtree(folder.states, ignore_errors=True)
 
 
 def _name_report(path: Path) -> None:
@@ -173,7 +177,9 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
     """Run the main function of a program, and end the process.
 
     The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted;
-    the reason is one line on standard error.
+    the reason is one line on standard error. Images have their channels last. On an
+    accelerator the process takes the memory that it needs, unless the variables of the
+    backend say otherwise.
 
     Args:
         main: The function.
@@ -182,6 +188,10 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
     Raises:
         SystemExit: Always.
     """
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
+    # As in the workers, whatever a keras.json of this machine says.
+    keras.config.set_image_data_format("channels_last")
     try:
         main()
     except (RefusedError, StoppedError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 
 from keras_residual._cores import cores
 from keras_residual.experiments._durable import move, through
@@ -32,6 +33,11 @@ class RunFolder:
         settings: Everything that the numbers depend on. A run continues only with the
             same settings and the same versions of Python, Keras, backend and NumPy.
         others: Names and versions of other packages that the numbers depend on.
+
+    Attributes:
+        path: The folder.
+        units: Its folder of the finished tasks.
+        states: Its folder for checkpoints of trainings that are not finished.
 
     Raises:
         RefusedError: If `path` is a file, holds something else than a run, or a run
@@ -57,6 +63,7 @@ class RunFolder:
     ) -> None:
         self.path = Path(path)
         self.units = self.path / "units"
+        self.states = self.path / ".states"
         self.settings = json.loads(to_json(settings))
         self.versions = {**versions(), **(others or {})}
         check_output_path(self.path)
@@ -105,7 +112,7 @@ class RunFolder:
         Args:
             task: The task.
             output: Scalars for result.json, and by name the content of other files:
-                bytes, or a pandas frame for a CSV file.
+                bytes, a pandas frame for a CSV file, or an array for a `.npy` file.
 
         Raises:
             StoppedError: If it cannot be written.
@@ -117,6 +124,8 @@ class RunFolder:
             for name, content in files.items():
                 if isinstance(content, bytes):
                     (temporary / name).write_bytes(content)
+                elif isinstance(content, np.ndarray):
+                    np.save(temporary / name, content)
                 else:
                     content.to_csv(temporary / name, index=False, lineterminator="\n")
                 through(temporary / name)
@@ -149,6 +158,8 @@ class RunFolder:
             for leftover in self.path.glob(".*.tmp"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             if not (self.path / "config.json").exists():
+                # Those of a run that was deleted, but for hidden files.
+                shutil.rmtree(self.states, ignore_errors=True)
                 content = {
                     "settings": self.settings,
                     "versions": self.versions,

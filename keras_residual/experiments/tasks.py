@@ -9,7 +9,7 @@ from typing import Any
 from keras_residual._first_line import first_line
 
 # What a task gives back: scalars for result.json, and the content of other files, a
-# pandas frame (for a CSV file) or bytes.
+# pandas frame (for a CSV file), an array (for a .npy file) or bytes.
 Output = tuple[dict[str, Any], dict[str, Any]]
 # From a task's arguments and what all tasks share to its output.
 Train = Callable[[Mapping[str, Any], Any], Output]

@@ -1,6 +1,8 @@
 """Shared parts of the experiments' trainings: batches in a stated order, and times."""
 
 import math
+import random
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+
+from keras_residual.experiments.tasks import RefusedError
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -42,6 +46,20 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.epoch = epoch
         generator = np.random.default_rng([self.seed, epoch])
         self.order = generator.permutation(len(self.images))
+
+
+def begin_training(seed: int) -> None:
+    """Clears what Keras keeps of earlier networks, and seeds what a training draws.
+
+    `keras.utils.set_random_seed` also seeds what `tf.data` draws; it imports TensorFlow
+    for that, under every backend. Keras's own draws follow from those of Python.
+    """
+    keras.utils.clear_session()
+    if "tensorflow" in sys.modules:
+        keras.utils.set_random_seed(seed)
+    else:
+        random.seed(seed)
+        np.random.seed(seed)
 
 
 def trainable_parameters(model: keras.Model) -> int:
@@ -132,6 +150,48 @@ class ValidationTimer(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Any = None) -> None:
         self.seconds += time.perf_counter() - self._start
+
+
+def check_shares(labels: np.ndarray, shares: Sequence[float]) -> None:
+    """Refuses shares of which two give the same number of training images."""
+    counts = [len(stratified_split(labels, share, 0)["train"]) for share in shares]
+    if len(set(counts)) < len(counts):
+        raise RefusedError(
+            "--shares must give different numbers of training images, but "
+            f"{', '.join(map(str, shares))} give {', '.join(map(str, counts))}"
+        )
+
+
+def batch_size_for(share: float, most: int, least: int = 8) -> int:
+    """Images in a step: in proportion to the share of the data, but not too few."""
+    return max(min(least, most), round(most * share))
+
+
+def cached(
+    model: Any, images: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of a `TransferModel`, with the labels, to train its head alone."""
+    cache = model.cache_features(images, labels, verbose=0)
+    return cache.features, cache.labels
+
+
+def predictions(
+    model: keras.Model, images: np.ndarray, labels: np.ndarray, places: np.ndarray
+) -> tuple[float, pd.DataFrame]:
+    """Accuracy of a classifier, NaN if it diverged, and its probabilities by image.
+
+    Args:
+        model: The network, which outputs probabilities.
+        images: Images that it has not seen.
+        labels: Their labels.
+        places: Their numbers among all images.
+    """
+    outputs = model.predict(images, batch_size=100, verbose=0)
+    frame = pd.DataFrame({"image": places, "label": labels})
+    for label, probabilities in enumerate(outputs.T):
+        frame[f"probability_{label}"] = probabilities
+    right = np.mean(outputs.argmax(1) == labels)
+    return float(right) if np.isfinite(outputs).all() else math.nan, frame
 
 
 def split(num_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_residual import ResNet, TransferModel
-from keras_residual.analysis import feature_maps, first_filters
+from keras_residual.analysis import feature_maps, first_filters, first_maps
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (32, 32, 3))
 
@@ -55,8 +55,30 @@ def test_names_that_two_layers_have():
 
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, tower()(tower()(inputs)))
-    with pytest.raises(ValueError, match="which are 2 layers"):
+    with pytest.raises(ValueError, match="which fits 2 layers"):
         feature_maps(model, np.zeros((4, 4, 3)), "same")
+
+
+def test_first_maps_are_those_that_vary_most():
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(name="padding")(inputs)
+    x = layers.Conv2D(32, 3, activation="relu", name="first")(x)
+    x = layers.Conv2D(12, 4, strides=4, name="last")(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    image = np.random.default_rng(0).uniform(0, 1, (16, 16, 3))
+
+    found = first_maps(model, image, most=5)
+
+    assert list(found) == ["first", "quarter"]
+    for maps, name in zip(found.values(), ("first", "last"), strict=True):
+        part = keras.Model(inputs, model.get_layer(name).output)
+        expected = part.predict(image[None], verbose=0)[0].transpose(2, 0, 1)
+        order = sorted(range(len(expected)), key=lambda i: expected[i].std())
+        chosen = expected[sorted(order[-5:])]
+        np.testing.assert_allclose(maps, chosen, rtol=1e-4, atol=1e-5)
+    whole = TransferModel(keras.Model(inputs, x), 2, preprocessing=None)
+    assert list(first_maps(whole, image)) == ["first", "quarter"]
 
 
 def test_first_filters():

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -248,6 +250,31 @@ def test_a_training_that_diverges_is_a_result(load):
     assert result["diverged"] is True
     assert np.isnan(result["accuracy"])
     assert len(files["history.csv"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="needs it")
+def test_trains_without_importing_tensorflow(root):
+    """Which takes five seconds of each process, and logs half a page."""
+    code = """
+import sys
+import sim4_residual as program
+from keras_residual import datasets
+
+settings = program.PRESETS["quick"].replace(epochs=1, width=4, initial_blocks=(1,))
+shared = (*datasets.sinusoid_images(64), 10, settings)
+program.train({"seed": 0}, shared)
+program.train({"net": "plain", "blocks": 1, "batch_norm": "on", "seed": 0}, shared)
+import _sim4_report
+assert "tensorflow" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'examples'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.once

@@ -1,7 +1,6 @@
 """Simulation 5 as a user runs it, in its smallest form, and its decisions by hand."""
 
 import base64
-import io
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from PIL import Image
 from programs import read_until, table
 
 import keras_residual
+from keras_residual.experiments.pretraining import note_small_images
 from keras_residual.experiments.training import stratified_split
 
 EXAMPLE = "sim5_transfer.py"
@@ -249,39 +249,6 @@ def test_what_began_with_a_generated_source_goes_on_with_it(run, finished):
     ]
 
 
-@pytest.mark.slow
-def test_dropout_of_the_source_is_decided_by_the_epoch(load):
-    model = keras_residual.TransferModel(
-        "EfficientNetB0", 2, mode="scratch", input_shape=(32, 32, 3)
-    )
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
-    outputs = []
-    for epoch in (1, 2, 1):
-        dropout = load("_sim5_networks").DropoutByEpoch()
-        dropout.set_model(model)
-        dropout.on_epoch_begin(epoch)
-        outputs.append(keras.ops.convert_to_numpy(model(images, training=True)))
-
-    assert np.abs(outputs[0] - outputs[1]).max() > 1e-6
-    np.testing.assert_array_equal(outputs[0], outputs[2])
-
-
-@pytest.mark.once
-def test_batch_size_follows_the_share(load):
-    size = load("sim5_transfer").batch_size_for
-
-    assert [size(share, 32) for share in (1, 0.5, 0.25, 0.1)] == [32, 16, 8, 8]
-    assert [size(share, 4) for share in (1, 0.5)] == [4, 4]
-
-
-def test_a_training_that_diverged_has_no_accuracy(load):
-    accuracy = load("sim5_transfer").accuracy_of
-    labels = np.array([0, 1])
-
-    assert accuracy(np.array([[0.9, 0.1], [0.8, 0.2]]), labels) == 0.5
-    assert np.isnan(accuracy(np.array([[np.nan, np.nan], [0.2, 0.8]]), labels))
-
-
 @pytest.mark.once
 def test_help_names_the_ways_and_the_defaults(run_here):
     status, out, _ = run_here(EXAMPLE, "--help")
@@ -302,16 +269,14 @@ def test_photos_keep_their_size_in_every_preset(load, tmp_path, capsys, preset):
     """At 48 pixels MobileNetV2 tells ants from bees in 58 to 73 %, at 160 in 90 %."""
     (tmp_path / "photos").mkdir()
     photos = ("--preset", preset, "--data-dir", str(tmp_path / "photos"))
-    warn = load("_sim5_networks").warn_of_small_images
 
     assert settings_of(load, *photos).image_size == 160
     assert settings_of(load, "--preset", preset).image_size in (48, 64)
     small = settings_of(load, *photos, "--image-size", "48")
     assert small.image_size == 48
-    warn(small.image_size, small.dataset)
+    note_small_images(small.image_size, 160)
     assert "48 pixels are less than half of the 224" in capsys.readouterr().out
-    warn(160, small.dataset)
-    warn(48, "synthetic")
+    note_small_images(160, 160)
     assert capsys.readouterr().out == ""
 
 
@@ -352,17 +317,6 @@ def test_split_properties(counts, share, seed):
 
 
 @pytest.mark.once
-def test_a_network_that_pools_its_images_away_is_refused(load):
-    inputs = keras.Input((7, 7, 3))
-    x = keras.layers.Cropping2D(3, name="fits")(inputs)
-    load("_sim5_networks").check_sizes(keras.Model(inputs, x), 7)
-    nothing = keras.Input((0, 4, 3), name="nothing")
-    x = keras.layers.Identity()(nothing)
-    with pytest.raises(ValueError, match=r"images of 7 pixels.*its layer nothing"):
-        load("_sim5_networks").check_sizes(keras.Model(nothing, x), 7)
-
-
-@pytest.mark.once
 def test_other_seeds_split_otherwise():
     labels = np.repeat([0, 1], 500)
 
@@ -394,7 +348,7 @@ def _results(accuracies):
 @pytest.mark.once
 def test_verdicts_follow_the_data(load):
     tested = (
-        load("sim5_transfer")
+        load("_sim5_report")
         .test_claims(
             _results(
                 {
@@ -436,48 +390,25 @@ def test_fewest_images_by_hand(load):
         )
     )
 
-    assert [(row["approach"], row["images"]) for row in found] == [
-        ("frozen", 300),
-        ("fine-tuned", None),
-    ]
-    assert {row["of"] for row in found} == {600}
+    assert found == {"frozen": 300, "fine-tuned": None}
 
 
 @pytest.mark.slow
 def test_without_network_the_source_is_generated(load, monkeypatch, capsys):
-    networks = load("_sim5_networks")
-    real = networks.transfer
+    program = load("sim5_transfer")
+    real = program.transfer
 
-    def offline(mode, backbone, weights, image_size, num_classes):
+    def offline(mode, settings, weights, *arguments):
         if weights == "imagenet":
             raise ConnectionError("The weights could not be downloaded.")
-        return real(mode, backbone, weights, image_size, num_classes)
+        return real(mode, settings, weights, *arguments)
 
-    monkeypatch.setattr(networks, "transfer", offline)
+    monkeypatch.setattr(program, "transfer", offline)
     options = settings_of(load, "--backbone", "resnet18", "--image-size", "32")
 
-    assert networks.resolve_source(options, 2) == "generated"
+    assert program.find_source(options, 2, None) == "generated"
     assert "learns on generated images" in capsys.readouterr().out
 
     options = options.replace(weights="imagenet")  # asked for: nothing else will do
     with pytest.raises(ConnectionError, match="downloaded"):
-        networks.resolve_source(options, 2)
-
-
-def test_first_maps_are_the_outputs_of_the_layers(load):
-    networks = load("_sim5_networks")
-    model = networks.baseline(16, 2)
-    image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
-
-    files = networks.first_maps(model, image[0])
-    maps = {name: np.load(io.BytesIO(file)) for name, file in files.items()}
-
-    expected = keras.ops.relu(model.get_layer("conv1")(image / 255))
-    channels = keras.ops.convert_to_numpy(expected)[0].transpose(2, 0, 1)
-    assert maps["first.npy"].shape == (8, 16, 16)
-    assert maps["quarter.npy"].shape == (8, 4, 4)
-    for found in maps["first.npy"]:
-        assert np.abs(channels - found).max((1, 2)).min() < 1e-5
-    assert (
-        maps["first.npy"].std((1, 2)).min() >= np.sort(channels.std((1, 2)))[-8] - 1e-5
-    )
+        program.find_source(options, 2, None)

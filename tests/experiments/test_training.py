@@ -1,11 +1,62 @@
 """Seeded batches, splits and scales that trainings share."""
 
+import random
+from types import SimpleNamespace
+
+import keras
 import numpy as np
 import pytest
 
+from keras_residual.experiments import RefusedError, training
 from keras_residual.experiments.training import ShuffledBatches, split, standardized
 
 pytestmark = pytest.mark.once
+
+
+def test_without_tensorflow_the_seeds_are_those_of_keras(monkeypatch):
+    def drawn():
+        layer = keras.layers.Dense(4)
+        layer.build((None, 3))
+        numbers = random.random(), np.random.rand()
+        return *numbers, *keras.ops.convert_to_numpy(layer.kernel).ravel().tolist()
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(3)
+    expected = drawn()
+    monkeypatch.setattr(training, "sys", SimpleNamespace(modules={}))
+    training.begin_training(3)
+    assert drawn() == expected
+    assert drawn() != expected
+
+
+def test_predictions_of_a_training_that_diverged_have_no_accuracy():
+    def outputs(*rows):
+        model = SimpleNamespace(predict=lambda *_, **__: np.array(rows))
+        return training.predictions(model, None, np.array([0, 1]), np.array([7, 5]))
+
+    accuracy, frame = outputs([0.9, 0.1], [0.8, 0.2])
+    assert accuracy == 0.5
+    assert frame.to_dict("list") == {
+        "image": [7, 5],
+        "label": [0, 1],
+        "probability_0": [0.9, 0.8],
+        "probability_1": [0.1, 0.2],
+    }
+    assert np.isnan(outputs([np.nan, np.nan], [0.2, 0.8])[0])
+
+
+def test_batch_size_follows_the_share():
+    size = training.batch_size_for
+
+    assert [size(share, 32) for share in (1, 0.5, 0.25, 0.1)] == [32, 16, 8, 8]
+    assert [size(share, 4) for share in (1, 0.5)] == [4, 4]
+
+
+def test_shares_that_take_the_same_images():
+    labels = np.arange(40) % 2
+    training.check_shares(labels, (0.1, 0.5, 1.0))
+    with pytest.raises(RefusedError, match=r"but 0.001, 0.01, 0.5 give 2, 2, 12"):
+        training.check_shares(labels, (0.001, 0.01, 0.5))
 
 
 def test_each_epoch_has_another_order_that_the_seed_decides():

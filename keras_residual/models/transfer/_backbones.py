@@ -143,6 +143,15 @@ def make_backbone(backbone, weights, input_shape, scratch) -> keras.Model:
     return network
 
 
+def check_maps(shape, input_shape) -> None:
+    """Rejects a backbone that pools its images away; some versions of Keras do not."""
+    if 0 in shape:
+        raise ValueError(
+            "`input_shape` must be large enough for the backbone: its output has the "
+            f"shape {tuple(shape)}. Received: input_shape={input_shape!r}"
+        )
+
+
 def _check_network(network):
     try:
         shape = network.input_shape

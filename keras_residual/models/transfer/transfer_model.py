@@ -190,6 +190,7 @@ class TransferModel(keras.Model):
         x = augment(images, augmentation)
         x = preprocess(x, preprocessing, value_range, data_format)
         x = Backbone(network, scratch or train_batch_norm, name="backbone")(x)
+        _backbones.check_maps(x.shape, input_shape)
         x = heads.make_pooling(pooling, x.shape, data_format)(x)
         if head is None:
             top = heads.make_head(

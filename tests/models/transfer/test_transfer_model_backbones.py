@@ -291,6 +291,9 @@ def test_models_that_are_no_backbones():
     vectors = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
     with pytest.raises(ValueError, match="takes one batch of images"):
         TransferModel(vectors, 2, preprocessing="tf")
+    pooled_away = keras.Sequential([keras.Input((0, 4, 3)), keras.layers.Identity()])
+    with pytest.raises(ValueError, match=r"must be large enough for the backbone"):
+        TransferModel(pooled_away, 2, preprocessing="tf")
 
 
 def test_methods_refuse_as_well(make_model):

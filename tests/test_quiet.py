@@ -1,0 +1,53 @@
+"""What is on the terminal after TensorFlow was imported, played by a module."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from keras_residual._quiet import _Finder
+
+pytestmark = pytest.mark.once
+
+LOG = """\
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1795880650.783855    8644 port.cc:153] oneDNN custom operations are on.
+W0000 00:00:1795880650.783855    8644 file.cc:1] A warning.
+E0000 00:00:1795880650.783855    8644 file.cc:2] An error.
+A warning of Python.
+"""
+
+
+def import_it(monkeypatch, tmp_path, level, end=""):
+    folder = tmp_path / "tensorflow"
+    folder.mkdir()
+    code = f"import os\nos.write(2, {LOG.encode()!r})\nvalue = 3\n{end}\n"
+    (folder / "__init__.py").write_text(code)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    spec = _Finder().find_spec("tensorflow")
+    if spec is None:
+        return None
+    module = ModuleType("tensorflow")
+    spec.loader.exec_module(module)
+    return module.value
+
+
+@pytest.mark.parametrize(
+    ("level", "starts"), [("1", ["W", "E", "A"]), ("2", ["E", "A"]), ("3", ["A"])]
+)
+def test_the_level_holds_for_the_import(monkeypatch, tmp_path, capfd, level, starts):
+    assert import_it(monkeypatch, tmp_path, level) == 3
+    assert [line[0] for line in capfd.readouterr().err.splitlines()] == starts
+
+
+@pytest.mark.parametrize("level", ["0", "", "high"])
+def test_without_a_level_python_finds_it_as_ever(monkeypatch, tmp_path, level):
+    assert import_it(monkeypatch, tmp_path, level) is None
+    assert _Finder().find_spec("json") is None
+
+
+def test_an_import_that_fails_says_all(monkeypatch, tmp_path, capfd):
+    with pytest.raises(ZeroDivisionError):
+        import_it(monkeypatch, tmp_path, "3", end="1 / 0")
+    assert capfd.readouterr().err == LOG
