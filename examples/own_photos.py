@@ -152,6 +152,7 @@ def train_head(photos, fold, options, folder):
     is_first = folder.name == "0"
     if is_first:
         draw_inputs(model, photos, training[:9], options.out)
+    print(f"The features of {len(photos)} photos, once:", flush=True)
     features = model.cache_features(
         photos.images, photos.labels, filepath=options.out / "features.h5"
     )
@@ -187,6 +188,7 @@ def fine_tune(photos, fold, options, folder):
         with refusing():
             model.unfreeze(options.unfreeze)
         model.optimizer.learning_rate = TUNING_RATE * chosen["learning_rate"]
+        print(f"Fine-tuning the last {options.unfreeze} layers:", flush=True)
         model.fit(
             photos.images[training],
             photos.labels[training],

@@ -7,6 +7,7 @@ it. Needs the extra `analysis` and Pillow.
 """
 
 import io
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -34,26 +35,32 @@ def read(run):
 
 def simulation4(run, threshold):
     results, p = read(run)
-    yield "accuracy_1", plots.accuracy_by_seed(results, styles=NETS)
+    yield "accuracy_1", partial(plots.accuracy_by_seed, results, styles=NETS)
     pair = {"treatment": "residual", "control": "plain"}
-    yield "accuracy_2", plots.paired_difference(results, p_value=p["H2"], **pair)
-    yield "epochs", plots.epochs_to_threshold(results, threshold, styles=NETS)
+    yield (
+        "accuracy_2",
+        partial(plots.paired_difference, results, p_value=p["H2"], **pair),
+    )
+    yield "epochs", partial(plots.epochs_to_threshold, results, threshold, styles=NETS)
 
 
 def simulation5(run):
     results, p = read(run)
     looks = {"by": "approach", "styles": APPROACHES}
     whole = results[results["share"] == 1]
-    yield "accuracy", plots.accuracy_by_seed(whole, **looks)
-    yield "images", plots.accuracy_by_images(results, reference="scratch", **looks)
+    yield "accuracy", partial(plots.accuracy_by_seed, whole, **looks)
+    yield (
+        "images",
+        partial(plots.accuracy_by_images, results, reference="scratch", **looks),
+    )
     if run == "sim5/photos":
         for number, name, *pair in (
             (1, "H2a", "frozen", "scratch"),
             (2, "H2b", "fine-tuned", "frozen"),
         ):
             yield f"differences_{number}", difference(whole, "approach", p[name], *pair)
-        yield "time", plots.accuracy_by_time(results, **looks)
-        yield "parameters", plots.trainable_parameters(whole, **looks)
+        yield "time", partial(plots.accuracy_by_time, results, **looks)
+        yield "parameters", partial(plots.trainable_parameters, whole, **looks)
 
 
 def imagenet(run):
@@ -62,10 +69,10 @@ def imagenet(run):
     names = {"top1": "accuracy", "train_top1": "train_accuracy"}
     results = results.rename(columns=names)
     looks = {"by": "network", "styles": NETWORKS}
-    yield "accuracy_1", plots.accuracy_by_seed(results, **looks)
-    yield "gap_1", plots.generalization_gap(results, **looks)
+    yield "accuracy_1", partial(plots.accuracy_by_seed, results, **looks)
+    yield "gap_1", partial(plots.generalization_gap, results, **looks)
     occlusion = pd.read_csv(RESULTS / run / "occlusion.csv").rename(columns=names)
-    yield "occlusion", plots.accuracy_by_occlusion(occlusion, **looks)
+    yield "occlusion", partial(plots.accuracy_by_occlusion, occlusion, **looks)
     cutout = ("resnet-cutout", "resnet")
     gap = "training minus validation accuracy (% of images)"
     error = "expected calibration error (%)"
@@ -81,7 +88,9 @@ def imagenet(run):
 
 def difference(results, by, p_value, treatment, control, **how):
     pair = {"treatment": treatment, "control": control}
-    return plots.paired_difference(results, by=by, p_value=p_value, **pair, **how)
+    return partial(
+        plots.paired_difference, results, by=by, p_value=p_value, **pair, **how
+    )
 
 
 RUNS = {
@@ -93,16 +102,18 @@ RUNS = {
 }
 
 
-def save(ax, path):
-    ax.figure.set_size_inches(7, 5)  # as wide as a page of the site
+def save(draw, path):
+    # As wide as a page of the site.
+    figure, ax = plt.subplots(figsize=(7, 5), dpi=110, layout="constrained")
+    draw(ax=ax)
     memory = io.BytesIO()
-    ax.figure.savefig(memory, dpi=110)
-    plt.close(ax.figure)
+    figure.savefig(memory)
+    plt.close(figure)
     image = Image.open(memory).convert("RGB").quantize(128)
     image.save(path, dpi=(110, 110), optimize=True)
 
 
 if __name__ == "__main__":
     for run, draw in RUNS.items():
-        for name, ax in draw(run):
-            save(ax, RESULTS / run / f"{name}.png")
+        for name, figure in draw(run):
+            save(figure, RESULTS / run / f"{name}.png")

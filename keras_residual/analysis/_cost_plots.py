@@ -223,7 +223,7 @@ def accuracy_by_time(
         means = logs.groupby("share")[["seconds", "accuracy"]].mean()
         x, y = np.exp(means["seconds"]), means["accuracy"]
         if len(x):
-            longest.append(f"{name} {x.max():.2g} s")
+            longest.append(f"{name} {x.max():.3g} s")
         ax.plot(
             x,
             y,
