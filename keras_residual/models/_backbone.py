@@ -9,13 +9,13 @@ from keras_residual._leaves import leaves
 class Backbone(keras.layers.Layer):
     """Runs a network and keeps its batch normalization in inference mode.
 
-    In a functional model `training=False` at the call of a nested model does not last:
-    the outer model's value wins. In the `call` of a layer it does.
+    In a functional model the outer model's `training` replaces the `training=False` of
+    a call of a nested model. In the `call` of a layer it does not.
 
     Args:
         network: The `keras.Model`.
         train_batch_norm: Whether the network follows the mode of the outer model.
-        **kwargs: Passed to `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, network, train_batch_norm, **kwargs):

@@ -50,7 +50,7 @@ class Graph:
 
 
 def functional(model):
-    """Returns a functional model of the same layers, or None where there is none."""
+    """Returns a functional model of the same layers, or None if there is none."""
     if isinstance(model, keras.Sequential):
         if not model.built:
             return None
@@ -70,9 +70,9 @@ def functional(model):
 
 
 def _has_own_call(model):
-    """Whether a class of the user's decides what the model computes.
+    """Whether a class of the user decides what the model computes.
 
-    Images go through a TransferModel as through its layers.
+    The `call` of a TransferModel runs its layers.
     """
     return any(
         "call" in vars(cls)

@@ -1,4 +1,4 @@
-"""What published weights expect of their images: the one table of its numbers."""
+"""The one table of the preprocessing that published weights expect."""
 
 from typing import Any
 

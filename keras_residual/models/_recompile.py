@@ -1,4 +1,4 @@
-"""Compiling again after a change of what trains, with everything as it was."""
+"""Compiles a model again after a change of what trains, with the same settings."""
 
 import keras
 
@@ -27,7 +27,7 @@ def recompile(model, arguments: dict, old) -> None:
 
 
 def _copy_exclusions(old, new):
-    """What `exclude_from_weight_decay` was told, which no config holds."""
+    """Copies the result of `exclude_from_weight_decay`, which no config holds."""
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if name in vars(old):
             setattr(new, name, getattr(old, name))
@@ -37,7 +37,7 @@ def _check_exclusions(old, new, variables):
     for variable in variables:
         if old._use_weight_decay(variable) != new._use_weight_decay(variable):
             raise RuntimeError(
-                "The new optimizer would not know, under this version of Keras, which "
+                "Under this version of Keras the new optimizer does not know which "
                 f"variables have no weight decay, such as {variable.path}. Call "
                 "`compile` after changing what trains."
             )
@@ -47,5 +47,5 @@ def _by_path(optimizer):
     found: dict = {}
     for variable in optimizer.variables:
         found[variable.path] = None if variable.path in found else variable
-    # Two variables of one path cannot be told apart: their state is new.
+    # Variables that share a path cannot be matched: their state is new.
     return {path: variable for path, variable in found.items() if variable is not None}

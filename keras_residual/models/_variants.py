@@ -91,7 +91,7 @@ VARIANTS = {
     ),
 }
 
-# Of depths that both rules of "cifar" give, those that are built of bottlenecks.
+# Depths that fit both rules of "cifar" and are built of bottlenecks.
 _BOTTLENECK_DEPTHS = (164,)  # He et al. 2016, table 4
 
 

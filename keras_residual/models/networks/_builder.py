@@ -10,6 +10,7 @@ from keras_residual.layers._checks import (
     check_fraction,
     check_image_shape,
     check_positive_integer,
+    checked_data_format,
 )
 from keras_residual.layers._convolutions import (
     build_normalization,
@@ -18,10 +19,7 @@ from keras_residual.layers._convolutions import (
 )
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._variants import STEMS, VARIANTS, depths_of, find_blocks
-from keras_residual.models.networks._outputs import (
-    add_top,
-    check_outputs,
-)
+from keras_residual.models.networks._outputs import add_top, check_outputs
 from keras_residual.models.weights._known_weights import find_source
 from keras_residual.models.weights.pretrained import load_pretrained
 
@@ -61,9 +59,7 @@ def build_network(
     block_type, blocks_per_stage = _blocks(depth, variant)
     if include_top and outputs is None:
         num_classes = check_positive_integer("num_classes", num_classes)
-    if data_format is None:
-        data_format = keras.config.image_data_format()
-    check_choice("data_format", data_format, ("channels_last", "channels_first"))
+    data_format = checked_data_format(data_format)
     input_shape = _input_shape(input_shape, settings.image_size, data_format)
     widen_factor = check_positive_integer("widen_factor", widen_factor)
     check_fraction("dropout_rate", dropout_rate)
@@ -73,7 +69,7 @@ def build_network(
         preactivation = settings.preactivation
     residual = block_class is ResidualBlock
     if weights is not None:
-        # Before the network is built: that takes seconds.
+        # Checked before the network is built, which takes seconds.
         changed = (
             preactivation != settings.preactivation
             or widen_factor > 1
@@ -99,7 +95,7 @@ def build_network(
         "data_format": data_format,
     }
     policy = keras.dtype_policies.get(dtype)
-    # The layers outside the blocks, which are made as those inside them.
+    # Settings of the layers outside the blocks, made like those inside.
     outer = types.SimpleNamespace(**common, dtype_policy=policy, groups=1, dilation=1)
     images = keras.Input(input_shape, name="images")
     x = _stem(images, settings, outer, preactivation)
@@ -139,7 +135,7 @@ def build_network(
         features[f"stage{len(blocks_per_stage)}"] = x
     if outputs is not None:
         if weights is not None:
-            # Into the whole network, of which the outputs may be the first stages.
+            # Into the whole network: the outputs may be its first stages.
             load_pretrained(keras.Model(images, x, name=name), weights)
         chosen = {stage: features[stage] for stage in outputs}
         return keras.Model(images, chosen, name=name)
@@ -175,8 +171,8 @@ def _input_shape(input_shape, image_size, data_format):
 def _strides(settings, stages, output_stride):
     """For each stage the stride, and the dilation of its first block and of the rest.
 
-    As torchvision's `replace_stride_with_dilation` does it: a first block whose stride
-    is left out still sees its input at the distances of the stage before.
+    As in torchvision's `replace_stride_with_dilation`, a first block without its stride
+    keeps the dilation of the stage before.
     """
     _, stride, pools = STEMS[settings.stem]
     reached = stride * (2 if pools else 1)
@@ -221,7 +217,7 @@ def _stem(images, settings, outer, preactivation):
     if not pools:
         return x
     # After ReLU, padding with zeros gives the same maxima as padding with -inf. Without
-    # it, it is what keras.applications' ResNet50V2 does.
+    # ReLU it is what ResNet50V2 of keras.applications does.
     x = keras.layers.ZeroPadding2D(
         1, data_format=data_format, dtype=policy, name="stem_pool_pad"
     )(x)

@@ -1,4 +1,4 @@
-"""What a network ends in: a classifier, pooled features, or the maps of its stages."""
+"""The end of a network: a classifier, pooled features, or the maps of its stages."""
 
 import keras
 
@@ -9,7 +9,7 @@ def check_outputs(outputs, pooling, include_top, stages):
     check_choice("pooling", pooling, (None, "avg", "max"))
     if pooling is not None and (include_top or outputs is not None):
         raise ValueError(
-            "`pooling` must be None but with include_top=False and outputs=None: a "
+            "`pooling` must be None unless include_top=False and outputs=None: a "
             "classifier pools by itself, and feature maps are not pooled. "
             f"Received: pooling={pooling!r}"
         )

@@ -54,14 +54,14 @@ def ResNet(
     | `"wide"` | - | projection, preactivated | 0.9, 1e-5 | no | logits |
 
     "stride on" is the convolution of a bottleneck that has the stride. The first four
-    have a stem with max pooling, a 7x7 convolution or (`"resnet_d"`) three of 3x3, and
-    stages of 64, 128, 256 and 512 filters. `"cifar"` and `"wide"` have a 3x3 stem and
-    stages of 16, 32 and 64 filters.
+    variants have a stem of a 7x7 convolution (`"resnet_d"`: three of 3x3) and max
+    pooling, and stages of 64, 128, 256 and 512 filters. `"cifar"` and `"wide"` have a
+    3x3 stem and stages of 16, 32 and 64 filters.
 
     Args:
-        depth: 18, 34, 50, 101, 152 or 200. For `variant="cifar"` `6n + 2` (20, 32, 44,
-            56, 110, ...), and with bottlenecks `9n + 2` (164, 1001, and others that are
-            not `6n + 2`). For `variant="wide"` `6n + 4` (16, 28, 40, ...).
+        depth: 18, 34, 50, 101, 152 or 200. For `variant="cifar"`: `6n + 2` (20, 32, 44,
+            56, 110, ...) with basic blocks; 164, and each `9n + 2` that is no `6n + 2`
+            (1001, ...), with bottlenecks. For `variant="wide"`: `6n + 4` (16, 28, ...).
         num_classes: Positive integer. Number of classes.
         variant: `"torchvision"`, `"resnet_d"`, `"keras"`, `"paper"`, `"cifar"` or
             `"wide"`.
@@ -76,35 +76,35 @@ def ResNet(
             classifier. False: it outputs the last stage's feature map.
         pooling: With `include_top=False`: `"avg"` or `"max"` over the feature map, or
             None.
-        outputs: Names out of `"stem"`, `"stage1"`, `"stage2"` and so on: the network
-            ends in a dictionary of their feature maps, for detection and segmentation.
-            None: in one output, as `include_top` says.
-        output_stride: 8, 16 or 32 (1, 2 or 4 of a network for 32 x 32): by how much the
-            last feature map is smaller than the image. Strides beyond it become
+        outputs: Names out of `"stem"`, `"stage1"`, `"stage2"` and so on. The network
+            then outputs a dictionary of their feature maps, for detection and
+            segmentation. None: one output, see `include_top`.
+        output_stride: 8, 16 or 32 (1, 2 or 4 for `"cifar"` and `"wide"`): ratio of the
+            image's size to that of the last feature map. Further strides become
             dilation, as in torchvision's `replace_stride_with_dilation`. None: 32 (4).
-        classifier_activation: Activation of the classifier, `"linear"` for logits;
-            `"auto"` is the variant's.
+        classifier_activation: Activation of the classifier, `"linear"` for logits, or
+            `"auto"` for that of the variant.
         preactivation: Whether normalization and activation come before each convolution
-            (He et al. 2016), with one more of both after the last block. None is the
-            variant's: True for `"wide"`.
-        widen_factor: Positive integer. Multiplies the filters of all stages, as in the
-            Wide ResNet-28-10.
+            (He et al. 2016), and once more after the last block. None: only for
+            `"wide"`.
+        widen_factor: Positive integer. Multiplies the filters of all stages, as in Wide
+            ResNet-28-10.
         groups: Positive integer. Groups of a bottleneck's 3x3 convolution: 32 in
             ResNeXt-50 32x4d.
         width_per_group: Positive integer. Filters in each group in the first stage: 4
             in ResNeXt-50 32x4d, 128 (with `groups=1`) in Wide ResNet-50-2.
         shortcut: `"auto"` (projection where the shape changes), `"average"` (the same
             after average pooling), `"projection"` everywhere or `"pad"` (option A).
-            None is the variant's.
-        use_batch_norm: Whether convolutions have a normalization. False: they have
-            biases instead.
+            None: that of the variant.
+        use_batch_norm: Whether convolutions have a normalization. Without it they have
+            biases.
         normalization: `"batch"` or `"group"`, see
             [`PlainBlock`][keras_residual.PlainBlock].
         squeeze_excitation: Reduction of
             [`SqueezeExcitation`][keras_residual.layers.SqueezeExcitation] at the end of
             each branch (16 in SE-ResNet), or None.
         dropout_rate: Float in `[0, 1)`. Dropout within each block, between its first
-            two convolutions: 0.3 in the Wide ResNet-28-10 for CIFAR.
+            two convolutions: 0.3 in Wide ResNet-28-10 for CIFAR.
         kernel_regularizer: Regularizer of all kernels, or None.
         zero_init: Whether each branch starts at zero (Goyal et al. 2017, section 5.1).
         drop_path_rate: Float in `[0, 1)`. Stochastic depth of the last block; it grows
@@ -112,17 +112,17 @@ def ResNet(
         data_format: `"channels_last"`, `"channels_first"` or None for
             `keras.config.image_data_format()`.
         dtype: Dtype or dtype policy of all layers, None for
-            `keras.config.dtype_policy()`. The classifier has the dtype of its
+            `keras.config.dtype_policy()`. The classifier computes in the dtype of its
             variables.
         name: Name of the model, `"resnet18"` for depth 18 if None.
 
     Returns:
-        A `keras.Model` from images `(batch, height, width, channels)` of floating-point
-        numbers to `(batch, num_classes)`, or what `outputs` and `pooling` say.
+        A `keras.Model` from floating-point images `(batch, height, width, channels)` to
+        `(batch, num_classes)`, or to the features that `include_top`, `pooling` and
+        `outputs` select.
 
     Raises:
-        ValueError: If an argument is outside its range, or the weights do not fit; the
-            message names it.
+        ValueError: If an argument is outside its range, or the weights do not fit.
         ImportError: If the weights need a package that is not installed.
         ConnectionError: If the weights must be downloaded and cannot be.
 

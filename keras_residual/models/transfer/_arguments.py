@@ -10,7 +10,6 @@ from keras_residual.layers._checks import (
     check_fraction,
     check_image_shape,
     check_positive_integer,
-    is_number,
 )
 from keras_residual.models.transfer import _backbones
 from keras_residual.models.transfer._blocks import UNITS
@@ -19,7 +18,7 @@ _MODES = ("feature_extraction", "fine_tuning", "scratch")
 
 
 def check_mode(mode, unfreeze, unfreeze_unit, train_batch_norm) -> None:
-    """Raises where what trains is stated badly or twice."""
+    """Raises if arguments contradict each other about what trains."""
     check_choice("mode", mode, _MODES)
     check_unfreeze(unfreeze, unfreeze_unit, names=("unfreeze", "unfreeze_unit"))
     if mode != "fine_tuning" and (unfreeze, unfreeze_unit) != (20, "layer"):
@@ -30,8 +29,8 @@ def check_mode(mode, unfreeze, unfreeze_unit, train_batch_norm) -> None:
         )
     if mode == "feature_extraction" and train_batch_norm:
         raise ValueError(
-            "`train_batch_norm` must be False with mode='feature_extraction', where "
-            "nothing of the backbone changes. Received: train_batch_norm=True"
+            "`train_batch_norm` must be False with mode='feature_extraction', which "
+            "does not change the backbone. Received: train_batch_norm=True"
         )
 
 
@@ -46,15 +45,6 @@ def check_unfreeze(count, unit, names) -> None:
             )
     else:
         check_positive_integer(names[0], count)
-
-
-def check_decay(learning_rate_decay) -> None:
-    """Raises unless a block can learn at this share of the rate of the next one."""
-    if not is_number(learning_rate_decay) or not 0 < learning_rate_decay <= 1:
-        raise ValueError(
-            "`learning_rate_decay` must be a number greater than 0 and at most 1. "
-            f"Received: learning_rate_decay={learning_rate_decay!r}"
-        )
 
 
 def check_rate_is_a_number(model, method) -> None:
@@ -121,7 +111,7 @@ def check_classes(num_classes, class_names, activation, head) -> tuple:
 
 
 def check_head(head, hidden_units, dropout, activation, pooling) -> None:
-    """Raises unless a head can be made of these."""
+    """Raises unless these describe a head."""
     check_choice("pooling", pooling, ("avg", "max", None))
     if head is not None:
         if not isinstance(head, keras.layers.Layer):
@@ -143,7 +133,7 @@ def check_head(head, hidden_units, dropout, activation, pooling) -> None:
 
 
 def check_backbone(backbone) -> None:
-    """Raises unless this names a network, is one, or is the path of one."""
+    """Raises unless this is a network, its name or its path."""
     if isinstance(backbone, keras.Model):
         return
     if isinstance(backbone, str) and not _backbones.is_file(backbone):

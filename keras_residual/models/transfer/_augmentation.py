@@ -5,14 +5,14 @@ import keras
 
 @keras.saving.register_keras_serializable("keras_residual")
 class TrainingOnly(keras.layers.Layer):
-    """Runs layers one after the other in training, and hands images on otherwise.
+    """Runs layers one after the other in training, and nothing in inference.
 
-    Most augmentation layers do so themselves; a layer that does not would change what
-    the model predicts.
+    Most augmentation layers do nothing in inference by themselves; another layer would
+    change predictions.
 
     Args:
         layers: List of layers.
-        **kwargs: Passed to `keras.layers.Layer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, layers, **kwargs):
@@ -46,7 +46,7 @@ class TrainingOnly(keras.layers.Layer):
 
 
 def check_augmentation(augmentation) -> list:
-    """Returns the layers in a list; raises for what is no layer."""
+    """Returns a list of the layers; raises for other objects."""
     if augmentation is None:
         return []
     listed = isinstance(augmentation, (list, tuple))
@@ -60,7 +60,7 @@ def check_augmentation(augmentation) -> list:
 
 
 def augment(images, layers: list):
-    """Puts the layers behind images of a functional model; they keep the shape."""
+    """Applies the layers to images of a functional model; raises if shapes change."""
     if not layers:
         return images
     outputs = images
@@ -69,7 +69,7 @@ def augment(images, layers: list):
         shape = getattr(outputs, "shape", None)
         if shape != images.shape:
             raise ValueError(
-                "`augmentation` must leave the shape of the images as it is. "
-                f"Received: {layer.name}, which makes {shape} of {images.shape}"
+                "`augmentation` must keep the shape of the images. "
+                f"Received: {layer.name}, which turns {images.shape} into {shape}"
             )
     return TrainingOnly(layers, name="augmentation")(images)

@@ -57,7 +57,7 @@ def is_file(backbone) -> bool:
 
 
 def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
-    """Returns what is to be loaded: "imagenet", a path or None."""
+    """Returns the weights to load: "imagenet", a path or None."""
     named = isinstance(backbone, str) and not is_file(backbone)
     scratch = mode == "scratch"
     if _hub.is_preset(backbone) and weights in ("auto", None):
@@ -75,16 +75,17 @@ def check_weights(backbone, weights, mode) -> str | os.PathLike | None:
     elif weights == "imagenet":
         if not named:
             raise ValueError(
-                "`weights` must be a file or None for a backbone that is a model: "
-                "'imagenet' belongs to the networks given by name. "
+                "`weights` must be a file or None for a backbone that is a model; "
+                "'imagenet' is for networks given by name. "
                 f"Received: weights={weights!r}"
             )
     elif weights is None:
         if named and not scratch:
             raise ValueError(
                 "`weights` must be 'imagenet' or a file with "
-                f"mode={mode!r}: it would keep the random weights of a new "
-                f"{backbone}. mode='scratch' trains them. Received: weights=None"
+                f"mode={mode!r}, which keeps the weights of the backbone: those of a "
+                f"new {backbone} are random. mode='scratch' trains them. "
+                "Received: weights=None"
             )
     elif not (
         isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
@@ -110,12 +111,12 @@ def resolve_preprocessing(backbone, preprocessing) -> str | ImagePreprocessing |
     if isinstance(backbone, keras.Model) or is_file(backbone):
         raise ValueError(
             "`preprocessing` must be given for a backbone that is a model or a file, "
-            f"whose weights do not say it: one of {', '.join(map(repr, MODES))}, or "
-            "None for images as they are. Received: preprocessing='auto'"
+            f"which does not store it: one of {', '.join(map(repr, MODES))}, or None "
+            "for images as they are. Received: preprocessing='auto'"
         )
     if _hub.is_preset(backbone):
         return _hub.load_preprocessing(backbone)
-    # This library's weights come from torchvision's world.
+    # This library's weights come from torchvision and timm.
     return "torch" if _OWN.fullmatch(backbone) else application_mode(backbone)
 
 
@@ -202,8 +203,8 @@ def _named(name, imagenet, input_shape, top=False):
     network = getattr(keras.applications, name)
     try:
         with warnings.catch_warnings():
-            # Convolutions serve every size: that 224 is the size of the weights says
-            # nothing about these images.
+            # Keras warns that the weights are for 224 pixels, but convolutions work at
+            # every size.
             warnings.filterwarnings("ignore", message=".*input_shape.*")
             return network(
                 include_top=top,
@@ -221,8 +222,8 @@ def _named(name, imagenet, input_shape, top=False):
             raise
         raise ConnectionError(
             f"The ImageNet weights of {name} could not be downloaded: go online, or "
-            "pass `weights`, the path of a file that you have (one of the whole "
-            f"network will do). The reason: {first_line(error)}"
+            "pass the path of a file as `weights` (one of the whole network will do). "
+            f"The reason: {first_line(error)}"
         ) from error
 
 

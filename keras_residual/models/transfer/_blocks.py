@@ -1,4 +1,4 @@
-"""The layers of a network in units that one freezes: layers, blocks and stages."""
+"""The layers of a network in the units to freeze: layers, blocks and stages."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ _PAIR = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
 _CELL = re.compile(
     r"(?:adjust|normal|reduction|separable_conv)_.*?_((?:stem_|reduce_)?\d+)$"
 )
-# The Inception networks name the end of a block and number all that leads to it.
+# The Inception networks name only the end of a block.
 _LAST = re.compile(r"(mixed_?\d+[ab]?)$|(block\d+_\d+)_(?:mixed|conv|ac)$")
 # The stage in the name of a block, where the name has one.
 _STAGE = re.compile(
@@ -77,8 +77,8 @@ def tail(
         groups = blocks(network)
         if len(groups) == 1:
             raise ValueError(
-                f"`{names[1]}` must be 'layer' or 'conv' for this backbone: the names "
-                f"of {network.name}'s layers tell no blocks. "
+                f"`{names[1]}` must be 'layer' or 'conv' for this backbone: the layers "
+                f"of {network.name} are not named by blocks. "
                 f"Received: {names[1]}={unit!r}"
             )
         labels = [
@@ -176,7 +176,7 @@ def _name_stages(parts):
 
 def _shrinks(layer):
     if max(_pair(getattr(layer, "pool_size", 2))) == 1:
-        # It brings an earlier image to the size of this one.
+        # A pooling of one pixel is a shortcut, which follows the branch's size.
         return False
     return max(_pair(getattr(layer, "strides", 1))) > 1
 

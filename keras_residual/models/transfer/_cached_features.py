@@ -1,4 +1,4 @@
-"""A backbone's features of a data set, which belong to the weights that made them."""
+"""A backbone's features of a data set, valid for the weights that computed them."""
 
 import dataclasses
 import logging
@@ -34,7 +34,7 @@ class CachedFeatures:
     Attributes:
         features: Array `(n, width)`, the pooled output of the backbone.
         labels: Array of the labels, `n` of them.
-        made_by: What the features depend on: backbone, preprocessing and pooling.
+        made_by: Hash of what they depend on: backbone, preprocessing and pooling.
         sample_weights: Array of the weights of the images in the loss, or None.
     """
 
@@ -47,7 +47,11 @@ class CachedFeatures:
         return len(self.features)
 
     def part(self, places) -> "CachedFeatures":
-        """The rows at these places, such as a slice or an array of indices."""
+        """Returns some of the rows.
+
+        Args:
+            places: Which rows: a slice, or an array of indices or booleans.
+        """
         weights = self.sample_weights
         return dataclasses.replace(
             self,
@@ -71,39 +75,40 @@ def cache_features(
     """Runs images through the frozen backbone once, for any number of epochs.
 
     `fit` (also as `validation_data`) and `evaluate` take the result in place of
-    images and labels: the head trains alone, at the price of this one pass.
-    `predict` takes images as before.
+    images and labels: the head trains alone, at the cost of this one pass. `predict`
+    takes images as before.
 
     The features take four bytes a number, in memory or in a file. An existing file is
     used again if backbone, preprocessing, pooling, `copies` and data are unchanged. To
     check this, the data are read but not run through the backbone. Otherwise the
     features are computed again, a warning is logged, and the file is replaced once the
-    new one is complete. The order of the images counts in an
-    array, not in a data set. A data set that augments at random counts as new data each
-    time. The model's own `augmentation` does not affect features.
+    new one is complete. The order of the images counts in an array, not in a data set.
+    A randomly augmented data set counts as new data each time. The model's own
+    `augmentation` does not affect features.
 
     Args:
         dataset: Images in an array, or a data set of batches of images and labels.
-            None takes the features in `filepath` without checking the data; the
-            model is checked.
+            None takes the features in `filepath`, and checks the model but not the
+            data.
         labels: The labels of an array of images.
         sample_weight: The weights of an array of images in the loss, or None. A data
-            set gives weights as the third of its batches. They are kept with the
-            features; `class_weight` is an argument of `fit`, as for images.
-        copies: Positive integer. How often the data set is read. A data set that
-            augments at random gives other images each time.
+            set has weights as the third part of its batches. The features keep them;
+            `class_weight` is an argument of `fit`, as for images.
+        copies: Positive integer. How often the data set is read, for one that augments
+            at random.
         batch_size: Positive integer. Images at a time, if they are an array.
-        filepath: Path of a file, ending in `.h5`, to keep the features in and to
-            read them from as training needs them. None keeps them in memory.
+        filepath: Path of an `.h5` file to keep the features in, from which training
+            reads them. None keeps them in memory.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
-        The features and the labels, `copies` times as many as there are images.
-        They are rejected once the backbone's weights change.
+        A [`CachedFeatures`][keras_residual.models.CachedFeatures] with `copies` rows
+        for each image. They are rejected once the backbone's weights change.
 
     Raises:
-        ValueError: If a part of the backbone trains, `fit` would not accept the
-            data, or `filepath` is damaged or another kind of file.
+        ValueError: If an argument is outside its range, a part of the backbone trains,
+            `fit` would not accept the data, or `filepath` is damaged or another kind of
+            file.
     """
     copies = check_positive_integer("copies", copies)
     batch_size = check_positive_integer("batch_size", batch_size)
@@ -132,7 +137,7 @@ def cache_features(
 
 
 def opened(model, cache, y=None, sample_weight=None) -> dict:
-    """Arguments of `fit`, if the features are those of the model as it is now."""
+    """Arguments of `fit`; raises unless the model would compute the same features."""
     if y is not None:
         raise ValueError(
             "`y` must be left out with cached features, which hold the labels. "
@@ -151,7 +156,7 @@ def opened(model, cache, y=None, sample_weight=None) -> dict:
         raise ValueError(
             "`x` must be features of this model's backbone as it is now: its weights, "
             "its preprocessing or its pooling have changed since they were cached. "
-            "Call `cache_features` again."
+            "Call `cache_features` again. Received: features of another backbone"
         )
     found = {"x": cache.features, "y": cache.labels, "sample_weight": sample_weight}
     return {name: value for name, value in found.items() if value is not None}
@@ -206,7 +211,7 @@ def _fits(file: FeatureFile, path: Path, made_by, data: Data) -> bool:
     elif len(file.readings) != data.copies:
         reason = f"{len(file.readings)} copies, not {data.copies},"
     elif not all(_hash(data) == reading for reading in file.readings):
-        reason = "other images or labels (or of ones that are random at each reading)"
+        reason = "other images or labels (or they are random at each reading)"
     if reason is not None:
         _LOGGER.warning("%s holds features of %s: computing them again", path, reason)
     return reason is None

@@ -16,26 +16,27 @@ def classify(
 ) -> list:
     """Returns names and probabilities, the most probable first.
 
-    A photo in a file is rotated by its EXIF tag, converted to RGB, cropped to the
-    largest centred part of the model's shape and scaled, as `keras_residual.datasets`
-    reads photos. Arrays are treated as in `predict`.
+    Photos in files are read as in `keras_residual.datasets`: rotated by their EXIF tag,
+    converted to RGB, cropped to the largest centred part of the model's shape and
+    scaled. Arrays are treated as in `predict`.
 
     Args:
         images: Path of a photo, one image in an array, or several: a list of paths or
             of images, or a batch in one array.
-        image_size: Positive integer. Height and width that photos in files are scaled
-            to. None: those of the model, if it takes one size only.
+        image_size: Positive integer. Height and width to scale photos in files to.
+            None: those of the model, if it takes one size only.
         batch_size: Positive integer. Images at a time.
 
     Returns:
         For one path or image a list of pairs (name, probability); for several, a list
         of such lists in the same order. A model without `class_names` names its
-        classes by their numbers, `"0"` and so on. With several labels each has its own
-        probability, and they do not sum to one.
+        classes by their numbers, `"0"` and so on. With `activation="sigmoid"` the
+        probabilities do not sum to one.
 
     Raises:
         ValueError: If a file cannot be read (the message names it), the images do not
-            fit the model, or its outputs are not probabilities.
+            fit the model, its outputs are not probabilities, or an argument is outside
+            its range.
         ImportError: If a path is given and Pillow is not installed.
     """
     batch, single = _read(self, images, image_size)
@@ -74,7 +75,7 @@ def features(
 
 
 def _in_batches(predict, images, batch_size):
-    """The outputs of images, which go together where they have one shape."""
+    """The outputs of images, in batches if all have the same shape."""
     check_positive_integer("batch_size", batch_size)
     if not isinstance(images, np.ndarray):
         if len({image.shape for image in images}) > 1:
@@ -85,7 +86,7 @@ def _in_batches(predict, images, batch_size):
 
 
 def _read(model, images, image_size) -> tuple:
-    """The images in a batch or in a list, and whether there was one alone."""
+    """The images in a batch or in a list, and whether it was a single one."""
     if isinstance(images, (str, os.PathLike)):
         return [_photo(model, images, image_size)], True
     read: Any = None
@@ -123,9 +124,9 @@ def _photo(model, file, image_size) -> np.ndarray:
         )
     if channels != 3 or model.value_range is None:
         raise ValueError(
-            "`images` must be arrays for a model whose images are not RGB, or with "
-            "value_range=None, which does not say what range they have. Received: a "
-            f"path, for a model of {channels} channels, value_range={model.value_range}"
+            "`images` must be arrays, not paths, for a model that does not take RGB "
+            "images or has value_range=None. Received: a path, for a model of "
+            f"{channels} channels with value_range={model.value_range}"
         )
     pixels = read_part(file, str(file), (height, width))
     if model.value_range == (0, 1):

@@ -1,4 +1,4 @@
-"""A `TransferModel` as a configuration, and made of one again."""
+"""From a `TransferModel` to its configuration, and back."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ _PLAIN = (
 
 
 def config_of(model) -> dict:
-    """All arguments of the model, what trains, and under which settings it was made."""
+    """All arguments of the model, what trains, and Keras's settings at that time."""
     head = model.head.layers[-1] if model.own_head else None
     layers = (model.backbone, head, model.preprocessing, model.augmentation)
     return {
@@ -57,7 +57,7 @@ def _trainable_layers(model):
 
 @contextlib.contextmanager
 def _settings(dtype, data_format):
-    """Scope of the settings of Keras that a saved model was made under."""
+    """Scope of the Keras settings of a saved model."""
     before = keras.config.dtype_policy(), keras.config.image_data_format()
     if dtype is not None:
         keras.config.set_dtype_policy(keras.saving.deserialize_keras_object(dtype))

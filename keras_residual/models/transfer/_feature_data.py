@@ -1,4 +1,4 @@
-"""Images and labels that features are made of, read as often as asked for."""
+"""Reads the images and labels that features are computed from, also several times."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ class Data:
     batch_size: int
 
     def check(self, in_file: bool) -> None:
-        """Raises for data that cannot be read as often as they have to be."""
+        """Raises for data that cannot be read as often as necessary, or do not fit."""
         if isinstance(self.images, types.GeneratorType) and (
             self.copies > 1 or in_file
         ):
@@ -36,14 +36,16 @@ class Data:
                 "than 1 or `filepath` is given. "
                 f"Received: a generator, copies={self.copies}"
             )
-        if self.sample_weight is not None and (
-            self.labels is None or len(self.sample_weight) != len(self.images)
-        ):
-            raise ValueError(
-                "`sample_weight` must have one weight for each image of an array; a "
-                "data set gives weights as the third of its batches. "
-                f"Received: {len(self.sample_weight)} weights"
-            )
+        for name in ("labels", "sample_weight"):
+            values = getattr(self, name)
+            if values is not None and (
+                self.labels is None or len(values) != len(self.images)
+            ):
+                raise ValueError(
+                    f"`{name}` must have one value for each image of an array; a data "
+                    "set gives labels and weights in its batches. "
+                    f"Received: {name} of length {len(values)}"
+                )
         infinite = isinstance(self.images, keras.utils.PyDataset) and (
             self.images.num_batches is None
         )
@@ -55,7 +57,7 @@ class Data:
         if infinite:
             raise ValueError(
                 "`dataset` must come to an end. Received: a data set that repeats "
-                "for ever"
+                "forever"
             )
 
     @property
@@ -99,9 +101,9 @@ class Data:
 
 
 class ContentHash:
-    """A hash of images and labels, whatever batches they come in.
+    """A hash of images and labels that does not depend on the batches.
 
-    Of arrays the order counts. Of a data set it does not: one that shuffles gives the
+    The order counts in arrays. It does not in a data set: one that shuffles gives the
     same pairs of image and label in another order, and any order serves training.
     """
 

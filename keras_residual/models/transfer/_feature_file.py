@@ -1,4 +1,4 @@
-"""Cached features on disk: an HDF5 file, of which NumPy maps the features."""
+"""Cached features on disk: an HDF5 file whose features NumPy maps."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ class FeatureFile:
         features: Array `(n, width)`, float32, in the file and not in memory.
         labels: Array of the labels.
         sample_weights: Array of the weights of the images, or None.
-        made_by: What the features depend on, except the images.
+        made_by: Hash of all that the features depend on, except the images.
         readings: A hash of the images and labels, for each time they were read.
     """
 
@@ -35,10 +35,10 @@ class FeatureFile:
 
 
 class GrowingFeatures:
-    """Rows in a file without a name, until their number is known."""
+    """Rows in a temporary file, until their number is known."""
 
     def __init__(self, folder: Path):
-        # Gone with the process, however that ends.
+        # The system removes it when the process ends, however it ends.
         self._raw = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._width = 0
         self._labels: list[np.ndarray] = []
@@ -59,7 +59,7 @@ class GrowingFeatures:
         self._weights.append(weights)
 
     def save(self, path: Path, made_by: str, readings: list[str]) -> None:
-        """Writes the file, which is there when it is whole and not before."""
+        """Writes the file, in one move."""
         labels = np.concatenate(self._labels)
         weights = joined_weights(self._weights)
         about = {"made_by": made_by, "readings": readings}
@@ -68,7 +68,7 @@ class GrowingFeatures:
             file["labels"] = labels
             if weights is not None:
                 file["sample_weights"] = weights
-            # In one piece, which can be mapped.
+            # Contiguous, so that NumPy can map it.
             shape = (len(labels), self._width)
             features = file.create_dataset("features", shape, "<f4")
             self._raw.seek(0)
@@ -94,13 +94,13 @@ def joined_weights(parts) -> np.ndarray | None:
 
 
 def read_features(path: Path) -> FeatureFile:
-    """Returns what a file holds; raises unless `cache_features` wrote it like that."""
+    """Returns what a file holds; raises unless `cache_features` wrote exactly this."""
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            "`filepath` must be a new file or one that `cache_features` wrote, whole "
-            "and unchanged. This one stays as it is: delete it, or give another name. "
+            "`filepath` must be a new file, or an intact one that `cache_features` "
+            "wrote. This one was not touched: delete it, or give another name. "
             f"Received: filepath={str(path)!r}. The reason: {error}"
         ) from error
 
@@ -131,7 +131,7 @@ def _read(path: Path) -> FeatureFile:
 def _numbers(stored, path: Path) -> np.ndarray:
     # Chunks that were never written take no room on disk, but do in memory.
     if stored.dtype.kind not in "biuf" or stored.nbytes > path.stat().st_size:
-        raise ValueError("its labels are no numbers")
+        raise ValueError("its labels are not numbers")
     return stored[()]
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 
 def fingerprint(model) -> str:
-    """Of the backbone with its weights, the preprocessing and the pooling."""
-    # In inference an augmentation does nothing.
+    """The hash of the backbone with its weights, the preprocessing and the pooling."""
+    # An augmentation does nothing in inference.
     others = ("backbone", "head", "augmentation")
     parts = [layer for layer in model.layers if layer.name not in others]
     configs = [part.get_config() for part in parts]
     network = keras.saving.serialize_keras_object(model.backbone)
-    configs.append(_without_names(network))
+    configs.append(_numbered(network, {}, named=False))
     digest = hashlib.sha256(json.dumps(configs, default=str, sort_keys=True).encode())
     for weight in model.backbone.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
@@ -27,12 +27,8 @@ def fingerprint(model) -> str:
 _NAMES = ("name", "keras_history", "input_layers", "output_layers")
 
 
-def _without_names(config):
-    """The config with numbered layers: a second network of Keras has other names."""
-    return _numbered(config, {}, named=False)
-
-
 def _numbered(config, numbers, named):
+    """The config with numbers for names, which differ in a second, equal network."""
     if isinstance(config, dict):
         return {
             key: _numbered(value, numbers, key in _NAMES)

@@ -1,4 +1,4 @@
-"""What can be seen in the first batch: images of another range, impossible labels."""
+"""Checks of the first batch: images in another range, impossible labels."""
 
 import types
 
@@ -12,7 +12,7 @@ _UNIT = 1.01
 
 
 def checked(model, x, y=None):
-    """Raises if these cannot be the model's data, and returns `x` to go on with."""
+    """Raises if these cannot be the model's data, and returns `x` to continue with."""
     images, labels, x = first_batch(x, y)
     if images is not None:
         check_images(images, model.input_shape[1:], model.value_range)
@@ -22,12 +22,12 @@ def checked(model, x, y=None):
 
 
 def first_batch(x, y):
-    """Images and labels of the first batch, and the data to go on with.
+    """Images and labels of the first batch, and the data to continue with.
 
-    Data that can be read only once is put together again.
+    The first batch of a generator is put back in front.
     """
     if x is None or isinstance(x, (dict, list, tuple)):
-        # Keras takes these as several inputs, and says itself what is wrong with them.
+        # Keras takes these as several inputs, and reports errors itself.
         return None, None, x
     if hasattr(x, "shape"):
         return as_array(x[:32]), None if y is None else as_array(y), x
@@ -77,7 +77,7 @@ def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
     ):
         likely = f"{low:.4g} to {high:.4g}"
         advice = (
-            "the model preprocesses them itself, so that they must come as they are "
+            "the model preprocesses images itself, so pass them without preprocessing "
             "(value_range=None turns this check off)"
         )
     else:
@@ -90,7 +90,7 @@ def check_images(images: np.ndarray, input_shape: tuple, value_range) -> None:
 
 
 def check_labels(labels: np.ndarray, num_classes: int, kind: str | None) -> None:
-    """Raises if these cannot be labels of the outputs: a None kind takes any."""
+    """Raises if these cannot be labels of the outputs; None as kind accepts any."""
     if kind is None:
         return
     one_each = labels.ndim == 2 and labels.shape[1] == num_classes
@@ -104,7 +104,7 @@ def check_labels(labels: np.ndarray, num_classes: int, kind: str | None) -> None
             f"{num_classes}, for num_classes={num_classes}"
         )
     else:
-        # Several outputs and one label would be compared all with all.
+        # Several outputs and one label would broadcast against each other.
         fits = one_each or (single and num_classes == 1)
         if fits and (kind == "numbers" or (low >= 0 and high <= 1)):
             return

@@ -1,6 +1,7 @@
-"""What trains: methods of `TransferModel` that freeze and unfreeze its backbone."""
+"""Methods of `TransferModel` that freeze and unfreeze its backbone."""
 
 from keras_residual._leaves import leaves
+from keras_residual.layers._checks import check_share
 from keras_residual.models._recompile import recompile
 from keras_residual.models.transfer import _arguments as arguments
 from keras_residual.models.transfer import _blocks as parts
@@ -21,44 +22,42 @@ def unfreeze(
 
     Args:
         count: Positive integer or `"all"`. How many units train.
-        unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
+        unit: `"layer"`, `"conv"`, `"block"` or `"stage"`, as `unfreeze_unit`.
         learning_rate_decay: Number in `(0, 1]`. The head trains with the learning
             rate, the last block of the backbone with this share of it, the block
-            before with the share's square, and so on. Every update of a variable is
-            scaled, that of decoupled weight decay as well. Blocks are those of
-            `trainable_table`; a backbone whose names tell no blocks is one.
+            before with the share's square, and so on. Each update is scaled, including
+            that of decoupled weight decay. Blocks are those of `trainable_table`.
 
     Raises:
-        ValueError: If the backbone has fewer units than that, or an argument is
-            outside its range.
+        ValueError: If the backbone has fewer units, or an argument is outside its
+            range.
 
     Reference:
         Howard and Ruder, "Universal Language Model Fine-tuning for Text
         Classification", ACL 2018, section 3.2. <https://arxiv.org/abs/1801.06146>
     """
     arguments.check_unfreeze(count, unit, names=("count", "unit"))
-    arguments.check_decay(learning_rate_decay)
+    check_share("learning_rate_decay", learning_rate_decay)
     layers = parts.tail(self.backbone, count, unit, ("count", "unit"))
     train_only(self, layers, float(learning_rate_decay))
 
 
 def freeze(self) -> None:
-    """Freezes the whole backbone, so that the head alone trains.
+    """Freezes the whole backbone, so that only the head trains.
 
-    A compiled model is compiled again, as by `unfreeze`.
+    A compiled model is compiled again, as in `unfreeze`.
     """
     train_only(self, [])
 
 
 def trainable_table(self) -> list[dict]:
-    """What trains, block by block, and the head last.
+    """Returns what trains, block by block, with the head last.
 
     Returns:
-        A list of rows with the keys `"block"`, `"stage"`, `"layers"`,
-        `"trainable_layers"`, `"parameters"`, `"trainable_parameters"` and
-        `"learning_rate_multiplier"` (0 where nothing trains), which
-        `pandas.DataFrame` takes as they are. Layers without parameters count as
-        layers.
+        A list of rows for `pandas.DataFrame`, with the keys `"block"`, `"stage"`,
+        `"layers"`, `"trainable_layers"`, `"parameters"`, `"trainable_parameters"` and
+        `"learning_rate_multiplier"` (0 where nothing trains). Layers without parameters
+        count as layers.
     """
     table = []
     for block, multiplier in block_multipliers(self, self._learning_rate_decay):

@@ -1,4 +1,4 @@
-"""From a backbone's output to the model's, and what these numbers mean."""
+"""The head of a model, and what its outputs mean."""
 
 import inspect
 from typing import Literal
@@ -72,10 +72,9 @@ def is_probability(model) -> bool:
 
 
 def output_kind(model) -> Kind | None:
-    """What one row of outputs is, by the last activation and by the loss.
+    """What a row of outputs is: one class of several, several labels, or numbers.
 
-    One class of several, several labels, or numbers; None where a loss of the user's
-    own decides.
+    The last activation and the loss decide; None for another loss than Keras's.
     """
     kind = _last_activation(model)
     if kind is not None:
@@ -88,8 +87,8 @@ def output_kind(model) -> Kind | None:
 
 
 def check_loss(model, loss) -> None:
-    """Raises if loss and head disagree on whether the outputs are probabilities."""
-    if _from_logits(loss):
+    """Raises if the loss expects logits and gets probabilities, or the reverse."""
+    if getattr(loss, "from_logits", False):
         if is_probability(model):
             raise ValueError(
                 "`loss` must not have from_logits=True: the model outputs "
@@ -104,7 +103,7 @@ def check_loss(model, loss) -> None:
 
 
 def probabilities(model, outputs):
-    """Outputs as probabilities; raises if the outputs are numbers of another kind."""
+    """Outputs as probabilities; raises if they are plain numbers."""
     kind = output_kind(model)
     if kind not in ("classes", "labels"):
         raise ValueError(
@@ -136,7 +135,3 @@ def _name(loss) -> str:
     if loss is None or not subject.__module__.startswith("keras."):
         return ""
     return subject.__name__.lower().replace("_", "")
-
-
-def _from_logits(loss) -> bool:
-    return bool(getattr(loss, "from_logits", False))

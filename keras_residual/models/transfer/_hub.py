@@ -21,26 +21,26 @@ def load_backbone(backbone: str, load_weights: bool):
         return network.from_preset(preset, load_weights=load_weights)
     except ValueError as error:
         raise ValueError(
-            f"`backbone` must be {PREFIX} and a preset of KerasHub or the folder of "
-            f"one. Received: backbone={backbone!r}. The reason: {first_line(error)}"
+            f"`backbone` must be '{PREFIX}<preset>', with a preset of KerasHub or its "
+            f"folder. Received: backbone={backbone!r}. The reason: {first_line(error)}"
         ) from error
     except Exception as error:
         # KerasHub reads from several servers, each with errors of its own.
         raise ConnectionError(
             f"The preset {preset!r} could not be downloaded: go online, or pass "
-            f"{PREFIX} and the folder of a preset that you have. "
+            f"'{PREFIX}<folder>', with the folder of a preset. "
             f"The reason: {first_line(error)}"
         ) from error
 
 
 def load_preprocessing(backbone: str) -> ImagePreprocessing:
-    """What the preset's converter of images does, but for the size, as a layer."""
+    """The preset's conversion of images without resizing, as a layer."""
     preset = backbone.removeprefix(PREFIX)
     try:
         converter = _keras_hub().layers.ImageConverter.from_preset(preset)
     except Exception as error:
         raise ValueError(
-            "`preprocessing` must be given: the preset says nothing of its images. "
+            "`preprocessing` must be given: the preset does not define one. "
             f"Received: preprocessing='auto', backbone={backbone!r}. "
             f"The reason: {first_line(error)}"
         ) from error

@@ -1,11 +1,11 @@
-"""What `fit`, `evaluate` and `predict` are given: images, or features of images."""
+"""The data of `fit`, `evaluate` and `predict`: images, or features of images."""
 
 from keras_residual.models.transfer._cached_features import CachedFeatures, opened
 from keras_residual.models.transfer._first_batch import checked
 
 
 def prepared(model, kind: str, x, y=None, sample_weight=None) -> dict:
-    """Arguments of the method, once they are known to suit the model.
+    """Arguments of the method; raises if they do not suit the model.
 
     Args:
         model: The transfer model.

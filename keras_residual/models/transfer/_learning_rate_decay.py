@@ -8,12 +8,12 @@ from keras_residual._innermost import innermost
 from keras_residual._leaves import leaves
 from keras_residual.models.transfer import _blocks as parts
 
-# The two steps of an optimizer that move weights by the learning rate. What follows
-# them within `apply`, such as moving averages and constraints, sees the final weights;
-# no public method lies between the two.
+# The two steps of an optimizer that move weights by the learning rate. The later steps
+# of `apply`, such as moving averages and constraints, see the final weights. No public
+# method runs in between.
 _STEPS = ("_apply_weight_decay", "_backend_update_step")
 
-# Older than Keras 3.15 has neither.
+# Since Keras 3.15.
 _SCHEDULE_FREE = getattr(keras.optimizers, "ScheduleFreeAdamW", ())
 _SEVERAL = getattr(keras.optimizers, "MultiOptimizer", ())
 
@@ -29,8 +29,8 @@ def block_multipliers(model, decay: float) -> list[tuple[parts.Section, float]]:
 def slow_down(model, decay: float) -> None:
     """Makes the model's optimizer move each variable by its share of the update.
 
-    The optimizer stays the object that it is: its own steps are wrapped, so that its
-    class, its settings and its file say what they said before.
+    Its own steps are wrapped, so the optimizer stays the same object, with the same
+    class, settings and file.
     """
     multiplier_of = {
         id(variable): multiplier
@@ -44,7 +44,7 @@ def slow_down(model, decay: float) -> None:
         if multiplier_of.get(id(variable), 1.0) != 1.0
     ]
     for optimizer in _inner_optimizers(model, build=bool(slower)):
-        # Written past `__setattr__`, which would track the functions.
+        # Set past `__setattr__`, with which Keras would track the functions.
         attributes = vars(optimizer)
         for name in (*_STEPS, "update_step"):
             attributes.pop(name, None)
@@ -53,17 +53,16 @@ def slow_down(model, decay: float) -> None:
         for name in _STEPS:
             attributes[name] = _in_part(getattr(optimizer, name), slower)
         if isinstance(optimizer, _SCHEDULE_FREE):
-            # It recovers its averages from the weights, which must therefore be where
-            # it put them: its rate is what can be lower.
+            # It computes its averages from the weights, so the weights must be where it
+            # put them. Only its rate can be lower.
             del attributes["_backend_update_step"]
             attributes["update_step"] = _at_lower_rate(optimizer, slower)
 
 
 def _in_part(step, slower):
-    """A step of which some variables take only their part.
+    """A step that moves slower variables by their share of the update only.
 
-    The learning rate of every optimizer scales what it adds to a variable, and
-    gradients do not: Adam's update is the same for a hundredth of them.
+    Smaller gradients would not do: Adam's update is the same for a hundredth of them.
     """
 
     @functools.wraps(step)

@@ -13,16 +13,15 @@ from keras_residual.models.transfer._cached_features import CachedFeatures
 from keras_residual.models.transfer._first_batch import as_array
 
 _MINIMUM_STEPS = 10
-# Of the smoothed loss before, at each step.
+# Share of the last smoothed loss in the next one.
 _SMOOTHING = 0.9
-# Times the lowest smoothed loss: training has diverged.
+# Training has diverged at this multiple of the lowest smoothed loss.
 _DIVERGED = 4.0
-# Of the steps, at the beginning, where the smoothed loss is that of few batches.
+# Share of the steps, at the start, whose smoothed loss is that of few batches.
 _UNSETTLED = 0.1
-# Of the steps, over which a slope is averaged: between two steps it is mostly that of
-# one batch.
+# Share of the steps over which slopes are averaged: single slopes are mostly noise.
 _WINDOW = 0.2
-# Of the whole fall: what comes after such a rise recovers from too high a rate.
+# After a rise by this share of the whole fall, losses recover from too high a rate.
 _REBOUND = 0.5
 
 
@@ -31,14 +30,14 @@ class LearningRateRange:
     """What `TransferModel.find_learning_rate` measured.
 
     Attributes:
-        rates: Array `(n,)`, the learning rate of each step, growing by one factor.
+        rates: Array `(n,)`, the learning rate of each step.
         losses: Array `(n,)`, the loss of each step's batch, before its update.
         smoothed_losses: Array `(n,)`, the exponential moving average of the losses
             (0.9 of the one before, corrected for its start at zero).
         suggestion: The rate at which the smoothed loss falls fastest against the
-            logarithm of the rate, on average over a fifth of the steps, after the first
-            tenth of the steps and before it rises again by half of its whole fall; None
-            if it falls nowhere there.
+            logarithm of the rate, on average over a fifth of the steps. The first tenth
+            of the steps is left out, and so is all that follows a rise by half of the
+            whole fall. None if the loss falls nowhere there.
     """
 
     rates: np.ndarray
@@ -67,7 +66,7 @@ def find_learning_rate(
     `keras_residual.analysis.plots.learning_rate_range` draws the result.
 
     Args:
-        x: Images in an array, a data set, or what `cache_features` gave. Data for
+        x: Images in an array, a data set, or the result of `cache_features`. Data for
             fewer steps are read again; arrays are shuffled.
         y: Labels, if the images are an array.
         low: Positive number, the first learning rate.
@@ -76,15 +75,13 @@ def find_learning_rate(
         batch_size: Positive integer. Images at a time, if they are an array.
 
     Returns:
-        An object with the arrays `rates`, `losses` and `smoothed_losses`, each as
-        long as there were steps, and the number `suggestion`: the rate at which the
-        smoothed loss falls fastest against the logarithm of the rate, on average over
-        a fifth of the steps, after the first tenth of the steps and before it rises
-        again by half of its whole fall (None if it falls nowhere).
+        A [`LearningRateRange`][keras_residual.models.LearningRateRange] with the arrays
+        `rates`, `losses` and `smoothed_losses` and the number `suggestion`, the rate of
+        the steepest descent (None if the loss falls nowhere).
 
     Raises:
-        ValueError: If the model is not compiled or has a learning rate that cannot
-            be set, or an argument is outside its range.
+        ValueError: If the model is not compiled, its learning rate cannot be set (a
+            schedule), or an argument is outside its range.
 
     Reference:
         Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
@@ -159,7 +156,7 @@ class _GrowingRate(keras.callbacks.Callback):
 
 
 def _same_random_numbers():
-    """Scope after which random numbers go on as if it had not been."""
+    """Scope that leaves the state of random numbers as it was."""
     if keras.backend.backend() != "torch":
         return contextlib.nullcontext()  # they come from seeds within the model
     import torch
@@ -170,7 +167,7 @@ def _same_random_numbers():
 
 
 def _shuffled(x, y, enough, batch_size):
-    """Arguments of `fit`. Arrays are often in the order of their classes."""
+    """Arguments of `fit`, shuffled: arrays are often sorted by class."""
     if isinstance(x, CachedFeatures):
         order = _order(len(x), enough)
         return {"x": x.part(order), "y": y, "batch_size": batch_size}
@@ -190,7 +187,7 @@ def _shuffled(x, y, enough, batch_size):
 
 
 def _order(size, enough):
-    # A generator of its own: the state of NumPy's is the user's.
+    # The state of NumPy's global generator belongs to the user.
     return np.random.default_rng(0).permutation(size)[:enough]
 
 

@@ -13,8 +13,8 @@ def check_batch_norm(self) -> list[str]:
     after are compared bit by bit. Everything is restored afterwards.
 
     Returns:
-        The names of the layers: none, unless the model trains from scratch or with
-        `train_batch_norm=True`.
+        The names of these layers: an empty list unless the model trains from scratch or
+        with `train_batch_norm=True`.
     """
     sizes = [size or 64 for size in self.input_shape[1:]]
     high = 1 if self.value_range == (0, 1) else 255

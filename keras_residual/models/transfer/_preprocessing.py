@@ -1,4 +1,4 @@
-"""What the weights of keras.applications expect of the images, as a layer."""
+"""The preprocessing for weights of keras.applications, as a layer."""
 
 import types
 
@@ -18,15 +18,15 @@ def application_mode(name: str) -> str:
         if np.allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-3):
             return mode
     raise ValueError(
-        f"`preprocessing` must be one of {', '.join(map(repr, MODES))} or None: how "
-        f"{name} wants its images is not known. Received: preprocessing='auto'"
+        f"`preprocessing` must be one of {', '.join(map(repr, MODES))} or None: the "
+        f"mode of {name} is not known. Received: preprocessing='auto'"
     )
 
 
 def preprocess(images, mode, value_range, data_format):
-    """Brings images of `value_range` into what a network of this mode expects.
+    """Prepares images of `value_range` for a network of this mode.
 
-    The mode may be a layer that does this for images of 0 to 255.
+    The mode may be a layer that prepares images of 0 to 255.
     """
     if mode is None:
         return images
@@ -48,6 +48,6 @@ def _preprocess_input(name):
     for module in modules.values():
         if hasattr(module, name):
             return module.preprocess_input
-    # keras.applications.mobilenet_v3 shows its function and not its networks.
+    # keras.applications.mobilenet_v3 exports the function but not the networks.
     key = max((key for key in modules if name.lower().startswith(key)), key=len)
     return modules[key].preprocess_input

@@ -10,15 +10,16 @@ from keras_residual._atomic_file import atomic_file
 from keras_residual.layers._checks import (
     check_positive_integer,
     check_positive_number,
+    check_share,
 )
 from keras_residual.models.transfer import _arguments as arguments
 from keras_residual.models.transfer import _blocks as parts
 from keras_residual.models.transfer._cached_features import CachedFeatures
 from keras_residual.models.transfer._first_batch import first_batch
 
-# Of the learning rate of the head, where no other is given for the tail.
+# Default learning rate of the tail, as a share of the head's.
 _TAIL_RATE = 0.1
-# Beside a backup that was written in the second phase: the epoch that it began with.
+# Beside a backup of a later phase: the epochs with which the phases began.
 _TAIL_FILE = "tail_epoch.txt"
 
 
@@ -37,40 +38,40 @@ def fit_two_phase(
 ) -> keras.callbacks.History:
     """Trains the head alone, then the head and the tail of the backbone.
 
-    It does the same as `freeze`, `fit`, `unfreeze`, a lower `optimizer.learning_rate`
-    and `fit`. An untrained head would spoil the pretrained weights below it. With a
-    list of `unfreeze` the backbone is unfrozen gradually, by one more phase for each
+    It calls `freeze`, `fit`, `unfreeze`, lowers `optimizer.learning_rate` and calls
+    `fit` again: an untrained head would spoil the pretrained weights below it. A
+    sequence as `unfreeze` unfreezes the backbone gradually, with a phase for each
     number.
 
     Args:
-        x: Images in an array, or a data set; not a generator, as it is read twice.
+        x: Images in an array, or a data set; not a generator, since it is read twice.
         y: Labels, if the images are an array.
-        epochs: Two positive integers: epochs of the head, and then of the tail; with a
-            list of `unfreeze`, one more integer for each further phase.
-        unfreeze: Positive integer or `"all"`. How many units train in the second
-            phase, as in `unfreeze`. A list such as `(1, 2, "all")`: how many train in
-            the second phase, the third and so on.
+        epochs: Two positive integers: epochs of the head, and then of the tail. With a
+            sequence as `unfreeze`, one more integer for each further phase.
+        unfreeze: Positive integer or `"all"`: how many units train in the second phase,
+            as in `unfreeze`. A sequence such as `(1, 2, "all")`: how many train in the
+            second phase, the third and so on.
         unfreeze_unit: `"layer"`, `"conv"`, `"block"` or `"stage"`.
         learning_rate: Positive number, for all phases but the first. None: a tenth of
             the optimizer's learning rate at the time of the call.
         learning_rate_decay: Number in `(0, 1]`, as in `unfreeze`.
-        cache: Whether the head trains on features that are computed once, as by
-            `cache_features`. Each epoch then sees the same features, without the data
-            set's random augmentation.
+        cache: Whether the head trains on features that are computed once, as in
+            `cache_features`. Random augmentation of the data set then happens once, not
+            in each epoch.
         **fit_arguments: Arguments of `fit` for all phases, such as `batch_size`,
-            `validation_data`, `callbacks` and `verbose`. With
-            `keras.callbacks.BackupAndRestore` of a local folder among the callbacks
-            a killed training continues in its phase when it is run again.
+            `validation_data`, `callbacks` and `verbose`. With the callback
+            `keras.callbacks.BackupAndRestore` and a local folder, a killed training
+            continues in its phase when it is run again.
 
     Returns:
-        One history of all phases with consecutive epochs. Its attribute
-        `tail_epoch` is the number of the first epoch of the second phase, and
-        `phase_epochs` has that of each phase but the first.
+        One history of all phases with consecutive epochs. Its attribute `tail_epoch` is
+        the first epoch of the second phase; `phase_epochs` lists the first epoch of
+        each phase but the first.
 
     Raises:
-        ValueError: If the model is not compiled, has a learning rate that cannot
-            be set or trains from scratch, or an argument is outside its range;
-            before any training.
+        ValueError: Before any training, if the model is not compiled, its learning rate
+            cannot be set (a schedule), it trains from scratch, or an argument is
+            outside its range.
 
     Reference:
         Howard and Ruder, "Universal Language Model Fine-tuning for Text
@@ -83,7 +84,7 @@ def fit_two_phase(
     for count in counts:
         arguments.check_unfreeze(count, unfreeze_unit, ("unfreeze", "unfreeze_unit"))
         parts.tail(self.backbone, count, unfreeze_unit)
-    arguments.check_decay(learning_rate_decay)
+    check_share("learning_rate_decay", learning_rate_decay)
     if learning_rate is not None:
         check_positive_number("learning_rate", learning_rate)
     _check_fit(self, x, fit_arguments, cache)
@@ -118,10 +119,10 @@ def fit_two_phase(
 
 
 def _end_of_phase(model, history, planned, files, met) -> int:
-    """The epoch that the next phase begins with, which is noted beside the backups."""
-    # A callback may have stopped it earlier.
+    """The first epoch of the next phase, also written beside the backups."""
+    # A callback may have stopped the phase earlier.
     end = history.epoch[-1] + 1 if history.epoch else planned
-    # Where BackupAndRestore began, and every later `fit` would begin too.
+    # BackupAndRestore set it, and every later `fit` would begin there.
     model._initial_epoch = None
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,16 +141,16 @@ def _tail_files(callbacks) -> Iterator[Path]:
 
 
 def _interrupted_tail(tail_files) -> list[int]:
-    """The epochs that phases began with, if there is a backup of the last of them.
+    """The first epochs of the phases, if there is a backup of a later phase.
 
-    BackupAndRestore would restore that to the head: without the optimizer's state,
-    which is of other variables.
+    Restored in the first phase, it would lose the optimizer's state, which belongs to
+    other variables.
     """
     for file in tail_files:
         if file.exists():
             if len(list(file.parent.iterdir())) > 1:
                 return [int(number) for number in file.read_text().split()]
-            file.unlink()  # the phase came to no backup: all begins again
+            file.unlink()  # killed before a backup of the phase: start from the head
     return []
 
 
@@ -167,12 +168,12 @@ def _check_epochs(epochs, unfreeze):
 def _check_fit(model, x, fit, cache):
     if model.mode == "scratch":
         raise ValueError(
-            "`fit_two_phase` must have a backbone with trained weights, which the head "
-            "learns to use before they change. Received: a model with mode='scratch'"
+            "`mode` must not be 'scratch' for `fit_two_phase`, which first trains a "
+            "head on pretrained weights. Received: mode='scratch'"
         )
     if "initial_epoch" in fit:
         raise ValueError(
-            "`initial_epoch` must be left out: `epochs` says how long each phase is. "
+            "`initial_epoch` must be left out: `epochs` sets the length of each phase. "
             f"Received: initial_epoch={fit['initial_epoch']!r}"
         )
     for name, data in (("x", x), ("validation_data", fit.get("validation_data"))):
@@ -202,7 +203,7 @@ def _check_fit(model, x, fit, cache):
 
 
 def _cached(model, x, y, fit):
-    """The arguments of `fit` with features in place of images."""
+    """Arguments of `fit` with features in place of images."""
     batch_size = fit.get("batch_size")
     if batch_size is None:
         # A data set's own batches, so that the head trains as it would on images.

@@ -58,9 +58,9 @@ class TransferModel(keras.Model):
     off. The scales and offsets (gamma, beta) of unfrozen batch normalizations do train.
     `check_batch_norm` verifies this.
 
-    `fit`, `evaluate` and `predict` look at the first batch (reading it once more) and
-    reject images in another range than `value_range` or of another shape, and labels
-    outside the classes.
+    `fit`, `evaluate` and `predict` check the first batch (which is read twice): they
+    reject images outside `value_range` or of another shape, and labels outside the
+    classes.
 
     Args:
         backbone: Name of a keras.applications network, `"resnet18"`, `"resnet34"` or
@@ -70,49 +70,47 @@ class TransferModel(keras.Model):
             of a `.keras` file with one. A `keras.Model` is not copied, so freezing
             affects its own layers.
         num_classes: Positive integer. Number of classes, labels or numbers that the
-            model outputs; at least 2 with `activation="softmax"`. None: as many as
-            there are `class_names`, or as the `head` outputs.
+            model outputs; at least 2 with `activation="softmax"`. None: that of
+            `class_names`, or of the outputs of `head`.
         class_names: List of the names of the classes, in the order of their numbers, or
             None. They are saved with the model; `classify` returns them.
         mode: `"feature_extraction"`, `"fine_tuning"` or `"scratch"`.
         weights: `"imagenet"` (downloaded), the path of a weights file of the network,
-            with or without its top, or None; for `"resnet18"` and so on also the other
+            with or without its top, or None; for this library's networks also the other
             names that [`load_pretrained`][keras_residual.load_pretrained] takes.
-            `"auto"` is `"imagenet"` for a name, and None for a model, which has its own
+            `"auto"`: `"imagenet"` for a name; None for a model, which has its own
             weights, and for `mode="scratch"`.
         unfreeze: Positive integer or `"all"`. With `mode="fine_tuning"`, how many units
             at the end of the backbone train.
-        unfreeze_unit: `"layer"` (as in `backbone.layers`; a layer made of layers counts
-            as these), `"conv"` (a convolution and all that follows it), `"block"` or
-            `"stage"`, both by the names of the layers.
+        unfreeze_unit: `"layer"` (a layer that contains layers counts as these),
+            `"conv"` (a convolution with the layers up to the next), `"block"` or
+            `"stage"`, by the names of the layers.
         hidden_units: Positive integer, width of the head's hidden layer, or None for no
             hidden layer.
         dropout: Float in `[0, 1)`. Dropout rate before the last layer.
         activation: `"softmax"` for one class of several, `"sigmoid"` for several labels
             of one image, `"linear"` for logits (with a loss that has
-            `from_logits=True`) or for numbers to be predicted (regression).
-        head: A keras layer or model from features to outputs, in place of the head that
-            `hidden_units`, `dropout` and `activation` describe.
+            `from_logits=True`) or for regression.
+        head: A keras layer or model from features to outputs, in place of the head of
+            `hidden_units`, `dropout` and `activation`.
         pooling: `"avg"`, `"max"` or None, which flattens the feature map.
         preprocessing: How keras.applications prepares images of 0 to 255 for these
             weights: `"tf"` (-1 to 1), `"torch"` (0 to 1, then ImageNet's mean and
             standard deviation), `"caffe"` (BGR, less the mean) or `"raw"` (0 to 255).
-            `"auto"` is the right one for a network given by name. An
+            `"auto"` finds the mode of a network given by name. Or an
             [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer, such as
-            `preprocessing_for` returns, is accepted too. None: the backbone gets the
-            images unchanged.
-        value_range: `(0, 255)` or `(0, 1)`, the range of the images that the model is
-            given; None does not check it.
+            `preprocessing_for` returns. None: the backbone gets the images unchanged.
+        value_range: Range of the model's input images, `(0, 255)` or `(0, 1)`. None,
+            only without preprocessing: any range.
         augmentation: A layer or a list of layers that change images in training, such
-            as `keras.layers.RandomFlip` or [`Cutout`][keras_residual.Cutout]: between
-            input and preprocessing, so in `value_range`. Outside training they do
-            nothing. They are saved with the model.
+            as `keras.layers.RandomFlip` or [`Cutout`][keras_residual.Cutout]. They run
+            before the preprocessing, so in `value_range`, and are saved with the model.
         input_shape: Shape of one image; height and width may be None. None: images of
             any size with three channels.
         train_batch_norm: Whether the backbone runs in training mode in `fit`, so that
-            the statistics of unfrozen batch normalizations follow the new images.
-            `mode="scratch"` always does.
-        name: Name of the model.
+            the statistics of unfrozen batch normalizations follow the new images, as
+            always with `mode="scratch"`.
+        name: Name of the model, `"transfer_"` and that of the backbone if None.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` if
@@ -123,16 +121,17 @@ class TransferModel(keras.Model):
         numbers), in float32 also under mixed precision.
 
     Raises:
-        ValueError: If an argument is outside its range or contradicts another; before
-            anything is downloaded, where it does not need the network itself.
-        ConnectionError: If the weights must be downloaded and cannot be.
+        ValueError: If an argument is outside its range or contradicts another. Checks
+            that do not need the network run before anything is downloaded.
+        ConnectionError: If weights cannot be downloaded.
+        ImportError: If a preset of KerasHub is named and KerasHub is not installed.
 
     Example:
         ```python
         import numpy as np
         from keras_residual import ResNet, TransferModel
 
-        # In place of a network that was trained before.
+        # Stands for a pretrained network.
         backbone = ResNet(8, variant="cifar", include_top=False)
         model = TransferModel(backbone, num_classes=2, preprocessing="torch")
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -245,7 +244,7 @@ class TransferModel(keras.Model):
 
     @property
     def augmentation(self):
-        """The layers between images and preprocessing in training, in a list."""
+        """The list of layers that augment images in training."""
         found = [layer for layer in self.layers if layer.name == "augmentation"]
         return list(found[0].layers) if found else []
 
@@ -269,7 +268,7 @@ class TransferModel(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        # So that it takes its state from the file, which has one only if it was built.
+        # Only an optimizer that is built takes its state from the file.
         if self._had_optimizer_state:
             self.optimizer.build(self.trainable_variables)
 

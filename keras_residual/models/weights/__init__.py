@@ -1,1 +1,1 @@
-"""What a network is made of: weights in and out, folded, faster, described."""
+"""Weights of networks: loaded, exported and folded; faster layers; descriptions."""

@@ -20,7 +20,7 @@ from keras_residual.models.weights._torch_files import read_torch
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".h5", ".hdf5", ".keras")
 
-# The types that weights are stored in; everything else is another kind of data.
+# The types of weights; tensors of other types are other data.
 _SAFETENSORS_TYPES = {
     "F64": np.dtype("float64"),
     "F32": np.dtype("float32"),
@@ -31,7 +31,7 @@ _SAFETENSORS_TYPES = {
 
 
 def check_readable(path: Path) -> None:
-    """Raises what can be known before anything is read or downloaded."""
+    """Raises the errors that can be found before anything is read or downloaded."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
@@ -41,8 +41,8 @@ def check_readable(path: Path) -> None:
     if suffix in TORCH_SUFFIXES and importlib.util.find_spec("torch") is None:
         raise ImportError(
             f"{path.name} is a PyTorch file, and PyTorch is not installed: "
-            "pip install torch, or take the same weights as .safetensors, which need "
-            "pip install 'keras-residual[pretrained]' only."
+            "pip install torch. The same weights as .safetensors need only "
+            "pip install 'keras-residual[pretrained]'."
         )
     if suffix == ".safetensors":
         import_safetensors(path)
@@ -87,7 +87,7 @@ def read_tensors(path: Path) -> Tensors:
             f"The file {path} cannot be read as weights: {error}"
         ) from error
     except Exception as error:
-        # The readers raise errors of many libraries; for the user they mean one thing.
+        # Errors of many libraries, which all mean that the file is bad.
         raise ValueError(
             f"The file {path} cannot be read as weights: it is damaged or incomplete "
             f"({first_line(error)})"
@@ -103,8 +103,8 @@ def _check_start(suffix: str, start: bytes) -> None:
     if suffix in TORCH_SUFFIXES:
         if start[257:262] == b"ustar":
             raise NotWeights(
-                "it is in PyTorch's format of before 2018: load it in PyTorch where "
-                "you trust it, and save it again"
+                "it is in PyTorch's format from before 2018. If you trust it, load it "
+                "in PyTorch and save it again"
             )
         kind, signatures = "a PyTorch file", (b"PK\x03\x04", b"\x80")
     elif suffix == ".safetensors":
@@ -118,7 +118,7 @@ def _check_start(suffix: str, start: bytes) -> None:
         return
     if any(signature.startswith(start) for signature in signatures):
         raise NotWeights(f"it is damaged or incomplete ({len(start)} bytes)")
-    raise NotWeights(f"it is not {kind}, whatever its name says")
+    raise NotWeights(f"it is not {kind}, in spite of its name")
 
 
 def _read_safetensors(path: Path) -> Tensors:

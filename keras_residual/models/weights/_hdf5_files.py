@@ -1,4 +1,4 @@
-"""Keras's files of weights: HDF5, in the legacy format and in today's."""
+"""Keras's files of weights: HDF5, in the legacy and the current format."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from keras_residual.layers._random_state import KEY as RANDOM_STATE
 from keras_residual.models.weights._not_weights import TOO_LITTLE, NotWeights, Tensors
 
-# What Keras numbers in the files that it writes now.
+# Variables by their numbers in the current format.
 _CONVOLUTION = ("kernel", "bias")
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -28,7 +28,7 @@ def read_hdf5(file: Path | io.BytesIO, size: int) -> Tensors:
             # Records of variable length may point to one place a thousand times.
             if dataset.dtype.hasobject:
                 raise NotWeights(f"its tensor {path!r} holds other data than numbers")
-        # Chunks that were never written take no room on disk, but do in memory.
+        # Chunks that were never written take memory, but no space on disk.
         if sum(dataset.nbytes for dataset in datasets.values()) > 2 * size:
             raise NotWeights(TOO_LITTLE)
         # A whole model in the legacy format keeps its weights one level down.
@@ -58,9 +58,9 @@ def _legacy_name(path: str) -> str:
 
 
 def _check_order() -> None:
-    """Raises where Keras numbers a layer's variables in another order than this one.
+    """Raises if this Keras numbers variables in another order than `_NORM`.
 
-    A file does not tell which of two orders it has.
+    A file does not store which of two orders it has.
     """
     norm = keras.layers.BatchNormalization(name="order")
     norm.build((None, 1))
@@ -70,7 +70,7 @@ def _check_order() -> None:
     if order != _NORM:
         raise NotWeights(
             f"Keras {keras.version()} saves batch normalization as {', '.join(order)}, "
-            f"where keras-residual reads {', '.join(_NORM)}. Export the weights with "
+            f"but keras-residual reads {', '.join(_NORM)}. Export the weights with "
             "export_torch under an earlier version"
         )
 
@@ -84,8 +84,8 @@ def _name(nodes: dict, path: str) -> str:
     names = [str(state.attrs.get("name", "")) for state in states if state is not None]
     if marker != "vars" or not names or not all(names):
         raise NotWeights(
-            f"its entry {path!r} belongs to no named layer. Files of older versions of "
-            "Keras are like that: load it into the model that wrote it, and save again"
+            f"its entry {path!r} belongs to no named layer, as in files of older "
+            "versions of Keras: load it into the model that wrote it, and save again"
         )
     count = len(nodes["/".join([*groups, marker])])
     variables = _NORM if count == len(_NORM) else _CONVOLUTION

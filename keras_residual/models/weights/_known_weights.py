@@ -1,4 +1,4 @@
-"""Published weights by name: where they are, what they hash to, how to get them."""
+"""Published weights by name: their addresses, their hashes and their download."""
 
 import contextlib
 import dataclasses
@@ -130,9 +130,9 @@ def find_source(
     variant: str = "torchvision",
     published: bool = True,
 ) -> Path | PublishedFile:
-    """The file that the source means, or what to download; neither is opened.
+    """The file that the source names, or what to download; neither is opened.
 
-    No names are known for networks that nobody published (`published=False`).
+    Networks without published weights (`published=False`) have no names.
     """
     named = isinstance(source, str) and any(name == source for name, _ in KNOWN)
     if published and named:
@@ -148,7 +148,7 @@ def find_source(
         check_readable(Path(file.name))
         return file
     exists = False
-    # What cannot be a path at all is reported with the rest, below.
+    # Values that cannot be a path are reported below, with missing files.
     with contextlib.suppress(OSError, TypeError, ValueError):
         exists = Path(source).is_file()
     if not exists:
@@ -178,7 +178,7 @@ def _widths(size: Size) -> str:
 def download(published: PublishedFile) -> Path:
     """The file in Keras's cache, downloaded if it is not there."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    # Keras takes a temporary folder where this one is missing or cannot be written.
+    # Without this folder, Keras would use a temporary one.
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
     path = home / "models" / published.name
@@ -187,9 +187,9 @@ def download(published: PublishedFile) -> Path:
         found = _digest(path, published.algorithm)
         if found.startswith(published.digest):
             return path
-        there = f" The file that is there now is another one: its hash is {found}."
+        there = f" The file there now is another one: its hash is {found}."
     try:
-        # Under another name until it is known to be whole.
+        # Under another name until its hash is checked.
         partial = Path(
             keras.utils.get_file(
                 temporary_name(path),
@@ -202,15 +202,15 @@ def download(published: PublishedFile) -> Path:
     except Exception as error:
         # Keras raises a bare Exception when a download fails.
         raise ConnectionError(
-            f"{published.url} could not be downloaded ({error}). Go online, or put the "
-            f"file there as {path}.{there}"
+            f"{published.url} could not be downloaded ({error}). Go online, or save "
+            f"the file as {path}.{there}"
         ) from error
     try:
         found = _digest(partial, published.algorithm)
         if not found.startswith(published.digest):
             raise ValueError(
-                f"What {published.url} gave has the {published.algorithm} {found}, but "
-                f"{published.digest} is published for it. Nothing was kept."
+                f"The download of {published.url} has the {published.algorithm} "
+                f"{found}, but {published.digest} is published. It was removed."
             )
         path = partial.with_name(published.name)
         os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Strict matching: every tensor used, every weight set, or nothing is touched."""
+"""Strict matching: every tensor is used and every weight set, or nothing changes."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _SHOWN = 20  # names in a message
 def match(
     network: Network, tensors: dict[str, np.ndarray], path: Path
 ) -> tuple[Assignments, list[str]]:
-    """The values of all variables, and what was not loaded one to one, in words."""
+    """The values of all variables, and notes on what was not loaded one to one."""
     try:
         tensors = without_prefix(tensors)
     except ValueError as error:
@@ -32,7 +32,7 @@ def match(
     layout = find_layout(tensors)
     if layout is None:
         raise ValueError(
-            f"The file {path} holds no residual network that is known here. Its "
+            f"The file {path} holds no residual network that this library knows. Its "
             f"tensors: {_listed(sorted(tensors))}"
         )
     _check_variant(network, layout, tensors, path)
@@ -96,9 +96,8 @@ def _check_variant(network, layout, tensors, path):
         return
     needed = f"ResNet({depth_of(tensors)}, variant={layout.variant!r})"
     raise ValueError(
-        f"The file {path}, {_described(layout, tensors)}, gives the outputs it was "
-        f"trained for in {needed} alone: build that. "
-        f"Received: the model {network.name!r}, which computes what {network} does"
+        f"The file {path}, {_described(layout, tensors)}, needs the network {needed}. "
+        f"Received: the model {network.name!r}, which computes the same as {network}"
     )
 
 
@@ -114,7 +113,7 @@ def _described(layout: Layout, tensors) -> str:
 
 
 def _head(shapes, layout, tensors):
-    """Which variables of the classifier stay as they are, and why."""
+    """The variables of the classifier that keep their values, and why."""
     kernel, bias = (tensors.get(layout.name(key)) for key in HEAD)
     if HEAD[0] not in shapes:
         if kernel is None or bias is None:

@@ -21,8 +21,8 @@ def multiply_adds(model):
     """Counts the convolutions and dense layers of a functional model.
 
     Returns:
-        The count, None where a size is unknown, and the names of layers that have
-        weights to multiply with and could not be counted.
+        The count, None if a size is unknown, and the names of layers with kernels that
+        could not be counted.
     """
     total: int | None = 0
     uncounted = []

@@ -1,4 +1,4 @@
-"""What a built network is: what is known of it, and its variables by name."""
+"""A built network of this library, recognised, with its variables by name."""
 
 import dataclasses
 import re
@@ -16,7 +16,7 @@ _OTHER_NAMES = re.compile(r"stem_(conv|bn)\d?|post_bn|classifier")
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model of ResNet or PlainNet, as files of weights see it.
+    """A model of ResNet or PlainNet, for files of weights.
 
     The keys of `variables` are `stem_conv/kernel`, `stage1_block1/bn1/gamma`,
     `stage2_block1/projection_bn/moving_mean`, `classifier/bias` and so on.
@@ -33,10 +33,10 @@ class Network:
 
     @property
     def variant(self) -> str:
-        """The published network whose outputs these layers compute.
+        """The published network that computes the same as these layers.
 
-        Not what ResNet was called with: a network of 18 layers with projections is
-        torchvision's, whether `variant` was "paper" or "torchvision".
+        It need not be the argument of ResNet: a network of 18 layers with projections
+        is torchvision's, whether `variant` was "paper" or "torchvision".
         """
         return self.known.variants[0]
 

@@ -11,11 +11,14 @@ TOO_LITTLE = "it declares more data than it holds"
 
 
 class NotWeights(Exception):
-    """What is wrong with a file, as the end of a sentence."""
+    """A file that cannot be read; the message is the end of a sentence."""
 
 
 def check_archive(path: Path) -> None:
-    """Neither PyTorch nor Keras compresses: who does may unpack to any size."""
+    """Raises for compressed files, which PyTorch and Keras do not write.
+
+    They could unpack to any size.
+    """
     with zipfile.ZipFile(path) as archive:
         if sum(i.file_size for i in archive.infolist()) > 2 * path.stat().st_size:
             raise NotWeights(TOO_LITTLE)

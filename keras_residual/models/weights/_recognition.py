@@ -8,9 +8,10 @@ from keras_residual.models.weights._structure import Structure
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """The nearest known network, and what is otherwise in the one at hand.
+    """The nearest known network, and how the model differs from it.
 
-    Several variants are as near where they differ in what the network does not have.
+    Several variants are equally near if the model has none of the parts in which they
+    differ.
     """
 
     function: str  # ResNet or PlainNet
@@ -24,12 +25,12 @@ class Known:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """What tells the published weights of one variant apart."""
+        """What distinguishes the published weights of one variant."""
         return self.depth, self.groups, self.width_per_group
 
     @property
     def arguments(self) -> str:
-        """The widths as arguments of the function, where they are not the default."""
+        """The widths as arguments of the function, except for defaults."""
         values = {
             "groups": (self.groups, 1),
             "width_per_group": (self.width_per_group, 64),
@@ -50,7 +51,7 @@ def recognise(structure: Structure) -> Known | None:
     """Returns the nearest known network, or None.
 
     The number of classes, the activation of the classifier and dilation in place of
-    strides are no difference.
+    strides do not count as differences.
     """
     blocks = structure.blocks
     if not blocks or structure.stem is None:

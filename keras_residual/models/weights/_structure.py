@@ -1,4 +1,4 @@
-"""What kind of residual network a model is, read from its layers."""
+"""The structure of a residual network, read from the layers of a model."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ class Block:
 
     @property
     def width(self):
-        """What a block of this library calls `filters`."""
+        """The argument `filters` of such a block in this library."""
         return self.filters[-1] // (4 if self.block_type == "bottleneck" else 1)
 
     @property
@@ -62,7 +62,7 @@ class Block:
 
 @dataclasses.dataclass
 class Structure:
-    """What the layers of a model say about it."""
+    """The parts of a model that distinguish residual networks."""
 
     model: keras.Model
     stem: keras.layers.Layer | None = None  # the convolution before the first block
@@ -171,7 +171,7 @@ def _block(branch, shortcut, preactivation, squeeze_excitation=False):
 
 
 def _block_of_addition(graph, name):
-    """The block that an `Add` closes, as a list: none if it closes none."""
+    """A list of the block that an `Add` closes, empty if it closes none."""
     first, second = (
         list(_chain(graph, source)) for source in graph.calls[name][0].sources
     )
@@ -203,7 +203,7 @@ def _block_of_addition(graph, name):
 
 
 def _chain(graph, name):
-    """The names from one layer back to the first that has not exactly one input."""
+    """The names from one layer back to the first with none or several inputs."""
     while True:
         yield name
         call = graph.only_call(name)

@@ -16,7 +16,7 @@ from keras_residual.models.weights._not_weights import (
     check_archive,
 )
 
-# Before its storages: magic number, protocol, system, content, names of the storages.
+# A legacy file starts with magic number, protocol, system, content and storage names.
 _LEGACY_PICKLES = 5
 
 
@@ -27,7 +27,7 @@ def read_torch(path: Path) -> Tensors:
     if is_archive:
         check_archive(path)
     try:
-        # A damaged file makes it warn of what it is about to fail at.
+        # For a damaged file it warns before it fails.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -36,7 +36,7 @@ def read_torch(path: Path) -> Tensors:
             raise NotWeights("it is damaged or incomplete (it ends early)") from error
         raise NotWeights(
             "it is damaged or holds more than tensors, and such a file can run code "
-            "when it is opened. Where you trust it, load it in PyTorch and save "
+            "when it is opened. If you trust it, load it in PyTorch and save "
             "model.state_dict() alone"
         ) from error
     return {name: _from_torch(name, value) for name, value in _flat(content).items()}

@@ -1,4 +1,4 @@
-"""The values of one layer's variables, taken over by another layer."""
+"""Copies the values of variables from one layer to another."""
 
 import keras
 
@@ -11,6 +11,6 @@ def copy_variables(target, layer):
 
 
 def copy_variable(variable, value):
-    # Through NumPy: on JAX both variables would hold one array, which a compiled step
-    # of the one model then takes away from the other.
+    # Through NumPy: on JAX both variables would share an array, and a compiled step of
+    # one model would delete it for the other.
     variable.assign(keras.ops.convert_to_numpy(value))

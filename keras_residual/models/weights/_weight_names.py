@@ -81,8 +81,7 @@ class Layout:
 
 
 TORCHVISION = Layout("torchvision", head="fc", shortcut="downsample")
-# timm: the stem is one sequence of layers, and so is the shortcut, whose first layer is
-# the pooling.
+# timm: stem and shortcut are sequences of layers; the first of a shortcut pools.
 RESNET_D = Layout(
     "resnet_d",
     head="fc",

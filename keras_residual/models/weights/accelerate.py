@@ -1,4 +1,4 @@
-"""Keras's convolutions and batch normalizations replaced by the faster ones."""
+"""Replaces Keras's convolutions and batch normalizations by faster ones."""
 
 import collections
 
@@ -23,32 +23,31 @@ _CONVOLUTIONS = {
 
 
 def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
-    """Returns a copy that computes the same in less time, in training and inference.
+    """Returns a faster copy with the same results, in training and inference.
 
     Each `Conv2D`, `DepthwiseConv2D` and `BatchNormalization` of `keras.layers` in the
-    graph, in nested models too, becomes the layer of that name in
-    [`keras_residual.layers`][keras_residual.layers.Conv2D] wherever that one is faster
-    on the running backend: all of them on PyTorch, batch normalization on TensorFlow,
-    1x1 convolutions on JAX without an accelerator. The blocks and networks of this
-    library have these layers already.
+    graph and in nested models becomes the layer of that name in
+    [`keras_residual.layers`][keras_residual.layers.Conv2D] if that one is faster on the
+    running backend: all of them on PyTorch, batch normalization on TensorFlow, 1x1
+    convolutions on JAX without an accelerator. The blocks and networks of this library
+    have these layers already.
 
     The copy has its own weights, equal to the model's, with the same names, order and
-    `trainable` flags, so weight files fit in both directions. The copy of a compiled
-    model is compiled in the same way, with the same optimizer state.
+    `trainable` flags, so weight files fit in both directions. If the model is compiled,
+    so is the copy, with the same optimizer state.
 
     Args:
         model: A functional or sequential `keras.Model` that has been built.
-        verbose: Whether to print how many layers were replaced, and which
-            convolutions and normalizations stay as they are because a subclass or a
-            layer of several owns them.
+        verbose: Whether to print how many layers were replaced, and which layers with
+            convolutions or normalizations inside were not.
 
     Returns:
         A functional or sequential `keras.Model`.
 
     Raises:
         ValueError: If `model` is of another kind, or a
-            [`TransferModel`][keras_residual.TransferModel], whose backbone is
-            accelerated before: `TransferModel(accelerate(backbone), ...)`.
+            [`TransferModel`][keras_residual.TransferModel]: accelerate its backbone
+            before, `TransferModel(accelerate(backbone), ...)`.
 
     Example:
         ```python
@@ -56,7 +55,7 @@ def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
         from keras_residual import accelerate
 
         model = keras.applications.MobileNetV2(weights=None)
-        faster = accelerate(model)
+        faster = accelerate(model)  # prints "accelerate: ... replaced on ..."
         ```
     """
     if functional(model) is None:

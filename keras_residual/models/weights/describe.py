@@ -1,4 +1,4 @@
-"""What a model is, in words."""
+"""Describes a model in words."""
 
 import collections
 import math
@@ -17,24 +17,25 @@ def describe(
     input_shape: tuple | None = None,
     print_fn: Callable[[str], object] = print,
 ) -> None:
-    """Prints which known network a model is, and what sets networks of one name apart.
+    """Prints which known network a model is, and how networks of one name differ.
 
     It reads everything from the layers and nothing from names, so it describes a
     changed model correctly: the place of the stride, the padding, the shortcuts, the
     settings of batch normalization, the parameters and the multiply-adds. It recognises
-    the networks of this library in all variants, with or without preprocessing in
-    front, and `keras.applications.ResNet50`, 101 and 152 as the variant `"keras"`. For
-    other models it prints the same numbers without a name.
+    the networks of this library in all variants, with or without preprocessing, and
+    `keras.applications.ResNet50`, 101 and 152 as the variant `"keras"`. For other
+    models it prints the same numbers without a name.
 
     The multiply-adds are those of convolutions and dense layers in inference, without
-    biases: the number that torchvision and most papers print as FLOPs. One is a
-    multiplication and an addition, so the floating-point operations are twice as many.
+    biases: the number that torchvision and most papers print as FLOPs. Each is a
+    multiplication and an addition, so there are twice as many floating-point
+    operations.
 
     Args:
         model: A functional or sequential `keras.Model` that has been built, or a
             [`TransferModel`][keras_residual.TransferModel].
-        input_shape: Shape of one image, without the batch, that the multiply-adds are
-            counted for. None: the model's input shape.
+        input_shape: Shape of one image, without the batch, for the multiply-adds. None:
+            the model's input shape.
         print_fn: Called once with the whole text.
 
     Raises:
@@ -44,7 +45,7 @@ def describe(
         ```python
         from keras_residual import ResNet, describe
 
-        describe(ResNet(50))
+        describe(ResNet(50))  # ResNet-50, variant "torchvision" ...
         describe(ResNet(18, input_shape=(None, None, 3)), input_shape=(64, 64, 3))
         ```
     """

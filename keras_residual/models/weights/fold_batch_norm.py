@@ -42,25 +42,25 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     in inference, up to rounding, in less time.
 
     The function folds each normalization that directly follows a convolution (also
-    depthwise, separable or transposed) or a dense layer without activation, inside
-    [`PlainBlock`][keras_residual.PlainBlock] and
-    [`ResidualBlock`][keras_residual.ResidualBlock] and outside, in nested models too.
-    A normalization stays if something else uses the convolution's output as well, if
+    depthwise, separable or transposed) or a dense layer without activation, in
+    [`PlainBlock`][keras_residual.PlainBlock],
+    [`ResidualBlock`][keras_residual.ResidualBlock] and nested models too. A
+    normalization stays if another layer uses the convolution's output as well, if
     either layer is called more than once or is a subclass, and in blocks with
     `preactivation=True`, where it comes before the convolution.
 
     Do not train the copy: without its normalization the network learns differently. The
-    model itself does not change. Constants are computed in float64;
-    under half precision the copy rounds in other places than the model.
+    model itself does not change. Constants are computed in float64. Under half
+    precision the copy rounds in other places than the model.
 
     Args:
         model: A functional or sequential `keras.Model` that has been built, or a
             [`TransferModel`][keras_residual.TransferModel].
 
     Returns:
-        A functional `keras.Model`, not compiled, with weights of its own. The layers
-        keep their names; the network itself replaces the layer `"backbone"` of a
-        `TransferModel`.
+        A functional `keras.Model` with its own weights, not compiled. The layers keep
+        their names; in a `TransferModel`, the network itself replaces the layer
+        `"backbone"`.
 
     Raises:
         ValueError: If `model` is of another kind, or there is nothing to fold.

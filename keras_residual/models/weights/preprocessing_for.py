@@ -34,29 +34,29 @@ def preprocessing_for(
     ImageNet's are 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225, Caffe's 103.939,
     116.779, 123.68 (blue first), CIFAR-10's 125.3, 123, 113.9 and 63, 62.1, 66.7, as in
     the code of the Cutout paper. "256, crop 224" resizes the shorter side, bilinearly
-    with antialiasing, and cuts the middle out; a network for images of another size
-    gets a crop of that size and a margin in proportion. Later weights were measured at
-    other sizes, which `weights` selects: 232, crop 224 for `"torchvision:v2"`; 288
-    uncropped, bicubic for timm's `a1_in1k` and `a2_in1k` (235, crop 224 in a network
-    for 224); 235, crop 224, bicubic for its `a3_in1k`.
+    with antialiasing, and crops the centre; a network for images of another size gets a
+    crop of that size and a margin in proportion. Later weights were measured at other
+    sizes, which `weights` selects: 232, crop 224 for `"torchvision:v2"`; 288 without
+    crop, bicubic, for timm's `a1_in1k` and `a2_in1k` (235, crop 224 in a network for
+    224); 235, crop 224, bicubic, for its `a3_in1k`.
 
-    The variant of a model is read from its layers, as by
+    The variant of a model is read from its layers, as in
     [`describe`][keras_residual.describe], because a saved model does not store it. The
-    layers cannot show how a network was trained: your own weights expect the
+    layers do not show how a network was trained: your own weights expect the
     preprocessing that you trained them with.
 
     Args:
         network: A `ResNet` or `PlainNet` of this library, a ResNet of
-            `keras.applications`, a model around one, or the name of a variant. Of a
-            [`TransferModel`][keras_residual.TransferModel], which does its own
-            preprocessing, the result is for the backbone alone.
-        weights: Name of the weights that `load_pretrained` takes, such as
-            `"torchvision:v2"` or `"timm:resnet50.a1_in1k"`, or None for the first that
-            were published.
+            `keras.applications`, a model around one, or the name of a variant. For a
+            [`TransferModel`][keras_residual.TransferModel], which preprocesses images
+            itself, the result is for the backbone alone.
+        weights: Name of weights that `load_pretrained` takes, such as
+            `"torchvision:v2"` or `"timm:resnet50.a1_in1k"`. None: the first published
+            ones.
 
     Returns:
-        A new [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer. Other
-        values than the published ones: `ImagePreprocessing(...)`.
+        A new [`ImagePreprocessing`][keras_residual.ImagePreprocessing] layer. For other
+        values than the published ones, make that layer yourself.
 
     Raises:
         ValueError: If `network` is neither a known network nor the name of a variant,

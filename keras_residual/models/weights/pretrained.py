@@ -2,12 +2,12 @@
 
 import logging
 import os
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_residual._atomic_file import atomic_file
+from keras_residual.layers._checks import check_file
 from keras_residual.models.weights._checkpoint_files import (
     import_safetensors,
     read_tensors,
@@ -33,14 +33,13 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
     logger `"keras_residual"` and returned:
 
     - the file has another number of classes, or no classifier, and the model keeps its
-      own; or the model has none (`include_top=False`) and the file's is left out;
+      own; or the model has none (`include_top=False`) and that of the file is ignored;
     - the model has other than three input channels, and the first kernel is adapted as
-      timm does it: summed for one channel, otherwise repeated and scaled by
-      `3 / channels`.
+      in timm: summed for one channel, otherwise repeated and scaled by `3 / channels`.
 
-    PyTorch's counters `num_batches_tracked` have no counterpart and are left out. This
-    library's own files are compared by names and shapes, which do not tell every
-    variant from every other: load them into the network that was saved.
+    PyTorch's counters `num_batches_tracked` are ignored. This library's own files are
+    compared by names and shapes, which some variants share: load a file into the
+    network that was saved.
 
     | file | from | fits |
     |---|---|---|
@@ -50,27 +49,27 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
     | `.weights.h5`, `.keras` | networks of this library | the same network |
 
     PyTorch's files may hold the state_dict alone or under `"state_dict"` or `"model"`,
-    its names may begin with `"module."`. Those with the names of torchvision and timm
-    fit `variant="torchvision"`, also with `groups`, `width_per_group` and
-    `squeeze_excitation`; those of timm's `resnet50d` and its like `variant="resnet_d"`;
-    those of akamaster/pytorch_resnet_cifar10 `variant="cifar"`. Nothing in a file is
-    executed.
+    and its names may begin with `"module."`. Files of torchvision and timm fit
+    `variant="torchvision"`, also with `groups`, `width_per_group` and
+    `squeeze_excitation`; timm's `resnet50d` and the like fit `variant="resnet_d"`;
+    files of akamaster/pytorch_resnet_cifar10 fit `variant="cifar"`. Nothing in a file
+    is executed.
 
     Args:
         model: What [`ResNet`][keras_residual.ResNet] returned.
             [`PlainNet`][keras_residual.PlainNet] takes this library's files only.
-        source: Path of a file, or a name that is downloaded once into Keras's cache and
-            whose published hash is checked: `"torchvision"`, `"torchvision:v2"`,
-            `"timm:resnet18.a1_in1k"` and others, or `"imagenet"`, which is what
-            keras.applications or torchvision published, depending on the variant. The
-            guide has a table of them.
+        source: Path of a file, or a name whose file is downloaded once into Keras's
+            cache and checked against its published hash: `"torchvision"`,
+            `"torchvision:v2"`, `"timm:resnet18.a1_in1k"` and others, or `"imagenet"`
+            for the file of keras.applications or torchvision, depending on the variant.
+            The guide on pretrained weights lists all of them.
 
     Returns:
         One sentence for each difference; an empty list if there is none.
 
     Raises:
-        ValueError: If the source is unknown, the file cannot be read, or it does not
-            fit the model.
+        ValueError: If `model` is another network, the source is unknown, or the file
+            cannot be read or does not fit the model.
         ImportError: If the file needs a package that is not installed.
         ConnectionError: If a download fails; the message says where to put the file.
 
@@ -111,14 +110,13 @@ def load_pretrained(model: keras.Model, source: str | os.PathLike) -> list[str]:
 def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes the weights as a PyTorch state_dict, which torchvision loads strictly.
 
-    Without the classifier (`include_top=False`) its two tensors are missing there.
-
     The names and layouts are those of torchvision (ResNet, ResNeXt and Wide ResNet),
     for `variant="resnet_d"` those of timm, and for `variant="cifar"` those of
-    akamaster/pytorch_resnet_cifar10. `num_batches_tracked` is zero; PyTorch uses it
-    only for batch normalization without a momentum. The numbers are float32, so that
-    [`load_pretrained`][keras_residual.load_pretrained] brings the same weights back,
-    bit for bit.
+    akamaster/pytorch_resnet_cifar10. A network without classifier
+    (`include_top=False`) lacks its two tensors. `num_batches_tracked` is zero; PyTorch
+    uses it only for batch normalization without a momentum. The numbers are float32, so
+    [`load_pretrained`][keras_residual.load_pretrained] restores the same weights bit
+    for bit.
 
     Args:
         model: What [`ResNet`][keras_residual.ResNet] returned, of
@@ -128,7 +126,8 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
             replaced once the new one is complete.
 
     Raises:
-        ValueError: If the path has another ending or the model has no counterpart.
+        ValueError: If the path has another ending, its folder does not exist, or the
+            model has no counterpart.
         ImportError: If safetensors is not installed (extra `pretrained`).
 
     Example:
@@ -143,9 +142,7 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
     Reference:
         <https://docs.pytorch.org/vision/stable/models/resnet.html>
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise ValueError(f"`path` must end in '.safetensors'. Received: path={path!r}")
+    target = check_file("path", path, (".safetensors",))
     network = read_network(model)
     layouts = {layout.variant: layout for layout in (TORCHVISION, RESNET_D, CIFAR)}
     layout = layouts.get(network.variant)
@@ -154,8 +151,8 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
         raise ValueError(
             "`model` must be a ResNet whose outputs are those of "
             f"variant={', '.join(map(repr, layouts))}. "
-            f"Received: the model {network.name!r}, which computes what {network} does"
-            + (f", but: {'; '.join(differences)}" if differences else "")
+            f"Received: the model {network.name!r}, which computes the same as "
+            f"{network}" + (f", but: {'; '.join(differences)}" if differences else "")
         )
     safetensors = import_safetensors(target)
     tensors = {}
@@ -171,7 +168,7 @@ def export_torch(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def _differences_of_outputs(network):
-    """What the network computes otherwise than the published one, in words."""
+    """How the network computes other outputs than the published one, in words."""
     differences = dict(network.known.differences)
     differences.pop("momentum", None)
     # Both shortcuts of akamaster's networks, options A and B, have their names.

@@ -303,7 +303,7 @@ def test_stem_of_resnet_d():
     ("arguments", "message"),
     [
         ({"pooling": "mean"}, r"`pooling` must be one of None, 'avg', 'max'"),
-        ({"pooling": "avg"}, r"`pooling` must be None but with include_top=False"),
+        ({"pooling": "avg"}, r"`pooling` must be None unless include_top=False"),
         ({"outputs": "stage1"}, r"`outputs` must be a tuple .*outputs='stage1'"),
         ({"outputs": ("stage5",)}, r"out of 'stem', 'stage1'.*\('stage5',\)"),
         ({"outputs": ()}, r"Received: outputs=\(\)"),

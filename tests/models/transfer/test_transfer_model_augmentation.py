@@ -116,7 +116,7 @@ def test_preprocessing_may_be_a_layer(tiny, images, tmp_path):
     [
         ("flip", "`augmentation` must be a keras layer or a list"),
         ([Black(), 3], "`augmentation` must be a keras layer or a list"),
-        (keras.layers.CenterCrop(8, 8), "must leave the shape of the images"),
+        (keras.layers.CenterCrop(8, 8), "must keep the shape of the images"),
     ],
 )
 def test_refused(augmentation, message, tiny):

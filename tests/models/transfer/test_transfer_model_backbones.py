@@ -170,7 +170,7 @@ def test_offline(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "MobileNetV2", unreachable)
     monkeypatch.setattr("inspect.isfunction", callable)
-    with pytest.raises(ConnectionError, match=r"pass `weights`.*URL fetch failure"):
+    with pytest.raises(ConnectionError, match=r"file as `weights`.*URL fetch failure"):
         TransferModel("MobileNetV2", 2, preprocessing="tf")
 
 
@@ -228,7 +228,7 @@ def test_real_photos_with_real_weights(shared_data, tmp_path):
         ({"mode": "fine_tuning", "unfreeze": "most"}, "positive integer or 'all'"),
         ({"mode": "fine_tuning", "unfreeze_unit": "unit"}, "`unfreeze_unit` must be"),
         ({"train_batch_norm": True}, "`train_batch_norm` must be False"),
-        ({"weights": None}, "random weights of a new ResNet50. mode='scratch'"),
+        ({"weights": None}, "new ResNet50 are random. mode='scratch' trains"),
         ({"mode": "scratch", "weights": "imagenet"}, "`weights` must be None with"),
         ({"weights": "nothing.h5"}, "`weights` must be 'auto', .*path of a file"),
         (

@@ -178,8 +178,10 @@ def test_data_sets_give_weights_as_the_third(make_model, tiny, images, labels):
     np.testing.assert_array_equal(part.labels, labels[3:5])
     with pytest.raises(ValueError, match="weights with each batch or with none"):
         model.cache_features(iter([batches[0], batches[1][:2]]), verbose=0)
-    with pytest.raises(ValueError, match="one weight for each image"):
+    with pytest.raises(ValueError, match="`sample_weight` must have one value for"):
         model.cache_features(images, labels, sample_weight=weights[:3])
+    with pytest.raises(ValueError, match="`labels` must have one value for each image"):
+        model.cache_features(images, labels[:3])
 
 
 @pytest.mark.once

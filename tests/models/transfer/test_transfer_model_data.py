@@ -23,7 +23,7 @@ def test_other_range_is_noticed(method, value_range, scale, found, make_model, i
 
 
 def test_preprocessed_images_are_noticed(make_model, images):
-    with pytest.raises(ValueError, match="the model preprocesses them itself"):
+    with pytest.raises(ValueError, match="the model preprocesses images itself"):
         make_model().predict(images / 127.5 - 1)
 
 

@@ -170,7 +170,7 @@ def test_presets_by_name(images, tmp_path):
     np.testing.assert_array_equal(loaded.features(images), model.features(images))
     scratch = TransferModel(f"keras_hub:{tmp_path}", 2, mode="scratch")
     assert not all(equal(values(backbone.weights), values(scratch.backbone.weights)))
-    with pytest.raises(ValueError, match="the preset says nothing of its images"):
+    with pytest.raises(ValueError, match="the preset does not define one"):
         TransferModel("keras_hub:no_such_preset", 2)
     with pytest.raises(ValueError, match="`backbone` must be keras_hub: and a preset"):
         TransferModel("keras_hub:no_such_preset", 2, preprocessing="tf")

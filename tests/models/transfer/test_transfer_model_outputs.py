@@ -126,7 +126,7 @@ def test_bad_photos_are_refused(method, tiny, images, tmp_path):
     with pytest.raises(ValueError, match="must be a path, an image of three"):
         run(images[0, 0])
     unchecked = make(tiny, num_classes=2, preprocessing=None, value_range=None)
-    with pytest.raises(ValueError, match="`images` must be arrays for a model"):
+    with pytest.raises(ValueError, match="`images` must be arrays, not paths"):
         getattr(unchecked, method)(broken)
 
 

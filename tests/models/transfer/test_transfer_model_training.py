@@ -557,7 +557,7 @@ def test_two_phases_refuse_before_they_train(arguments, message):
 
 def test_two_phases_need_trained_weights_and_images():
     model = compiled(mode="scratch")
-    with pytest.raises(ValueError, match="Received: a model with mode='scratch'"):
+    with pytest.raises(ValueError, match="must not be 'scratch' for `fit_two_phase`"):
         model.fit_two_phase(*tiny_data(), unfreeze=1)
     model = compiled()
     features = model.cache_features(*tiny_data())

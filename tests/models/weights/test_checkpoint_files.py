@@ -279,7 +279,7 @@ def test_files_without_layer_names_are_refused(good, refused, tmp_path):
 
 def test_pytorch_of_2016(refused, tmp_path):
     (tmp_path / "old.pth.tar").write_bytes(bytes(257) + b"ustar" + bytes(250))
-    refused(tmp_path / "old.pth.tar", "format of before 2018")
+    refused(tmp_path / "old.pth.tar", "format from before 2018")
 
 
 def test_unknown_type_in_safetensors(refused, tmp_path):
