@@ -9,7 +9,9 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 def existing_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise FileNotFoundError(f"The folder {folder} does not exist or is no folder.")
+        raise FileNotFoundError(
+            f"The folder {folder} does not exist or is not a folder."
+        )
     return folder
 
 
@@ -19,7 +21,7 @@ def folders_in(folder: Path) -> list[str]:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the folders of an existing root, which are at least two classes."""
+    """Names of the folders in an existing root; raises unless there are two or more."""
     names = folders_in(existing_folder(root))
     if len(names) < 2:
         raise ValueError(
@@ -41,7 +43,7 @@ def images_in(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def images_of_class(folder: Path) -> list[Path]:
-    """The images of a class folder, with a warning of the files that are none."""
+    """The images of a class folder, with a warning that names other files."""
     images, others = images_in(folder)
     if not images:
         raise ValueError(f"The class folder {folder} has no image.")
@@ -56,7 +58,7 @@ def images_of_class(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Without hidden ones, which belong to other programs; none of a missing folder."""
+    """Visible entries; hidden ones belong to other programs. None if it is missing."""
     try:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]

@@ -1,10 +1,10 @@
-"""One image file decoded as far as it takes to know whether it can be used."""
+"""Examines one image file: whether it can be used, and its oddities."""
 
 import io
 
 from keras_residual.datasets._tensorflow_setup import prepare_tensorflow
 
-# One bit each: a grayscale PNG file may be named .JPEG.
+# One bit each, since several may apply: a grayscale PNG file named .JPEG.
 KINDS = {
     "unreadable": 1,
     "truncated": 2,
@@ -26,9 +26,9 @@ _GRAY = {"1", "L", "LA", "I", "I;16", "F"}
 
 
 def examine(content: bytes, suffix: str | None = None) -> int:
-    """Bits of `KINDS`: one that is unusable, or any of the others.
+    """Bits of `KINDS`: one of `UNUSABLE`, or any of the others.
 
-    "other format" is found only where there is a suffix.
+    "other format" needs a suffix.
     """
     from PIL import Image, ImageFile
 
@@ -39,7 +39,7 @@ def examine(content: bytes, suffix: str | None = None) -> int:
     except Image.DecompressionBombError:
         return KINDS["unsupported"]
     except Exception:
-        # Pillow's readers raise whatever the bytes of a damaged file lead them to.
+        # A damaged file makes Pillow's readers raise all kinds of errors.
         return KINDS["unreadable"]
     with opened:
         bits = 0
@@ -49,7 +49,7 @@ def examine(content: bytes, suffix: str | None = None) -> int:
             bits |= KINDS["grayscale"]
         if suffix is not None and opened.format not in _FORMATS[suffix]:
             bits |= KINDS["other format"]
-        # Of a JPEG file all is read, but no more than an eighth is computed.
+        # A JPEG file is read as a whole, but computed at an eighth of its size.
         opened.draft("L", (1, 1))
         try:
             opened.load()
@@ -59,7 +59,7 @@ def examine(content: bytes, suffix: str | None = None) -> int:
             return KINDS["truncated"]
         is_png = opened.format == "PNG"
     is_jpeg = content.startswith(b"\xff\xd8\xff")
-    # A program may have told Pillow to load what is cut off, for all of its threads.
+    # A program may have set Pillow to load truncated files, for all its threads.
     if is_jpeg and not ImageFile.LOAD_TRUNCATED_IMAGES:
         return bits
     prepare_tensorflow()

@@ -1,4 +1,4 @@
-"""Every image file decoded once before training, and what that finds."""
+"""Decodes every image file once before training, and keeps what it finds."""
 
 import itertools
 import os
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_residual._cores import cores
+from keras_residual._image_file import import_pillow
 from keras_residual.datasets import _imagenet_index as index
 from keras_residual.datasets._image_examination import examine
 
 _CHUNK = 1000  # images at a time, which bounds the memory
-_SAVED_AFTER = 50_000  # images, so that a check that is stopped goes on from there
-_VERSION = 1  # of what is kept, and of what is looked for
+_SAVED_AFTER = 50_000  # images, so that a stopped check continues from there
+_VERSION = 1  # of the cache and of what a check looks for
 
 Progress = Callable[[int], object]
 
@@ -50,12 +51,7 @@ def check_encoded(images: Iterable[bytes], progress: Progress) -> np.ndarray:
 
 
 def _examined(images: Iterable[str | bytes], progress: Progress) -> Iterator[int]:
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "The check of images needs Pillow: pip install 'keras-residual[datasets]'"
-        ) from error
+    import_pillow()
     remaining = iter(images)
     # Pillow decodes outside of Python's lock.
     with ThreadPoolExecutor(cores()) as pool:
@@ -70,7 +66,7 @@ def _examine(image: str | bytes) -> int:
     try:
         content = Path(image).read_bytes()
     except OSError as error:
-        # Nothing about the image: too many open files, a disk that is gone.
+        # The image may be good: too many open files, or a disk that is gone.
         raise OSError(
             f"The image {image} cannot be read now: {error.strerror}"
         ) from error
@@ -86,7 +82,7 @@ def _size_and_time(file: str) -> tuple[int, int]:
 
 
 class _Known:
-    """What earlier checks found, by file, with its size and time then."""
+    """What earlier checks found, by file with its size and time."""
 
     def __init__(self, file: Path):
         self._file = file

@@ -1,4 +1,4 @@
-"""What is in a tree of images: found once, and kept in a file while nothing changes."""
+"""The content of a tree of images, kept in a file as long as nothing changes."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from keras_residual.datasets import _imagenet_trees as trees
 
 _VERSION = 3
 # Some file systems count in steps of two seconds: a change right after the index was
-# made could leave the time of a folder as it was.
+# made might not change the time of a folder.
 TOO_RECENT = 3
 
 
@@ -26,10 +26,10 @@ class Listing:
 
     Attributes:
         class_ids: Names of the class folders, sorted.
-        class_names: What people call them.
+        class_names: Readable names of the classes.
         names: By split, the images below the folder of the split.
         labels: By split, places in `class_ids`.
-        findings: Names of what does not fit together, by kind.
+        findings: Inconsistent names in the tree, by kind.
         without_val: Why there is no split "val", "" if there is one.
     """
 
@@ -73,8 +73,8 @@ def write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
-            f"The index {file} could not be written ({error.strerror}), so that the "
-            "images are searched each time: `index_dir` can name another folder.",
+            f"The index {file} could not be written ({error.strerror}), so the images "
+            "are searched each time. Pass another folder as `index_dir`.",
             stacklevel=2,
         )
 
@@ -82,11 +82,11 @@ def write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
 def read_cache(file: Path) -> dict[str, np.ndarray]:
     """The arrays, or none where the file is missing, damaged or another version's."""
     try:
-        # Opened here: NumPy leaves open what is no archive.
+        # Opened here: NumPy does not close a file that is no archive.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception:
-        # A damaged archive raises whatever its bytes lead to; it is written again.
+        # A damaged archive raises all kinds of errors; it is written again.
         return {}
 
 
@@ -106,9 +106,9 @@ def _scan(tree: trees.Tree) -> Listing:
     strange = [name for name in ids if name not in known] if known else []
     if strange:
         raise ValueError(
-            f"Each folder in {tree.train} must be a class that is listed in "
-            f"{_class_file(tree)}, or be moved away, but {_some(strange)} "
-            f"{'is' if len(strange) == 1 else 'are'} not."
+            f"Each folder in {tree.train} must be a class that {_class_file(tree)} "
+            f"lists, but {_some(strange)} {'is' if len(strange) == 1 else 'are'} not. "
+            "Move other folders away."
         )
     left_out: list[str] = []
     train = [
@@ -118,8 +118,8 @@ def _scan(tree: trees.Tree) -> Listing:
     ]
     if not train:
         raise ValueError(
-            f"The folders in {tree.train} must hold images directly, and hold none: "
-            f"files that end in {', '.join(_files.SUFFIXES)}, in no further folder."
+            f"The folders in {tree.train} must hold images directly, in no further "
+            f"folder: files that end in {', '.join(_files.SUFFIXES)}. They hold none."
         )
     found = {"train": train}
     there = set(ids)
@@ -130,8 +130,8 @@ def _scan(tree: trees.Tree) -> Listing:
     without_val = ""
     if tree.val is None:
         without_val = (
-            f"{tree.train} holds class folders only: the folder that holds train/ and "
-            "val/ has both"
+            f"{tree.train} holds class folders only: pass the folder that holds train/ "
+            "and val/"
             if tree.is_classes_only
             else f"there is no folder {tree.train.parent / 'val'}"
         )
@@ -177,8 +177,8 @@ def _val(
     if folders and flat:
         raise ValueError(
             f"The folder {val} must hold images or class folders, but has {len(flat)} "
-            f"images ({_some(flat)}) beside {len(folders)} folders ({_some(folders)}): "
-            "finish sorting them, or move one of them away."
+            f"images ({_some(flat)}) and {len(folders)} folders ({_some(folders)}): "
+            "sort the images into folders, or move one kind away."
         )
     if folders:
         strange = [name for name in folders if name not in ids and not known]
@@ -199,8 +199,8 @@ def _val(
         if len(files) < len(flat):
             same = sorted(set(flat) - set(files.values()))
             raise ValueError(
-                f"Each image in {val} must have a name of its own before its suffix, "
-                f"by which its label is found, but {_some(same)} "
+                f"Each image in {val} must have a unique name before its suffix, for "
+                f"its label, but {_some(same)} "
                 f"{'has' if len(same) == 1 else 'have'} that of another."
             )
         images = [(class_of[s], file) for s, file in files.items() if s in class_of]
@@ -217,7 +217,7 @@ def _val(
 
 
 def _images_in(folder: Path, left_out: list[str]) -> list[str]:
-    """Names of images; those of files that are none by their suffix are added."""
+    """Names of images; adds the names of other files to `left_out`."""
     images, others = _files.images_in(folder)
     left_out += [f"{folder.name}/{name}" for name in others]
     return images
@@ -233,7 +233,7 @@ def _some(names: list[str]) -> str:
 
 
 def _state(tree: trees.Tree) -> tuple[str, float]:
-    """What tells a changed tree, and the time of the latest change in seconds."""
+    """A text that differs if the tree changed, and the latest change in seconds."""
     folders = [
         tree.train,
         *(tree.train / name for name in _files.folders_in(tree.train)),

@@ -1,4 +1,4 @@
-"""What a check of ImageNet's images found."""
+"""The report of a check of ImageNet's images."""
 
 import dataclasses
 import warnings
@@ -12,14 +12,14 @@ from keras_residual.datasets._imagenet_selection import Selection
 _SHOWN = 5
 _MEANINGS = {
     "missing classes": "classes listed, without a folder of training images",
-    "no images by their suffix": "files left out, whose suffix is of no image",
+    "no images by their suffix": "files left out, without the suffix of an image",
     "classes without images": "classes without images",
     "validation images of other classes": "validation images of other classes",
     "images without label": "validation images without a label",
     "labels without image": "labels without their validation image",
     "unreadable": "unreadable: no image",
     "truncated": "truncated: cut off or damaged",
-    "unsupported": "unsupported: of a format or a size that is not read",
+    "unsupported": "unsupported: in a format or of a size that cannot be read",
     "CMYK": "CMYK",
     "grayscale": "grayscale",
     "other format": "in another format than the suffix says",
@@ -31,12 +31,13 @@ class ImageNetReport:
     """What a check found; `print(report)` shows it.
 
     Attributes:
-        num_images: How many images were checked, by split.
-        num_classes: How many classes they have.
-        files: Names of images by kind: "unreadable", "truncated" and "unsupported",
-            which cannot be used; "CMYK", "grayscale" and "other format" (than the
-            suffix says), which are converted.
-        tree: Names by kind of what does not fit together in the tree.
+        num_images: Number of images that were checked, by split.
+        num_classes: Number of their classes.
+        files: Names of images by kind: "unreadable", "truncated" and "unsupported"
+            images cannot be used; "CMYK", "grayscale" and "other format" (than the
+            suffix) are converted.
+        tree: Names by kind: classes without folder or images, images without label and
+            the reverse, files that are no images by their suffix.
         without_val: Why there is no split "val", "" if there is one.
     """
 
@@ -53,7 +54,7 @@ class ImageNetReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each kind, files and tree together."""
+        """How many there are of each kind, in files and tree."""
         return {kind: len(names) for kind, names in (self.tree | self.files).items()}
 
     def __str__(self) -> str:
@@ -80,7 +81,7 @@ class ImageNetReport:
                     lines.append(f"  {len(names):,} {_MEANINGS[kind]}: {shown}")
         if not any(self.counts.values()):
             lines.append("Nothing to report: every file is an RGB image.")
-        # A name on a disk need not be text, and would stop `print`.
+        # File names may be bytes that `print` cannot write.
         return "\n".join(lines).encode(errors="replace").decode()
 
 
@@ -95,7 +96,7 @@ def check_images(
     for split, chosen in places.items():
         names = source.names(split)
         with warnings.catch_warnings():
-            # Of damaged EXIF data, for example: no matter for what is reported here.
+            # Warnings of damaged EXIF data, for example, which do not matter here.
             warnings.filterwarnings("ignore", module="PIL")
             found = source.check(split, chosen, bar.add if bar else lambda done: None)
         for kind, bit in KINDS.items():

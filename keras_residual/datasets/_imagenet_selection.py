@@ -14,7 +14,7 @@ from keras_residual.layers._checks import check_positive_integer
 
 
 class Selection:
-    """The images of a source that are taken, and their labels."""
+    """The selected images of a source, and their labels."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Selection:
         return len(self.classes) == len(self.source.class_ids)
 
     def is_whole(self, split: str) -> bool:
-        """Whether all images of the source are taken, so that no label need be read."""
+        """Whether all images of the source are selected: then no label must be read."""
         return self._has_all_images(split) and not self._left_out
 
     def places(self, split: str) -> np.ndarray:
@@ -54,7 +54,7 @@ class Selection:
 
     def labels(self, split: str) -> np.ndarray:
         labels = self.source.labels(split)[self.places(split)].astype(np.int64)
-        # With all classes they stay, also -1 for "not known" in TensorFlow Datasets.
+        # With all classes they stay, even -1 for unknown ones in TensorFlow Datasets.
         return labels if self.has_all_classes else np.searchsorted(self.classes, labels)
 
     def files(self, split: str) -> list[str]:
@@ -67,8 +67,8 @@ class Selection:
         if options.balanced and source.is_stream:
             raise ValueError(
                 "`balanced` must be False for tar files and TensorFlow Datasets: they "
-                "are read in a stream, in which the next image of a class may be far "
-                "away. Unpack them into folders, or give `fit` a `class_weight`. "
+                "are read in a stream, where the next image of a class may be far "
+                "away. Unpack them into folders, or pass `class_weight` to `fit`. "
                 f"Received: balanced={options.balanced!r}"
             )
         prepare_tensorflow()
@@ -105,7 +105,7 @@ class Selection:
 
 
 def check_classes(classes: Any) -> int | list[str] | None:
-    """Before the tree is read, which takes minutes where it is large."""
+    """Checks `classes` before the tree is read, which can take minutes."""
     if classes is None:
         return None
     if isinstance(classes, numbers.Integral):
@@ -127,8 +127,8 @@ def _choose_classes(
     if isinstance(classes, int):
         if not 2 <= classes <= len(ids):
             raise ValueError(
-                f"`classes` must be from 2 to {len(ids)}, the number of classes there "
-                f"are. Received: classes={classes!r}"
+                f"`classes` must be from 2 to {len(ids)}, the number of all classes. "
+                f"Received: classes={classes!r}"
             )
         return np.sort(np.random.default_rng(seed).permutation(len(ids))[:classes])
     chosen = [_find_class(name, ids, names) for name in classes]
@@ -184,7 +184,7 @@ def _find_class(wanted: str, ids: list[str], names: list[str]) -> int:
     if places:
         same = ", ".join(ids[place] for place in places)
         raise ValueError(
-            f"`classes` must hold the ids {same} of classes that have the same name. "
+            f"`classes` must hold ids in place of a name that {same} share. "
             f"Received: {wanted!r}"
         )
     raise ValueError(

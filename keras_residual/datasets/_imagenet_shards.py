@@ -1,8 +1,8 @@
-"""Images in tar files of the WebDataset layout, which are read in a stream.
+"""Images in tar files of the WebDataset layout, read in a stream.
 
-The files of one example follow each other and have one key, their path up to the first
+The files of one example follow each other and share a key, their path up to the first
 dot of the name: `n01/17.jpg` and `n01/17.cls`, a number in digits. Other files of a key
-are not looked at, and nothing is unpacked to the disk or from a pickle.
+are ignored. Nothing is unpacked to the disk or from a pickle.
 """
 
 import itertools
@@ -24,7 +24,7 @@ _FOLDERS = {"train": ("train",), "val": ("val", "validation")}
 
 
 class Shards(NamedTuple):
-    """What the tar files of a split hold.
+    """The content of the tar files of a split.
 
     Attributes:
         files: The tar files, in the order of their names.
@@ -51,7 +51,7 @@ def find_shards(root: Path) -> dict[str, list[Path]]:
 
 
 class ShardSource:
-    """Tar files, whose encoded images come in one order."""
+    """Tar files, which are read in one order."""
 
     is_stream = True
 
@@ -61,7 +61,9 @@ class ShardSource:
         self._shards = _load(files, index.cache_file(index_dir, root, "shards"))
         self.splits = tuple(self._shards)
         self.findings: dict[str, list[str]] = {}
-        self.without_val = f"no tar file in {root} has val in its name"
+        self.without_val = ""
+        if "val" not in self.splits:
+            self.without_val = f"no tar file in {root} has val in its name"
         labels = np.concatenate([shards.labels for shards in self._shards.values()])
         names = _imagenet_trees.read_class_names(
             _imagenet_trees.Tree(root, None, _class_files(root))
@@ -70,7 +72,7 @@ class ShardSource:
         if names is not None and classes > len(names):
             raise ValueError(
                 f"The labels of the tar files in {root} must be below {len(names)}, "
-                f"the number of classes that are listed. Received: {classes - 1}"
+                f"the number of listed classes. Received: {classes - 1}"
             )
         self.class_ids = list(names or map(str, range(classes)))
         self.class_names = list((names or {}).values()) or self.class_ids
@@ -132,7 +134,7 @@ class ShardSource:
 
 
 def _read(file: Path, with_images: bool) -> Iterator[tuple[str, bytes, int]]:
-    """Key, image and label of each example, with an empty image to pass over it."""
+    """Key, image (empty without images) and label of each example."""
     try:
         with (
             tarfile.open(file, "r|") if with_images else tarfile.open(file, "r:")

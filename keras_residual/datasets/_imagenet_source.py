@@ -1,4 +1,4 @@
-"""Where images come from: files, tar files, or a set of TensorFlow Datasets."""
+"""Sources of images: files, tar files, or a set of TensorFlow Datasets."""
 
 import itertools
 import os
@@ -54,7 +54,7 @@ class FolderSource:
 
 
 class TfdsSource:
-    """A set of TensorFlow Datasets, whose encoded images come in one order."""
+    """A set of TensorFlow Datasets, which is read in one order."""
 
     is_stream = True
 
@@ -121,7 +121,7 @@ class TfdsSource:
 
 
 class DividedSource:
-    """The same images, of which a share of each class is the split "val"."""
+    """A source whose split "val" is a share of each class of the training images."""
 
     def __init__(
         self, source: FolderSource | ShardSource | TfdsSource, share: float, seed: int
@@ -191,12 +191,12 @@ def find_source(
     validation_split: float | None,
     seed: int,
 ) -> Source:
-    """The source at a root, whatever it is."""
+    """The source at a root, of whichever kind."""
     is_tfds = str(root).startswith("tfds:")
     if data_dir is not None and not is_tfds:
         raise ValueError(
-            "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
-            f"keeps its data. Received: data_dir={str(data_dir)!r}"
+            "`data_dir` must be None for a folder: it is the folder of TensorFlow "
+            f"Datasets' data. Received: data_dir={str(data_dir)!r}"
         )
     path = Path(os.path.abspath(root))
     if not is_tfds and not path.is_dir():

@@ -1,4 +1,4 @@
-"""A part of the training images that validates, for data that has no such part."""
+"""Draws validation images from the training images, for data without them."""
 
 import numpy as np
 
@@ -21,15 +21,15 @@ def drawn(
     few = [class_ids[label] for label in np.flatnonzero(counts == 1)]
     if few:
         raise ValueError(
-            "`validation_split` needs two images or more of each class, but there is "
+            "`validation_split` needs at least two images of each class, but there is "
             f"one of {', '.join(few[:5])}. Received: validation_split={share!r}"
         )
     validates = np.zeros(len(labels), bool)
-    # Sorted by class once: a search for each of a thousand classes takes long.
+    # Sorted once: a search for each of a thousand classes is slow.
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     for label, members in enumerate(by_class):
         number = min(max(round(share * len(members)), 1), len(members) - 1)
-        # A generator for each class, so that the classes do not depend on each other.
+        # A generator for each class makes the classes independent of each other.
         order = np.random.default_rng([seed, label, 1]).permutation(len(members))
         validates[members[order[: max(number, 0)]]] = True
     return validates

@@ -1,4 +1,4 @@
-"""ImageNet's folders as they unpack, and the files that say what is in them."""
+"""ImageNet's folders as they unpack, and the files with their classes and labels."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ _DEVKIT = ("ILSVRC2012_devkit_t12/data", "devkit/data")
 
 
 class NoLabels(Exception):
-    """Nothing says which classes the validation images have."""
+    """The labels of the validation images are not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tree:
         train: Folder with one folder of training images per class.
         val: Folder of the validation images, flat or one folder per class, or None.
         metadata: Files that name classes and labels, by their names.
-        is_classes_only: Whether the given folder holds the class folders itself.
+        is_classes_only: Whether the given folder itself holds the class folders.
     """
 
     train: Path
@@ -52,9 +52,9 @@ def find_tree(root: Path) -> Tree:
     classes = _files.folders_in(root)
     if classes and _SPLITS.issuperset(classes):
         raise ValueError(
-            f"`root` must have class folders in {' and '.join(classes)}, which are the "
-            "names of splits and taken for no classes, but their images are in no "
-            f"further folders. Received: root={str(root)!r}"
+            f"`root` must have class folders in {' and '.join(classes)}: these are "
+            "names of splits, not of classes, and hold no folders. "
+            f"Received: root={str(root)!r}"
         )
     if len(classes) < 2:
         raise ValueError(
@@ -86,7 +86,7 @@ def read_class_names(tree: Tree) -> dict[str, str] | None:
 def read_val_labels(tree: Tree) -> dict[str, str]:
     """Class ids of the images in the flat validation folder, by name without suffix.
 
-    Raises `NoLabels` with the reason where no file tells them.
+    Raises `NoLabels` with the reason if no file has them.
     """
     if SOLUTION in tree.metadata:
         return dict(_from_solution(tree.metadata[SOLUTION]))
@@ -100,7 +100,7 @@ def read_val_labels(tree: Tree) -> dict[str, str]:
     if META not in tree.metadata:
         raise NoLabels(
             f"the numbers in {tree.metadata[GROUND_TRUTH]} are not in the order of the "
-            f"synsets: {META} of the same development kit says what they mean, and it "
+            f"synsets, and {META} of the same development kit, which explains them, "
             f"was not found. {SOLUTION} or {LABELS} would do as well"
         )
     ids = _class_ids_by_number(tree.metadata[META])
@@ -109,7 +109,7 @@ def read_val_labels(tree: Tree) -> dict[str, str]:
 
 def _find_metadata(root: Path, base: Path) -> dict[str, Path]:
     folders, folder = [root, base], base
-    # Kaggle's files lie beside ILSVRC, also when a folder inside of it is given.
+    # Kaggle's files are beside ILSVRC, also if `root` is a folder inside it.
     for name in ("CLS-LOC", "Data", "ILSVRC"):
         if folder.name != name:
             break
@@ -190,10 +190,10 @@ def _class_ids_by_number(file: Path) -> dict[int, str]:
         ) from error
     try:
         synsets = loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"]
-        # The first two fields, which the kit's own text and file name differently.
+        # The first two fields; the kit's text and its file name them differently.
         return {int(synset[0]): str(synset[1]) for synset in synsets.reshape(-1)}
     except Exception as error:
-        # SciPy's reader raises whatever a damaged file leads it to.
+        # A damaged file makes SciPy's reader raise all kinds of errors.
         raise ValueError(
             f"The file {file} must hold the synsets of ImageNet's development kit: "
             f"{first_line(error)}"

@@ -6,19 +6,18 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from keras_residual.layers._checks import (
-    check_choice,
     check_positive_integer,
     check_seed,
+    check_share,
+    checked_data_format,
     is_number,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class ReaderOptions:
-    """What `ImageNetFolder.dataset` documents, with values that are in their ranges.
+    """Arguments that `ImageNetFolder.dataset` documents.
 
     Raises:
         ValueError: If one is outside its range.
@@ -44,11 +43,7 @@ class ReaderOptions:
         _check_first_step(self.first_step)
         index, count = _checked_shard(self.shard, batch_size)
         area = None if self.crop_area is None else _checked_area(self.crop_area)
-        if not is_number(self.center_fraction) or not 0 < self.center_fraction <= 1:
-            raise ValueError(
-                "`center_fraction` must be a number in (0, 1]. "
-                f"Received: center_fraction={self.center_fraction!r}"
-            )
+        check_share("center_fraction", self.center_fraction)
         if self.augmentation is not None and not callable(self.augmentation):
             raise ValueError(
                 "`augmentation` must be a layer or function of a batch of images. "
@@ -59,10 +54,8 @@ class ReaderOptions:
                 "`balanced` must be False without `training`: it draws images. "
                 f"Received: balanced={self.balanced!r}"
             )
-        data_format = self.data_format or keras.config.image_data_format()
-        formats = ("channels_last", "channels_first")
-        check_choice("data_format", data_format, formats)
-        # Of types that TensorFlow's operations take, whatever NumPy number it was.
+        data_format = checked_data_format(self.data_format)
+        # Python types, which TensorFlow's operations take, in place of NumPy's.
         vars(self).update(
             image_size=image_size,
             batch_size=batch_size,

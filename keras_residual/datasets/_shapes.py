@@ -29,34 +29,6 @@ def _spikes(x: Field, y: Field, number: int, inner: float) -> Field:
     return (radius * np.cos(angle) - 1) * normal[0] + radius * np.sin(angle) * normal[1]
 
 
-def _disc(x: Field, y: Field) -> Field:
-    return np.hypot(x, y) - np.float32(0.95)
-
-
-def _square(x: Field, y: Field) -> Field:
-    return _box(x, y, 0.7, 0.7)
-
-
-def _triangle(x: Field, y: Field) -> Field:
-    return _spikes(x, y, 3, 0.5)
-
-
-def _ring(x: Field, y: Field) -> Field:
-    return np.abs(np.hypot(x, y) - np.float32(0.72)) - np.float32(0.27)
-
-
-def _cross(x: Field, y: Field) -> Field:
-    return np.minimum(_box(x, y, 0.95, 0.3), _box(x, y, 0.3, 0.95))
-
-
-def _star(x: Field, y: Field) -> Field:
-    return _spikes(x, y, 5, 0.45)
-
-
-def _bar(x: Field, y: Field) -> Field:
-    return _box(x, y, 0.93, 0.36)
-
-
 def _crescent(x: Field, y: Field) -> Field:
     bite = np.hypot(x - np.float32(0.55), y) - np.float32(0.7)
     return np.maximum(np.hypot(x, y) - np.float32(0.98), -bite)
@@ -76,25 +48,9 @@ def _corner(x: Field, y: Field) -> Field:
     return np.minimum(*legs)
 
 
-def _plain(u: Field, v: Field) -> Field:
-    return np.zeros_like(u)
-
-
-def _stripes(u: Field, v: Field) -> Field:
-    return _sharpened(_wave(u))
-
-
-def _checks(u: Field, v: Field) -> Field:
-    return _sharpened(_wave(u / 2) * _wave(v / 2))
-
-
 def _dots(u: Field, v: Field) -> Field:
     from_centre = np.hypot(u - np.round(u), v - np.round(v))
     return np.clip((np.float32(0.34) - from_centre) * 6 + np.float32(0.5), 0, 1)
-
-
-def _waves(u: Field, v: Field) -> Field:
-    return _sharpened(_wave(u + _wave(v / 2) / 3))
 
 
 def _wave(cycles: Field) -> Field:
@@ -106,23 +62,23 @@ def _sharpened(wave: Field) -> Field:
 
 
 SHAPES: dict[str, Function] = {
-    "disc": _disc,
-    "square": _square,
-    "triangle": _triangle,
-    "ring": _ring,
-    "cross": _cross,
-    "star": _star,
-    "bar": _bar,
+    "disc": lambda x, y: np.hypot(x, y) - np.float32(0.95),
+    "square": lambda x, y: _box(x, y, 0.7, 0.7),
+    "triangle": lambda x, y: _spikes(x, y, 3, 0.5),
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - np.float32(0.72)) - np.float32(0.27),
+    "cross": lambda x, y: np.minimum(_box(x, y, 0.95, 0.3), _box(x, y, 0.3, 0.95)),
+    "star": lambda x, y: _spikes(x, y, 5, 0.45),
+    "bar": lambda x, y: _box(x, y, 0.93, 0.36),
     "crescent": _crescent,
     "half disc": _half_disc,
     "corner": _corner,
 }
 TEXTURES: dict[str, Function] = {
-    "plain": _plain,
-    "stripes": _stripes,
-    "checks": _checks,
+    "plain": lambda u, v: np.zeros_like(u),
+    "stripes": lambda u, v: _sharpened(_wave(u)),
+    "checks": lambda u, v: _sharpened(_wave(u / 2) * _wave(v / 2)),
     "dots": _dots,
-    "waves": _waves,
+    "waves": lambda u, v: _sharpened(_wave(u + _wave(v / 2) / 3)),
 }
 
 
@@ -148,7 +104,7 @@ def draw(
     front = _textured(generator, textures, image_size, (0.10, 0.15))
     behind = _textured(generator, backgrounds, image_size, (0.12, 0.25))
     first, second, base = _colours(generator, count)
-    # The background's two colours are close, so that no object is lost in it.
+    # The background's two colours are close, so that every object stands out.
     nearby = base + generator.uniform(-0.12, 0.12, base.shape).astype(np.float32)
     background = _mixed(base, nearby, behind)
     images = background + mask[..., np.newaxis] * (

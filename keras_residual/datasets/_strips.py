@@ -49,8 +49,8 @@ def _read_strip(file: Path, tile: int) -> np.ndarray:
     if strip.shape[:2] != (rows * tile, columns * tile):
         height, width = strip.shape[:2]
         raise ValueError(
-            f"The image {file} has {width} x {height} pixels, which are no tiles of "
-            f"{tile} x {tile}."
+            f"The image {file} must consist of tiles of {tile} x {tile} pixels. It has "
+            f"{width} x {height}."
         )
     tiles = strip.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2)
     return tiles.reshape(rows * columns, tile, tile, 3)

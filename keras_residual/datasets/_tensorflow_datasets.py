@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: builders found and prepared, or rejected with what to do."""
+"""TensorFlow Datasets: finds and prepares builders, or reports what to do."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from keras_residual._first_line import first_line
 
 
 def find_builder(name: str, data_dir: str | Path | None, argument: str = "name") -> Any:
-    """The builder of a data set; any `argument` but "name" has it after "tfds:"."""
+    """The builder of a data set; arguments other than "name" hold "tfds:<name>"."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -20,7 +20,7 @@ def find_builder(name: str, data_dir: str | Path | None, argument: str = "name")
         ) from error
     try:
         return tfds.builder(name, data_dir=data_dir)
-    # It asserts that there is a version.
+    # TFDS asserts that the data set has a version.
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
         received = name if argument == "name" else f"tfds:{name}"
         raise ValueError(
@@ -39,7 +39,7 @@ def image_shape(builder: Any) -> tuple[int | None, ...] | None:
 
 
 def check_images(builder: Any, name: str, argument: str) -> None:
-    """Refuses what has no images of colours or greys with labels, of any size."""
+    """Raises unless the data set has images of any size, each with a label."""
     shape = image_shape(builder)
     if shape is None or len(shape) != 3:
         raise ValueError(
@@ -57,7 +57,7 @@ def prepare(builder: Any, name: str, split: str | None = None) -> None:
             + (f"pip install {error.name}" if error.name else first_line(error))
         ) from error
     except Exception as error:
-        # The reasons reach from sockets to checksums; the remedy is the same.
+        # For reasons from sockets to checksums the remedy is the same.
         raise ConnectionError(
             f"The data set 'tfds:{name}' could not be prepared: go online, or pass "
             f"its folder as `data_dir`. The reason: {first_line(error)}"
@@ -99,7 +99,7 @@ def encoded_examples(
 ) -> Any:
     """A `tf.data.Dataset` of the stored files and their labels' places in `classes`.
 
-    Those where `chosen` is True. None means all, and the labels as they are.
+    Only those where `chosen` is True. None means all, and the labels as they are.
     """
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -107,7 +107,7 @@ def encoded_examples(
     encoded = {"image": tfds.decode.SkipDecoding()}
     examples = builder.as_dataset(split=split, decoders=encoded)
     if chosen is not None:
-        # Beside the examples and not as a constant in the graph, which it would swell.
+        # A dataset beside the examples: a constant would inflate the graph.
         marks = tf.data.Dataset.from_tensor_slices(chosen)
         examples = tf.data.Dataset.zip(examples, marks)
         examples = examples.filter(lambda _, taken: taken).map(

@@ -1,8 +1,8 @@
 """From the bytes of an image file to one cropped image, in TensorFlow's graphs.
 
-Of a JPEG no more is decoded than its crop needs, and at an eighth, a quarter or half of
-its size where that still has enough pixels for the result. The module imports
-TensorFlow: it is imported where images are read, under every backend.
+A JPEG is decoded only where its crop needs it, and at an eighth, a quarter or half of
+its size if that has enough pixels for the result. The module imports TensorFlow, so it
+is imported only where images are read, under every backend.
 """
 
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ from keras_residual.datasets._reader_options import ReaderOptions
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 TRIES = 10
 _JPEG_SCALES = (1, 2, 4, 8)
-_JPEG = b"\xff\xd8\xff"  # what such a file begins with
+_JPEG = b"\xff\xd8\xff"  # the first bytes of such a file
 # The palette of grayscale BMP files: blue, green, red and nothing.
 _GREYS = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
 
 
 class RandomCrop(NamedTuple):
-    """A part of the image of random area and aspect ratio, mirrored or not."""
+    """A random part of the image, of random area and aspect ratio, maybe mirrored."""
 
     image_size: int
     area: tuple[float, float]
@@ -51,7 +51,7 @@ class RandomCrop(NamedTuple):
         return tf.cond(draws[0] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
     def jpeg_window(self, encoded: Any, tries: Any) -> tuple[Any, Any, Any]:
-        """Corner and extent in a JPEG that is scaled down, and by how much it is."""
+        """Corner and extent in a JPEG that is scaled down, and the factor."""
         size = tf.io.extract_jpeg_shape(encoded)[:2]
         top_left, extent = self._draw(tf.cast(size, tf.float32), tries)
         scale = _largest_scale(extent, self.image_size)
@@ -89,7 +89,7 @@ class CentreCrop(NamedTuple):
     fraction: float
 
     def __call__(self, encoded: Any, seed: Any, position: Any) -> Any:
-        """An image of uint8; the two numbers mean nothing here."""
+        """An image of uint8; the two numbers are not used."""
         share = self.image_size / round(self.image_size / self.fraction)
 
         def square(size: Any) -> tuple[Any, Any]:
@@ -99,14 +99,14 @@ class CentreCrop(NamedTuple):
         def jpeg() -> Any:
             size = tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.float32)
             top_left, extent = square(size)
-            # With twice the pixels of the result no detail of it is lost.
+            # With twice its pixels the result loses no detail.
             scale = _largest_scale(extent, 2 * self.image_size)
-            # Its scaled size is rounded up.
+            # TensorFlow rounds the scaled size up.
             top_left, extent, size = (
                 x / scale
                 for x in (top_left, extent, tf.math.ceil(size / scale) * scale)
             )
-            # Antialiasing looks that far beyond the border of the crop.
+            # Antialiasing reaches that far beyond the border of the crop.
             margin = extent / self.image_size + 1.0
             begin = tf.maximum(tf.floor(top_left - margin), 0.0)
             end = tf.minimum(tf.math.ceil(top_left + extent + margin), size)
@@ -151,7 +151,7 @@ def _is_jpeg(encoded: Any) -> Any:
 
 
 def _largest_scale(extent: Any, image_size: int) -> Any:
-    """By how much a JPEG is scaled down so that the crop keeps that many pixels."""
+    """The largest factor by which a JPEG can shrink if its crop keeps these pixels."""
     fits = tf.reduce_min(extent) >= image_size * tf.constant(
         _JPEG_SCALES[1:], "float32"
     )
@@ -167,7 +167,7 @@ def decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
             window,
             channels=3,
             ratio=ratio,
-            # The default is off by one grey level, for two hundredths of the time.
+            # The default is off by one grey level and saves only 2 % of the time.
             dct_method="INTEGER_ACCURATE",
         )
 
@@ -178,21 +178,21 @@ def decode_jpeg(encoded: Any, top_left: Any, extent: Any, scale: Any) -> Any:
 
 
 def decode_other(encoded: Any) -> Any:
-    """What is no JPEG: PNG, GIF, BMP or WebP."""
+    """Decodes PNG, GIF, BMP or WebP."""
     readable = tf.cond(
         tf.strings.substr(encoded, 0, 2) == b"BM",
         lambda: _has_no_colour_table(encoded),
         lambda: tf.constant(True),
     )
     known = tf.debugging.Assert(readable, ["BMP files of a palette are not read."])
-    # Executed eagerly an assertion is no operation.
+    # An eager assertion returns None.
     with tf.control_dependencies([] if known is None else [known]):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
 
 
 def _has_no_colour_table(bmp: Any) -> Any:
-    """Or that of the greys: TensorFlow takes the indices of a palette for greys."""
+    """No table, or that of the greys: TensorFlow reads palette indices as greys."""
     header_size = tf.strings.substr(bmp, 14, 1)
     begin = 14 + tf.cast(tf.io.decode_raw(header_size, tf.uint8)[0], tf.int32)
     return (tf.strings.substr(bmp, 28, 1) != b"\x08") | (
@@ -201,8 +201,8 @@ def _has_no_colour_table(bmp: Any) -> Any:
 
 
 def _resize(image: Any, image_size: int) -> Any:
-    # tf.image.resize does the same, with checks around it at every image.
-    # The operation's path for uint8 is twice as slow, with the same pixels.
+    # As tf.image.resize, without its checks at every image. The operation's path for
+    # uint8 takes twice as long, with the same pixels.
     images = tf.cast(image, tf.float32)[None]
     resized = tf.raw_ops.ResizeBilinear(
         images=images, size=[image_size, image_size], half_pixel_centers=True

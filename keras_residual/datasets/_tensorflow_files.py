@@ -1,6 +1,6 @@
-"""Batches of image files, any of which can be reached at once, in TensorFlow's graphs.
+"""Batches of image files, with random access, in TensorFlow's graphs.
 
-The module imports TensorFlow: it is imported where images are read, under every
+The module imports TensorFlow, so it is imported only where images are read, under every
 backend.
 """
 
@@ -31,17 +31,17 @@ _END = 2**63 - 1
 def batches_of_files(
     files: list[str], labels: np.ndarray, options: ReaderOptions
 ) -> Any:
-    """Batches of images read from files, any of which can be reached at once.
+    """Batches of images read from files.
 
-    JPEG (grayscale and CMYK as well), PNG, GIF, BMP and WebP files are told by their
-    content. EXIF orientation is not applied, as ImageNet's readers have it. A file that
-    cannot be read ends the iteration with `tf.errors.InvalidArgumentError` and its
-    name. A JPEG that is cut off is an error only where the crop needs what is missing.
+    JPEG (also grayscale and CMYK), PNG, GIF, BMP and WebP files are recognised by their
+    content. EXIF orientation is ignored, as usual for ImageNet. A file that cannot be
+    read ends the iteration with `tf.errors.InvalidArgumentError` and its name. A
+    truncated JPEG is an error only if the crop needs the missing part.
     """
     reader = Reader(len(files), options)
     crop = crop_for(options)
     with tf.device("CPU"):
-        # As bytes: names on a disk need not be text.
+        # As bytes: file names need not be text.
         all_files = tf.constant([os.fsencode(file) for file in files])
         all_labels = tf.constant(labels)
         members = ClassMembers.of(labels) if options.balanced else None
@@ -81,14 +81,14 @@ def batches_of_files(
     def complete(step: Any, batch: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         seeds, found, images = batch
         positions, places = of_step(step, seeds[0])
-        # Both ascend, and after a missing image comes what belongs to the next step.
+        # Both ascend; images of the next step follow a missing one.
         nearest = tf.searchsorted(found[:-1], positions)
         missing = tf.gather(found, nearest) != positions
         with tf.control_dependencies([all_read(missing, tf.gather(all_files, places))]):
             return images[: tf.size(positions)], tf.gather(all_labels, places)
 
-    # Image by image, so that all cores work for the first batch. TensorFlow's own
-    # errors say what is wrong and not with which file.
+    # Image by image, so that all cores work on the first batch. TensorFlow's own errors
+    # do not name the file.
     images = of_each_pass(files_of_a_pass, reader)
     images = images.map(read, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
     batches = images.batch(reader.images_per_step, drop_remainder=reader.endless)

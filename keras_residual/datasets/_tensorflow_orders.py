@@ -1,6 +1,6 @@
-"""Which image of a split is the next one, in TensorFlow's graphs.
+"""The order of a split's images, in TensorFlow's graphs.
 
-The module imports TensorFlow: it is imported where images are read, under every
+The module imports TensorFlow, so it is imported only where images are read, under every
 backend.
 """
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Of the numbers of passes, so that the orders within classes are none of whole passes.
+# Added to numbers of passes, so that orders within classes differ from whole passes'.
 _WITHIN_CLASSES = 2**40
 
 
 class ClassMembers(NamedTuple):
-    """The images of each class that has some: `order[starts[c]:][:counts[c]]`."""
+    """The images of each class with images: `order[starts[c]:][:counts[c]]`."""
 
     order: Any
     starts: Any
@@ -32,8 +32,8 @@ class ClassMembers(NamedTuple):
 def balanced(positions: Any, seed: Any, members: ClassMembers) -> Any:
     """Places in which every class comes once in each round of the classes.
 
-    The images of a class come one after the other in an order of their own, which is
-    another each time that they are through.
+    The images of a class come one after the other, in a new order after each pass
+    through them.
     """
     classes = len(members.counts)
     rounds = positions // classes
@@ -45,7 +45,7 @@ def balanced(positions: Any, seed: Any, members: ClassMembers) -> Any:
 
 
 def shuffled(places: Any, seed: Any, epochs: Any, num_images: Any) -> Any:
-    """Where a permutation of `num_images` numbers takes these, another each epoch."""
+    """Maps places by a permutation of `num_images` numbers, a new one each epoch."""
     # tf.random.experimental.index_shuffle of TensorFlow 2.21 takes one seed only.
     return tf.raw_ops.RandomIndexShuffle(
         index=places,
@@ -55,11 +55,11 @@ def shuffled(places: Any, seed: Any, epochs: Any, num_images: Any) -> Any:
 
 
 def _seeds_of_shuffle(seed: Any, epochs: Any) -> Any:
-    """Three numbers for each epoch, of which few bits need to be read.
+    """Three numbers for each epoch whose lowest bits depend on all bits of the seed.
 
-    RandomIndexShuffle takes the lowest 8 bits of each below 65,538 images, and 11 of
-    ImageNet's: orders would come back after 256 epochs, and with every 256th seed. The
-    bits above are mixed into the lower ones, as SplitMix64 does.
+    RandomIndexShuffle uses the lowest 8 bits of each below 65,538 images, and 11 for
+    ImageNet: orders would repeat after 256 epochs, and with every 256th seed. The
+    higher bits are mixed into the lower ones, as in SplitMix64.
     """
     seeds = tf.fill(tf.shape(epochs), tf.cast(seed, tf.uint64))
     epochs = tf.cast(epochs, tf.uint64)

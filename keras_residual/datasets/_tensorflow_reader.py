@@ -1,8 +1,8 @@
-"""Readers of images: what each takes of the stream, and how it ends, as batches.
+"""Readers of images: their shares of the stream, and their batches.
 
-An image has a position: its place in the stream of all images that the readers
-together see, pass after pass. The module imports TensorFlow: it is imported where
-images are read, under every backend.
+The position of an image is its place in the stream of all images that the readers
+together see, pass after pass. The module imports TensorFlow, so it is imported only
+where images are read, under every backend.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from keras_residual.datasets._reader_options import ReaderOptions
 
 
 class Reader(NamedTuple):
-    """What one of several readers takes of the stream."""
+    """One of several readers, and its share of the stream."""
 
     num_images: int
     options: ReaderOptions
@@ -29,14 +29,14 @@ class Reader(NamedTuple):
         return tf.constant(self.options.seed % 2**63, tf.int64)
 
     def steps(self) -> Any:
-        """A dataset of their numbers."""
+        """A dataset of the numbers of the steps."""
         if self.endless:
             return tf.data.Dataset.counter(self.options.first_step)
         return tf.data.Dataset.range(self.steps_of_a_pass)
 
     @property
     def images_of_a_pass(self) -> int:
-        """In training without what the readers cannot share out equally.
+        """In training without a rest that the readers cannot share equally.
 
         Readers that train together wait for each other at each step.
         """
@@ -49,7 +49,7 @@ class Reader(NamedTuple):
 
     @property
     def steps_of_a_pass(self) -> int:
-        """Without a last one in which nothing is left for this reader."""
+        """Without a last step that has nothing for this reader."""
         full, rest = divmod(self.images_of_a_pass, self.options.batch_size)
         begin, end = self._part(rest)
         return full + (end > begin)
@@ -69,9 +69,9 @@ class Reader(NamedTuple):
 
 
 def of_each_pass(make: Callable, reader: Reader) -> Any:
-    """The dataset that `make` returns for a seed, which every pass of training draws.
+    """The dataset that `make` returns for a seed; in training, each pass draws one.
 
-    Its elements have the seed before them.
+    The seed comes first in its elements.
     """
 
     def with_seed(seed: Any) -> Any:
@@ -83,7 +83,7 @@ def of_each_pass(make: Callable, reader: Reader) -> Any:
 
 
 def all_read(missing: Any, names: Any) -> Any:
-    """An operation that fails with the names of those that are missing."""
+    """An operation that fails with the names of the missing images."""
     return tf.debugging.Assert(
         ~tf.reduce_any(missing),
         [
@@ -98,7 +98,7 @@ def all_read(missing: Any, names: Any) -> Any:
 
 
 def finished(batches: Any, reader: Reader) -> Any:
-    """Batches of images and labels with all that the options say of them."""
+    """Adds shapes, layout, augmentation and length to batches of images and labels."""
     options, size = reader.options, reader.images_per_step
     if reader.endless or reader.images_of_a_pass % options.batch_size == 0:
         batches = batches.map(lambda *batch: [_with_size(x, size) for x in batch])
@@ -107,7 +107,7 @@ def finished(batches: Any, reader: Reader) -> Any:
             lambda images, labels: (_augmented(images, options), labels),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-    # What a shuffled dataset does not know of itself, and `fit` asks for.
+    # `fit` asks for the length, which a shuffled dataset does not know.
     steps = tf.data.INFINITE_CARDINALITY if reader.endless else reader.steps_of_a_pass
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     of_dataset = tf.data.Options()

@@ -1,6 +1,6 @@
-"""Batches of encoded images that come in one order, in TensorFlow's graphs.
+"""Batches of encoded images that are read in one order, in TensorFlow's graphs.
 
-The module imports TensorFlow: it is imported where images are read, under every
+The module imports TensorFlow, so it is imported only where images are read, under every
 backend.
 """
 
@@ -18,19 +18,19 @@ from keras_residual.datasets._tensorflow_reader import (
     of_each_pass,
 )
 
-# How many images one call decodes. Large enough that the call itself costs nothing,
-# small enough that few of them fill the memory.
+# How many images one call decodes: large enough to hide the cost of the call, small
+# enough to save memory.
 _IMAGES_PER_CALL = 32
 
 
 def batches_of_examples(
     dataset: Any, num_images: int, options: ReaderOptions, shuffle_buffer: int = 2_048
 ) -> Any:
-    """The same as of files, of a dataset of (encoded image, label) in its order.
+    """Batches of images from a dataset of (encoded image, label), in its order.
 
     Every reader reads all of the dataset and decodes its own part. An endless dataset
-    reads from the beginning of a pass what stands before its first step. In training
-    the next image is drawn among `shuffle_buffer` encoded ones, held in memory.
+    reads a pass from its start and skips the images before its first step. In training
+    the next image is drawn among `shuffle_buffer` encoded ones in memory.
     """
     reader = Reader(num_images, options)
     first_pass, skipped = divmod(
@@ -85,12 +85,12 @@ def batches_of_examples(
 def _decode(
     read: Callable, seed: Any, positions: Any, names: Any, sources: Any, labels: Any
 ) -> tuple[Any, Any]:
-    """Images and labels of a part; what cannot be decoded is named."""
+    """Images and labels of a part; raises an error with the names of bad images."""
 
     def one(position: Any, source: Any) -> tuple[Any, Any]:
         return position, read(source, seed, position)
 
-    # TensorFlow's own errors say what is wrong and not with which file.
+    # TensorFlow's own errors do not name the image.
     readable = tf.data.Dataset.from_tensor_slices((positions, sources)).map(one)
     _, shape = readable.element_spec
     nothing = tf.zeros((0,), tf.int64), tf.zeros((0, *shape.shape), tf.uint8)

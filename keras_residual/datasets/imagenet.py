@@ -1,4 +1,4 @@
-"""ImageNet as it unpacks, and everything of its kind: found, checked and read."""
+"""ImageNet as it unpacks, and other images in folders: found, checked and read."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -21,63 +21,61 @@ from keras_residual.layers._checks import (
 
 
 class ImageNetFolder:
-    """ImageNet, or any images in folders by class, from the folder where they lie.
+    """Finds, checks and reads ImageNet, or any images in folders by class.
 
     Supported layouts:
 
-    - Kaggle's tree, from its root or a folder inside of it: `ILSVRC/Data/CLS-LOC` with
+    - Kaggle's tree, from its root or a folder inside it: `ILSVRC/Data/CLS-LOC` with
       `train/<class>/` and a flat `val/`. The labels of `val/` come from
       `LOC_val_solution.csv`, `ILSVRC2012_val_labels.json`, or the development kit's
       `ILSVRC2012_validation_ground_truth.txt` together with its `meta.mat` (the ground
       truth's numbers are not in the order of the labels);
     - torchvision's tree, `train/<class>/` and `val/<class>/`;
     - folders of one class each, which are the split "train";
-    - tar files of the WebDataset layout, in the folders `train/` and `val/`, or with
-      `val` in the names of those that validate. The files of a key follow each other:
-      an image and the number of its class, `17.jpg` and `17.cls`. They are read in a
-      stream;
+    - tar files of the WebDataset layout, in the folders `train/` and `val/` or with
+      `val` in the names of those for validation: an image and the number of its class
+      follow each other, `17.jpg` and `17.cls`;
     - `"tfds:<name>"`, such as `"tfds:imagenet2012"` or `"tfds:cats_vs_dogs"`, with its
       splits; "validation" is called "val".
 
     Labels are places in `class_ids`, the sorted names of the class folders. With all
-    1,000 classes they are the labels of `imagenet_class_index.json`, and of published
-    weights. `LOC_synset_mapping.txt` or `imagenet_class_index.json`, where there, give
-    the readable names, and the folders are checked against them. TensorFlow Datasets
-    keep their own order, and so do the numbers in tar files.
+    1,000 classes they are the labels of `imagenet_class_index.json` and of published
+    weights. If there is a `LOC_synset_mapping.txt` or `imagenet_class_index.json`, it
+    gives the readable names, and the folders are checked against it. TensorFlow
+    Datasets and tar files have their own order.
 
     Images are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files: for training in
     the order of classes and file names, for validation in the order of file names.
 
-    The index goes to a file, which is valid while the times of all folders and the
-    times and sizes of the label files stay the same. It detects added, removed and
-    renamed files. Only `check` detects files that are rewritten in place.
+    An index is kept in a file while the times of folders and label files stay the same.
+    It detects added, removed and renamed files; only `check` detects rewritten ones.
 
     Args:
         root: The folder, or `"tfds:<name>"`.
-        classes: None for all; a number, which the seed draws (a smaller number gives a
-            part of what a larger one gives); or a list of class ids or readable names.
+        classes: None for all; a number of classes, drawn by the seed (a smaller number
+            selects a subset of a larger one); or a list of class ids or readable names.
             Labels count through the chosen classes, in the order of `class_ids`.
         per_class: Positive integer. How many training images to take of each class,
-            drawn by the seed; None for all. A smaller number gives a part of what a
-            larger one gives. Other splits are restricted to the classes only.
-        validation_split: Share of the images of each class that is the split "val",
-            drawn by the seed, where there are no validation images; None for none. What
-            is read in a stream is then read as a whole, undecoded, for either split.
+            drawn by the seed; None for all. A smaller number selects a subset of a
+            larger one. It does not apply to other splits.
+        validation_split: Share of the training images of each class, drawn by the seed,
+            for the split "val" of data without one, or None. Tar files and TensorFlow
+            Datasets are then read as a whole, undecoded, for either split.
         seed: Non-negative integer. Of `classes`, `per_class` and `validation_split`.
-        index_dir: Folder for what was found. None: `keras_residual` in the folder of
-            Keras (`KERAS_HOME`, or `~/.keras`).
-        data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
-            Only for `"tfds:<name>"`.
+        index_dir: Folder for the index. None: `keras_residual` in the folder of Keras
+            (`KERAS_HOME`, or `~/.keras`).
+        data_dir: Folder of TensorFlow Datasets' data, or None for its default. Only for
+            `"tfds:<name>"`.
 
     Attributes:
         splits: Names of the splits, such as `("train", "val")`.
         class_ids: Names of the class folders, which are ImageNet's synsets.
-        class_names: Readable names, two of which may be equal ("crane").
-        num_classes: Their number.
+        class_names: Readable names; two may be equal ("crane").
+        num_classes: Number of classes.
 
     Raises:
-        ValueError: If an argument is outside its range, the folder is none of these
-            trees, a label file is damaged, or it and the folders contradict each other.
+        ValueError: If an argument is outside its range, the folder has none of these
+            layouts, a label file is damaged, or it contradicts the folders.
         ImportError: If a package that reads this source is not installed.
         ConnectionError: If the data must be downloaded and cannot be.
 
@@ -92,7 +90,7 @@ class ImageNetFolder:
         report = data.check(verbose=0)
         print(report)
         data = data.without(report)
-        print(data.num_images("train"))  # 23: one is cut off
+        print(data.num_images("train"))  # 23: one is truncated
 
         training = data.dataset("train", image_size=64, batch_size=8, training=True)
         for images, labels in training.take(1):
@@ -130,7 +128,7 @@ class ImageNetFolder:
         self.splits = self._splits_with_images()
 
     def num_images(self, split: str) -> int:
-        """How many images a split has.
+        """Returns the number of images of a split.
 
         Args:
             split: One of `splits`.
@@ -138,7 +136,7 @@ class ImageNetFolder:
         return len(self._selection.places(self._checked_split(split)))
 
     def labels(self, split: str) -> np.ndarray:
-        """The labels of a split, in the order of `files`.
+        """Returns the labels of a split, in the order of `files`.
 
         Args:
             split: One of `splits`.
@@ -149,13 +147,13 @@ class ImageNetFolder:
         return self._selection.labels(self._checked_split(split))
 
     def files(self, split: str) -> list[str]:
-        """The images of a split.
+        """Returns the names of the images of a split.
 
         Args:
             split: One of `splits`.
 
         Returns:
-            A list of paths; of TensorFlow Datasets, names such as
+            A list of paths; for TensorFlow Datasets, names such as
             `"tfds:imagenet2012/train/17"`.
         """
         return self._selection.files(self._checked_split(split))
@@ -166,40 +164,35 @@ class ImageNetFolder:
         """Decodes every image once, so that bad files surface before training.
 
         The findings are stored: a second check reads only files whose size or time of
-        change differs. (It reads TensorFlow Datasets again.) An interrupted check
-        resumes about where it stopped.
+        change differs, and an interrupted check resumes about where it stopped. (Tar
+        files and TensorFlow Datasets are read again.)
 
         Args:
             splits: One or more of `splits`; None for all.
             verbose: 1 shows progress and the time left, 0 nothing.
 
         Returns:
-            A report. `print(report)` shows it; `report.files` has the names of the
-            images by kind ("unreadable", "truncated" and "unsupported"; "CMYK",
-            "grayscale" and "other format" than the suffix says, which are converted),
-            `report.tree` what does not fit together (classes without folder or images,
-            images without label and the reverse), `report.counts` how many there are of
-            each, and `report.unusable` the images that cannot be decoded: give the
-            report to `without` to leave them out.
+            An [`ImageNetReport`][keras_residual.datasets.ImageNetReport] for `print`,
+            and for `without`, which leaves out images that cannot be decoded.
 
         Raises:
-            OSError: If a file cannot be read, whatever is in it; the message names it.
+            ValueError: If a split is unknown.
+            ImportError: If Pillow is not installed.
+            OSError: If the system cannot read a file; the message names it.
         """
         names = self.splits if splits is None else splits
         wanted = [names] if isinstance(names, str) else names
         return check_images(self._selection, map(self._checked_split, wanted), verbose)
 
     def without(
-        self,
-        report: ImageNetReport,
-        kinds: Iterable[str] = UNUSABLE,
+        self, report: ImageNetReport, kinds: str | Iterable[str] = UNUSABLE
     ) -> "ImageNetFolder":
-        """The same images, except those that a check found.
+        """Returns the same images without those that a check found.
 
         Args:
             report: What `check` returned.
-            kinds: Kinds of images to leave out. Those that cannot be decoded, unless
-                more are named, such as "CMYK".
+            kinds: One or more kinds of images to leave out, such as "CMYK". By default
+                those that cannot be decoded.
 
         Returns:
             A new `ImageNetFolder`. With `per_class`, left-out images are not replaced.
@@ -207,7 +200,7 @@ class ImageNetFolder:
         Raises:
             ValueError: If a kind is unknown.
         """
-        kinds = tuple(kinds)
+        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
         for kind in kinds:
             check_choice("kinds", kind, tuple(report.files))
         result = copy.copy(self)
@@ -234,12 +227,12 @@ class ImageNetFolder:
         balanced: bool = False,
         data_format: str | None = None,
     ) -> Any:
-        """Batches of images for `fit`, `evaluate` and `predict`, on every backend.
+        """Returns batches for `fit`, `evaluate` and `predict`, on every backend.
 
-        For training, random crops of random aspect ratios, half of them mirrored, in a
+        Training uses random crops of random aspect ratios, half of them mirrored, in a
         new random order each time; otherwise the centre of each image, in the order of
-        `files`. No more of a JPEG file is decoded than the crop needs. CMYK, grayscale
-        and PNG images become RGB.
+        `files`. A JPEG is decoded only where the crop needs it. CMYK, grayscale and PNG
+        images become RGB.
 
         Args:
             split: One of `splits`.
@@ -247,26 +240,24 @@ class ImageNetFolder:
             batch_size: Positive integer. Images of a batch, of all shards together.
             training: Whether to crop, mirror and shuffle.
             seed: Non-negative integer. Of the order, the crops and the mirroring.
-            first_step: None for one pass through the images, the last batch smaller.
-                An integer: endless full batches of a training from that step on. What
-                batch `k` holds depends on the seed and `k` alone, so training
-                that is resumed sees the batches that it would have seen.
+            first_step: None for one pass through the images, the last batch smaller. An
+                integer: endless full batches, from that step on. Batch `k` depends only
+                on the seed and `k`, so resumed training sees the batches it would have.
             shard: `(index, count)`: which of `count` equal parts of each batch, for
-                training on several hosts. All parts of a training have the same number
-                of steps: a pass leaves out fewer than `count` images, others each
-                time. Without `training` every image is in one of the parts, and the
-                last batch may be missing in some of them.
-            crop_area: Smallest and largest share of an image's area that a crop for
-                training takes; None for the centre crop without mirroring.
+                several hosts. With `training` all parts have as many steps, and a pass
+                leaves out fewer than `count` images, others each time. Otherwise every
+                image is in one of the parts, and some may lack the last batch.
+            crop_area: Smallest and largest share of an image's area in a crop for
+                training; None for the centre crop without mirroring.
             flip: Whether to mirror half of the images for training.
-            center_fraction: Share of the shorter side that the centre crop takes.
-            augmentation: A layer or function of a batch of images, which works in
-                `tf.data`, such as Keras's augmentation layers and `Cutout`; None for
-                none. Draws of its own do not depend on `seed` and step.
-            balanced: Whether all classes come equally often in training: each once in
-                as many images as there are classes. Images of small classes come more
-                often in a pass, and some of large ones not at all. Only for folders:
-                in a stream the next image of a class may be far away.
+            center_fraction: Float in `(0, 1]`. Share of the shorter side in the centre
+                crop.
+            augmentation: A layer or function of a batch of images that works in
+                `tf.data`, such as Keras's augmentation layers and `Cutout`, or None.
+                Its own draws do not depend on `seed` and step.
+            balanced: Whether training sees all classes equally often. A pass then
+                repeats images of small classes and lacks some of large ones. Only for
+                folders: in a stream the next image of a class may be far away.
             data_format: `"channels_last"`, `"channels_first"` or None for
                 `keras.config.image_data_format()`.
 
@@ -276,36 +267,25 @@ class ImageNetFolder:
 
         Raises:
             ValueError: If an argument is outside its range.
-            ImportError: If TensorFlow, which decodes the images on every backend, is
-                not installed.
+            ImportError: If TensorFlow, which decodes the images, is not installed.
         """
         split = self._checked_split(split)
         if not self.num_images(split):
             raise ValueError(
-                "`split` must have images of the chosen classes (one whose labels are "
-                f"not known has none). Received: split={split!r}"
+                "`split` must have images of the chosen classes, with known labels. "
+                f"Received: split={split!r}"
             )
         options = ReaderOptions(
-            image_size,
-            batch_size,
-            training,
-            seed,
-            first_step,
-            shard,
-            crop_area,
-            flip,
-            center_fraction,
-            augmentation,
-            balanced,
-            data_format,
+            *(image_size, batch_size, training, seed, first_step, shard, crop_area),
+            *(flip, center_fraction, augmentation, balanced, data_format),
         )
         return self._selection.batches(split, options)
 
     def _splits_with_images(self) -> tuple[str, ...]:
         splits = self._source.splits
         if self._source.is_stream:
-            return splits  # it would take reading all their labels
-        # Now and not at the first batch: too few images of a class, or none.
+            return splits  # the labels would have to be read
+        # Raises now, and not at the first batch, if a class has too few images.
         return tuple(name for name in splits if len(self._selection.places(name)))
 
     def _checked_split(self, split: str) -> str:

@@ -34,25 +34,25 @@ def load_images(
     image_size: int = 32,
     number: int | None = None,
 ) -> Images:
-    """Training images of a data set that is given by one word.
+    """Loads the training images of a data set given by one string.
 
     Args:
-        source: `"cifar10"`, `"tfds:<name>"`, or a folder: one with a local copy of
-            CIFAR-10 (see [`load_cifar10`][keras_residual.datasets.load_cifar10]) or one
-            with a folder of images per class.
-        data_dir: Folder of the local copy for `"cifar10"`, or the folder where
-            TensorFlow Datasets keeps its data. None: the library's own place.
+        source: `"cifar10"`; `"tfds:<name>"`; or a folder with a local copy of CIFAR-10
+            (see [`load_cifar10`][keras_residual.datasets.load_cifar10]) or with one
+            folder of images per class.
+        data_dir: Folder of the local copy for `"cifar10"`, or of TensorFlow Datasets'
+            data. None: the default folder of Keras or TensorFlow Datasets.
         image_size: Positive integer. Height and width that every image must have.
         number: Positive integer. How many images to take, always the same ones, in a
-            random order in which the classes take turns. None: all, in their order.
+            fixed random order with the classes in turn. None: all, in their order.
 
     Returns:
         Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
         class names.
 
     Raises:
-        ValueError: If the source is unknown or has fewer images, or an image has
-            another size or cannot be read.
+        ValueError: If an argument is outside its range, the source is unknown or has
+            fewer images, or an image has another size or cannot be read.
         FileNotFoundError: If a folder is missing.
         ImportError: If the package that reads this source is not installed.
         ConnectionError: If the data must be downloaded and cannot be.
@@ -87,12 +87,12 @@ def _images_of(source: str, data_dir: str | Path | None, image_size: int) -> Ima
 
 
 def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Images:
-    """CIFAR-10, from a local copy or through `keras.datasets.cifar10`.
+    """Loads CIFAR-10, from a local copy or through `keras.datasets.cifar10`.
 
     Args:
         path: Folder of the binary version: `data_batch_1.bin` to `data_batch_5.bin` and
             `test_batch.bin`. None: Keras downloads the data once (170 MB) and keeps
-            them in its own folder.
+            them in its folder.
         split: `"train"` (50,000 images) or `"test"` (10,000).
 
     Returns:
@@ -127,13 +127,12 @@ def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Ima
 
 
 def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
-    """Images from a folder that has one folder per class.
+    """Loads images from a folder that has one folder per class.
 
     Args:
-        root: Folder whose folders are the classes, in alphabetical order. Images are
-            the `.png`, `.jpg`, `.jpeg`, `.webp` and `.bmp` files in them; they are
-            converted to RGB. Hidden folders and files are ignored; a warning names
-            other files.
+        root: Folder with the folders of the classes, in alphabetical order. Images are
+            their `.png`, `.jpg`, `.jpeg`, `.webp` and `.bmp` files, which are converted
+            to RGB. Hidden folders and files are ignored; a warning names other files.
         image_size: Positive integer. Height and width that every image must have.
 
     Returns:
@@ -141,9 +140,10 @@ def load_class_folders(root: str | Path, *, image_size: int = 32) -> Images:
         class names.
 
     Raises:
-        FileNotFoundError: If the root is missing or no folder.
+        FileNotFoundError: If the root is missing or is not a folder.
         ValueError: If there are fewer than two classes, a class has no image, or an
             image has another size or cannot be read.
+        ImportError: If Pillow is not installed.
 
     Example:
         ```python
@@ -176,14 +176,14 @@ def load_tfds(
     image_size: int = 32,
     data_dir: str | Path | None = None,
 ) -> Images:
-    """One split of an image classification set of TensorFlow Datasets.
+    """Loads one split of an image classification set of TensorFlow Datasets.
 
     Args:
         name: Name of the data set, such as `"cifar10"` or `"svhn_cropped"`.
         split: Name of the split.
-        image_size: Positive integer. Height and width that every image must have;
+        image_size: Positive integer. Height and width that every image must have,
             checked before anything is downloaded.
-        data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
+        data_dir: Folder of TensorFlow Datasets' data, or None for its default.
 
     Returns:
         Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the

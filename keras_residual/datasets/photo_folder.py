@@ -1,4 +1,4 @@
-"""A reader of a folder of one's own photos, which tells what it leaves out."""
+"""A reader of a folder of your own photos, which reports what it leaves out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class Photos:
         labels: Array `(n,)`, int64: the number of each photo's class.
         names: The names of the classes, in the order of their numbers.
         files: The path of each photo, relative to the root, with forward slashes.
-        left_out: Pairs (path, reason) of the files that are not among the photos.
+        left_out: Pairs (path, reason) of the other files.
     """
 
     images: np.ndarray
@@ -36,25 +36,24 @@ class Photos:
 def read_photos(
     root: str | Path, *, image_size: int = 160, min_per_class: int = 1
 ) -> Photos:
-    """All photos of a folder that has one folder per class.
+    """Reads all photos of a folder that has one folder per class.
 
-    Each photo is turned upright as its EXIF data say, converted to RGB, cut to its
-    largest centred square and scaled with antialiasing. A file that is no photo or
-    cannot be read is left out and named in the result; hidden files and folders are
-    ignored. A class folder may hold folders of its own.
+    Each photo is rotated by its EXIF tag, converted to RGB, cropped to its largest
+    centred square and scaled with antialiasing. A file that is no photo or cannot be
+    read is left out and listed in the result; hidden files and folders are ignored. A
+    class folder may hold further folders.
 
     Args:
         root: The folder. The classes are its folders in alphabetical order. Photos are
             the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
         image_size: Positive integer. Height and width of the result.
-        min_per_class: Positive integer. How many readable photos each class must have.
+        min_per_class: Positive integer. Smallest number of readable photos in a class.
 
     Returns:
-        A [`Photos`][keras_residual.datasets.Photos]. Photos are in the order of the
-        classes, and of their paths within a class.
+        A [`Photos`][keras_residual.datasets.Photos], sorted by class and path.
 
     Raises:
-        FileNotFoundError: If the root is missing or no folder.
+        FileNotFoundError: If the root is missing or is not a folder.
         ValueError: If there are fewer than two classes, a class has fewer than
             `min_per_class` readable photos, or an argument is outside its range.
         ImportError: If Pillow is not installed.
@@ -102,7 +101,7 @@ def read_photos(
 
 
 def _all_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Photos and other files, also those of the folders inside."""
+    """Photos and other files, including those of the folders inside."""
     photos, others = ([folder / n for n in names] for names in _files.images_in(folder))
     for name in _files.folders_in(folder):
         more = _all_files(folder / name)

@@ -1,4 +1,4 @@
-"""A reader of photos of any size: some of each class, cut square and scaled."""
+"""A reader of photos of any size: some of each class, cropped square and scaled."""
 
 import io
 import re
@@ -23,30 +23,29 @@ def load_photos(
     seed: int = 0,
     data_dir: str | Path | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Photos of any size, cut to their largest centred square and scaled.
+    """Loads photos of any size, cropped to their largest centred square and scaled.
 
-    Each photo is turned upright as its EXIF data say, converted to RGB, cut and scaled
-    with antialiasing. Photos are chosen first and then read, so that a few of many take
-    no longer than a few.
+    Each photo is rotated by its EXIF tag, converted to RGB, cropped and scaled with
+    antialiasing. Only the chosen photos are read, so a few of many take no longer than
+    a few.
 
     Args:
         source: A folder with one folder of photos per class; a folder of files named
-            `<class>.<number>.jpg` (also in its folder `train`, into which Kaggle's cats
-            and dogs unpack, or in its only folder); or `"tfds:<name>"`, the split
-            "train" of a set of TensorFlow Datasets such as `"tfds:cats_vs_dogs"`.
-            Photos are the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
+            `<class>.<number>.jpg`, as Kaggle's cats and dogs (also if they are in its
+            folder `train` or in its only folder); or `"tfds:<name>"`, the split "train"
+            of a set of TensorFlow Datasets such as `"tfds:cats_vs_dogs"`. Photos are
+            the `.jpg`, `.jpeg`, `.png`, `.webp` and `.bmp` files.
         image_size: Positive integer. Height and width of the result.
         per_class: Positive integer. How many photos to take of each class; None for
-            all. A smaller number gives a part of what a larger one gives.
+            all. A smaller number selects a subset of a larger one.
         seed: Non-negative integer. Decides which photos are used.
-        data_dir: Folder where TensorFlow Datasets keeps its data, or None for its own.
-            Only for `"tfds:<name>"`.
+        data_dir: Folder of TensorFlow Datasets' data, or None for its default. Only for
+            `"tfds:<name>"`.
 
     Returns:
         Images (uint8, `(n, image_size, image_size, 3)`), labels (int64, `(n,)`) and the
-        class names. Classes are in alphabetical order (those of TensorFlow Datasets in
-        theirs), one after the other; within a class, photos are in the order of their
-        file names or numbers, whatever the seed.
+        class names. Photos are sorted by class, in alphabetical order (TensorFlow
+        Datasets: in its own), then by file name or number, whatever the seed.
 
     Raises:
         ValueError: If an argument is outside its range, the source has fewer than two
@@ -82,8 +81,8 @@ def load_photos(
         )
     if data_dir is not None:
         raise ValueError(
-            "`data_dir` must be None for a folder: it is where TensorFlow Datasets "
-            f"keeps its data. Received: data_dir={str(data_dir)!r}"
+            "`data_dir` must be None for a folder: it is the folder of TensorFlow "
+            f"Datasets' data. Received: data_dir={str(data_dir)!r}"
         )
     files = _files_by_class(Path(source))
     chosen = _choose(
@@ -102,7 +101,7 @@ def load_photos(
 
 def _files_by_class(root: Path) -> dict[str, list[Path]]:
     folders = [root / name for name in _files.folders_in(root)]
-    # Several folders are classes, whatever their files are called.
+    # Several folders are classes, whatever the names of their files.
     inside = [entry for entry in folders if entry.name == "train" or len(folders) == 1]
     for folder in (root, *inside):
         if len(_numbered_classes(folder)) > 1:
@@ -155,7 +154,7 @@ def _from_tfds(
     places = np.concatenate(
         [of_class[part] for of_class, part in zip(members, chosen, strict=True)]
     )
-    # The examples come in one order, and go to where the classes put them.
+    # Examples are read in one order, and stored in that of the classes.
     target = dict(zip(places.tolist(), range(len(places)), strict=True))
     images = np.empty((len(places), image_size, image_size, 3), np.uint8)
     for place, encoded in enumerate(_tfds.encoded_images(builder, "train")):
@@ -182,7 +181,7 @@ def _choose(
             f"`per_class` must be at most the number of photos of each class, but "
             f"{', '.join(few)}. Received: per_class={per_class!r}"
         )
-    # A generator for each class, so that the classes do not depend on each other.
+    # A generator for each class makes the classes independent of each other.
     return [
         np.sort(np.random.default_rng([seed, label]).permutation(count)[:per_class])
         for label, count in enumerate(counts.values())

@@ -23,23 +23,22 @@ def sinusoid_images(
     strength: float = 0.3,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images of uniform noise that hide one sinusoid pattern per class.
+    """Draws images of uniform noise that hide one sinusoid pattern per class.
 
     `image = (1 - share) * noise + share * pattern[class]`, where the noise is uniform
     in [0, 1) and independent in each pixel and channel, and the pattern of class `k` of
     `n` is a grey plane wave of four cycles across the image in the direction
     `180 * k / n` degrees. Nothing is clipped. The share is drawn for each image,
-    uniform in [0, strength): with one share for all, a network either finds every
-    pattern or none, and no accuracy lies in between. The numbers come from NumPy's
-    generator, so that a seed means the same images on every backend.
+    uniform in [0, strength): with one share for all, a network would find either every
+    pattern or none. The numbers come from NumPy's generator, so a seed gives the same
+    images on every backend.
 
     Args:
         num_images: Positive integer.
-        num_classes: Positive integer. The classes have equally many images, or one
-            more or less where `num_images` does not divide.
+        num_classes: Positive integer. Class sizes differ by at most one image.
         image_size: Positive integer. Height and width in pixels.
-        strength: Float in [0, 1]. Upper end of the shares: 0 leaves pure noise, and
-            the larger it is, the fewer images are too faint to be told.
+        strength: Float in [0, 1]. Upper end of the shares: 0 leaves pure noise; larger
+            values leave fewer images too faint to be recognised.
         seed: Non-negative integer.
 
     Returns:
@@ -81,24 +80,22 @@ def tinted_images(
     strength: float = 0.25,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cloudy noise with a warm or a cold tint: two classes in place of photographs.
+    """Draws cloudy noise with a warm or a cold tint: two classes in place of photos.
 
     `image = (1 - share) * noise + share * tint[class]`, where the tint is orange
     (class 0) or sky blue (class 1) all over the image. Half of the noise is uniform and
     independent in each pixel and channel; the other half is clouds, 5 x 5 random
-    colours blended linearly, so that an image without any tint has a cast of its own.
-    The share is drawn for each image, uniform in [0, strength): faint tints are lost in
-    the casts, and no method can tell all images.
+    colours blended linearly, so an image without any tint has a colour cast too. The
+    share is drawn for each image, uniform in [0, strength): the casts hide faint tints,
+    and no method can recognise all images.
 
     Args:
-        num_images: Positive integer. The classes have equally many, or one has one
-            more.
+        num_images: Positive integer. Class sizes differ by at most one image.
         image_size: Positive integer. Height and width in pixels.
         strength: Float in [0, 1]. Upper end of the shares. With 0.25 the best
-            threshold on the mean of red minus blue tells about 93 % of the images
-            (measured; 0.1: 83 %, 0.5: 97 %), since the mean cast has the standard
-            deviation `s` of about 0.044, and the share of errors is about
-            `0.4 * s / strength`.
+            threshold on the mean of red minus blue recognises about 93 % of the images
+            (measured; 0.1: 83 %, 0.5: 97 %): the mean cast has a standard deviation `s`
+            of about 0.044, and the share of errors is about `0.4 * s / strength`.
         seed: Non-negative integer.
 
     Returns:
@@ -142,24 +139,24 @@ def shape_texture_images(
     *,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Objects whose class is a shape and a texture: a task to pretrain a network on.
+    """Draws objects whose class is a shape and a texture, to pretrain a network on.
 
     Class `5 * shape + texture` has one of the shapes disc, square, triangle, ring,
     cross, star, bar, crescent, half disc and corner, filled with one of the textures
     plain, stripes, checks, dots and waves. Position, size, rotation and colours of the
-    object and its texture are random, and it lies on a fainter background of another
-    texture and another brightness; normal noise is added to all of it. Colours say
-    nothing about the class.
+    object and its texture are random. The background is fainter, with another texture
+    and another brightness, and normal noise is added to the whole image. Colours do not
+    depend on the class.
 
-    An image depends on its place, `num_classes`, `image_size` and the seed alone, so
-    that a smaller data set is the beginning of a larger one.
+    An image depends only on its place, `num_classes`, `image_size` and the seed, so a
+    smaller data set is the beginning of a larger one.
 
     Args:
         num_images: Positive integer.
-        num_classes: Integer from 1 to 50. The first classes; they have equally many
-            images, or one more or less where `num_images` does not divide.
-        image_size: Positive integer. Height and width in pixels. A person can tell the
-            classes from 64 pixels on.
+        num_classes: Integer from 1 to 50: the first classes. Their sizes differ by at
+            most one image.
+        image_size: Positive integer. Height and width in pixels. A person can recognise
+            the classes from 64 pixels on.
         seed: Non-negative integer.
 
     Returns:
@@ -184,12 +181,12 @@ def shape_texture_images(
     available = len(_shapes.SHAPES) * len(_shapes.TEXTURES)
     if num_classes > available:
         raise ValueError(
-            f"`num_classes` must be {available} at most. "
+            f"`num_classes` must be at most {available}. "
             f"Received: num_classes={num_classes!r}"
         )
 
-    # Whole rounds through the classes and whole chunks of images, cut at the end, each
-    # from numbers of its own: so a smaller set is the beginning of a larger one.
+    # Whole rounds through the classes and whole chunks of images with their own seeds,
+    # cut at the end, so that a smaller set is the beginning of a larger one.
     chunks = -(-num_images // _CHUNK)
     rounds = -(-chunks * _CHUNK // num_classes)
     generator = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_residual._image_file import import_pillow
 from keras_residual.datasets import _shapes
 from keras_residual.layers._checks import check_positive_integer, check_seed
 
@@ -31,31 +32,29 @@ def make_tiny_imagenet_tree(
     seed: int = 0,
     broken: bool = True,
 ) -> Path:
-    """Writes drawn pictures as a tree that looks like Kaggle's ImageNet.
+    """Writes drawn pictures in the folders and files of Kaggle's ImageNet.
 
-    Everything of the real one is there: `ILSVRC/Data/CLS-LOC` with `train/<class>/` and
-    the flat `val/`, `LOC_synset_mapping.txt` and `LOC_val_solution.csv`, JPEG files of
-    several sizes and shapes, and its oddities: one training image is CMYK, one is
-    grayscale, one is a PNG file named `.JPEG`, and one is cut off.
+    The tree has all parts of the real one: `ILSVRC/Data/CLS-LOC` with `train/<class>/`
+    and the flat `val/`, `LOC_synset_mapping.txt` and `LOC_val_solution.csv`, JPEG files
+    of several sizes and shapes, and its oddities: one training image is CMYK, one is
+    grayscale, one is a PNG file named `.JPEG`, and one is truncated.
 
     A class is an object of one shape and texture, as in
     [`shape_texture_images`][keras_residual.datasets.shape_texture_images], in front of
-    another texture, and the whole picture has a tint of the class's colour whose
-    strength is random, from none to half. A network learns colours first, and needs
-    shapes and textures for the pictures where they are faint. The class ids are no
-    synsets of WordNet.
+    another texture. The whole picture is tinted with the class's colour, with a random
+    strength from none to half. A network learns colours first, and needs shapes and
+    textures for faintly tinted pictures. The class ids are not synsets of WordNet.
 
     Args:
-        path: Folder to write, new or empty. It is there when it is whole, or not at
-            all.
-        num_classes: Integer from 2 to 50.
-        train_per_class: Integer of 2 or greater.
-        val_per_class: Positive integer.
-        seed: Non-negative integer.
-        broken: Whether one training image is cut off.
+        path: Folder to write, new or empty. It appears in one move.
+        num_classes: Integer from 2 to 50. Number of classes.
+        train_per_class: Integer of at least 2. Training images of each class.
+        val_per_class: Positive integer. Validation images of each class.
+        seed: Non-negative integer. Seed of the pictures.
+        broken: Whether one training image is truncated.
 
     Returns:
-        The folder, for [`ImageNetFolder`][keras_residual.ImageNetFolder].
+        The path of the folder, for [`ImageNetFolder`][keras_residual.ImageNetFolder].
 
     Raises:
         ValueError: If an argument is outside its range, or the folder is not empty.
@@ -75,12 +74,7 @@ def make_tiny_imagenet_tree(
         raise ValueError(
             f"`path` must be a new or an empty folder. Received: path={str(path)!r}"
         )
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "Image files need Pillow: pip install 'keras-residual[datasets]'"
-        ) from error
+    import_pillow()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f".{folder.name}.", dir=folder.parent
@@ -88,7 +82,7 @@ def make_tiny_imagenet_tree(
         tree = Path(temporary, "tree")
         _write_tree(tree, num_classes, train_per_class, val_per_class, seed, broken)
         if folder.exists():
-            folder.rmdir()  # some systems move nothing onto a folder
+            folder.rmdir()  # some systems do not replace a folder in a move
         tree.rename(folder)
     return folder
 
@@ -105,7 +99,7 @@ def _check_arguments(
     # One may be cut off, and the class keeps an image.
     if check_positive_integer("train_per_class", train_per_class) < 2:
         raise ValueError(
-            "`train_per_class` must be 2 or greater. "
+            "`train_per_class` must be at least 2. "
             f"Received: train_per_class={train_per_class!r}"
         )
     check_positive_integer("val_per_class", val_per_class)
@@ -129,7 +123,7 @@ def _write_tree(
         "".join(f"{class_id} {_name(k)}, drawn\n" for k, class_id in enumerate(ids))
     )
 
-    # Class by class in turn, so that the odd ones are of different classes.
+    # The classes take turns, so that the odd images are of different classes.
     labels = np.tile(np.arange(num_classes), train_per_class)
     oddities = dict(enumerate(("CMYK", "L", "PNG", "cut" if broken else "")))
     for place, picture in enumerate(_pictures(labels, num_classes, seed, split=0)):
@@ -145,7 +139,7 @@ def _write_tree(
         (data / "val" / f"{name}.JPEG").write_bytes(_encoded(picture, ""))
         width, height = picture.size
         rows.append(f"{name},{ids[labels[place]]} 0 0 {width} {height} ")
-    # As in Kaggle's file, in no order.
+    # In random order, as in Kaggle's file.
     rows[1:] = np.random.default_rng(seed).permutation(rows[1:]).tolist()
     (tree / "LOC_val_solution.csv").write_text("\n".join(rows) + "\n")
 
@@ -169,7 +163,7 @@ def _pictures(labels: np.ndarray, num_classes: int, seed: int, *, split: int):
 
 
 def _shape_and_texture(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Another shape for each of the first ten classes, then other textures of them."""
+    """A new shape for each of the first ten classes, then their other textures."""
     rounds, shapes = np.divmod(labels, len(_shapes.SHAPES))
     return shapes, (shapes + rounds) % len(_shapes.TEXTURES)
 

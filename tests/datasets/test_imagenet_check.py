@@ -149,7 +149,7 @@ def test_other_kinds_are_left_out_by_choice(folders):
         "whole.png",
     ]
     # One after the other is as good as both.
-    twice = data.without(report).without(report, kinds=["CMYK"])
+    twice = data.without(report).without(report, kinds="CMYK")
     assert twice.num_images("train") == 6
     with pytest.raises(ValueError, match=r"`kinds` must be .* Received: kinds='PNG'"):
         data.without(report, kinds=["PNG"])

@@ -145,7 +145,7 @@ def test_a_damaged_index_is_made_anew(kaggle, searches, damage):
 def test_an_index_that_cannot_be_written_is_a_warning(kaggle, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(
-        UserWarning, match=r"could not be written .* `index_dir` can name"
+        UserWarning, match=r"could not be written .* another folder as `index_dir`"
     ):
         data = ImageNetFolder(kaggle, index_dir=tmp_path / "file" / "index")
     assert data.num_images("train") == 9

@@ -17,7 +17,7 @@ def test_classes_by_id_and_name(kaggle, read):
         f"0000000{number}.JPEG"[-12:] for number in (1, 2, 3, 5)
     ]
     with pytest.raises(
-        ValueError, match=r"ids n02, n03 of classes .*Received: 'crane'"
+        ValueError, match=r"ids in place of a name that n02, n03 share. .*'crane'"
     ):
         read(kaggle, classes=["n01", "crane"])
 

@@ -66,7 +66,9 @@ def test_images_and_labels(shards, read):
         greys, labels = contents(training)
         assert sorted(greys) == list(range(7))
         assert labels == [grey % 3 for grey in greys]
-    assert data.check(verbose=0).unusable == []
+    report = data.check(verbose=0)
+    assert report.unusable == []
+    assert "No split" not in str(report)
 
 
 def test_classes_and_folders_of_splits(shards, read):

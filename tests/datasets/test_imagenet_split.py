@@ -50,5 +50,5 @@ def test_what_cannot_be_split(folders, read, kaggle):
     with pytest.raises(ValueError, match=r"no validation .* are train, val\. Received"):
         read(kaggle, validation_split=0.2)
     (folders / "ant/ant00.png").unlink()
-    with pytest.raises(ValueError, match=r"two images or more .* there is one of"):
+    with pytest.raises(ValueError, match=r"at least two images .* there is one of"):
         read(folders, validation_split=0.2)
