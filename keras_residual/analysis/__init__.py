@@ -1,7 +1,7 @@
 """Statistics, figures and reports of experiments, and a look inside a network.
 
 `plots`, `report` and `statistics` need the extra `analysis`:
-`pip install "keras-residual[analysis]"`. What looks inside a network needs nothing.
+`pip install "keras-residual[analysis]"`. The functions for a look inside do not.
 """
 
 import importlib
@@ -47,7 +47,7 @@ _MODULES = ("plots", "report", "statistics")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a module that needs the extra when it is first used."""
+    """Imports the modules that need the extra when they are first used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

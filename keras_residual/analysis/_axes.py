@@ -1,4 +1,4 @@
-"""What all figures share: colours, labels, and everything around the data."""
+"""Colours, labels and everything around the data, shared by all figures."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -27,9 +27,9 @@ STYLES: tuple[Style, ...] = (
     ("#000000", "X"),
     ("#56B4E9", "s"),
 )
-# Values under a label with this are shares, and shown in percent.
+# In the label of shares, which figures show in percent.
 PERCENT = "(%"
-# What Keras calls its metrics.
+# Labels of Keras's metrics.
 _LABELS = {
     "accuracy": "final accuracy (% of images)",
     "val_accuracy": "validation accuracy (% of images)",
@@ -41,8 +41,7 @@ _LABELS = {
 def styled(names: Iterable[str], styles: Styles) -> dict[str, Style]:
     """Colour and marker of each name that occurs, in the order of drawing.
 
-    Names without a style come last, by alphabet, so that the order of the rows of a
-    table does not matter.
+    Names without a style come last, sorted, so that the order of rows does not matter.
     """
     chosen = dict(styles or {})
     occurring = set(names)
@@ -61,8 +60,8 @@ def axes(ax: Axes | None) -> Axes:
 def finish(
     ax: Axes, xlabel: str, ylabel: str, title: str, note: str, grid: bool = True
 ) -> Axes:
-    """Write everything around the data, in the same way in every figure."""
-    # Titles do not wrap by themselves and would run into the next axes.
+    """Writes everything around the data, alike in every figure."""
+    # Titles do not wrap by themselves and would overlap the next axes.
     figure = ax.get_figure()
     width = ax.bbox.width / figure.dpi if figure else 6.0
     lines = textwrap.wrap(note, max(24, int(17 * width)))

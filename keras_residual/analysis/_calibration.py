@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_residual.layers._checks import check_positive_integer
+
 
 class Bins(NamedTuple):
     """Images grouped by their confidence; means are NaN where a bin is empty."""
@@ -22,20 +24,19 @@ def expected_calibration_error(
     `ECE = sum over bins of (images in the bin / images) * |accuracy - confidence|`,
     with bins of equal width over the confidence, which contain their upper ends. It is
     0 for a classifier that is right as often as it claims, and at most 1. It depends on
-    `bins`, and with few images it is too large: compare it only between networks on
-    the same images.
+    `bins`, and is too large for few images: compare only networks on the same images.
 
     Args:
         confidence: Probability of the predicted class, from 0 to 1, one per image.
         correct: Whether that class was the right one: booleans, or 0 and 1.
-        bins: Number of bins.
+        bins: Positive integer. Number of bins.
 
     Returns:
         The error, from 0 to 1.
 
     Raises:
-        ValueError: If the lengths differ, there are no images, a value is not in its
-            range, or `bins` is no positive integer.
+        ValueError: If the lengths differ, there are no images, or a value is outside
+            its range.
 
     Example:
         ```python
@@ -46,7 +47,8 @@ def expected_calibration_error(
         ```
 
     Reference:
-        Guo et al., On Calibration of Modern Neural Networks (2017), section 2.
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
+        <https://arxiv.org/abs/1706.04599>
     """
     number, mean, accuracy = by_confidence(confidence, correct, bins)
     filled = number > 0
@@ -76,8 +78,7 @@ def by_confidence(confidence: ArrayLike, correct: ArrayLike, bins: int) -> Bins:
             f"`correct` must hold {sure.size} booleans, one for each confidence. "
             f"Received: correct={correct!r}"
         )
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise ValueError(f"`bins` must be a positive integer. Received: bins={bins!r}")
+    check_positive_integer("bins", bins)
     place = np.digitize(sure, np.arange(1, bins) / bins, right=True)
     number = np.bincount(place, minlength=bins)
     means = [

@@ -1,4 +1,4 @@
-"""Figures of what a classifier confuses, and of the images it is most wrong about."""
+"""Figures of confused classes, and of the images a classifier is most wrong about."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _MOST_NUMBERS = 20
 def confusion_matrix(
     matrix: ArrayLike, class_names: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """Draw a confusion matrix, each row as shares of its class.
+    """Draws a confusion matrix, each row as shares of its class.
 
     Args:
         matrix: Counts `(classes, classes)`, true classes along the rows, as
@@ -26,8 +26,8 @@ def confusion_matrix(
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes. Colours are shares of the true class; the numbers, for up to 20
-        classes, are images. A class without images has an empty row.
+        The axes. Colours are shares of the true class. Numbers, for up to 20 classes,
+        count images. A class without images has an empty row.
 
     Raises:
         ValueError: If a shape or a value is wrong.
@@ -49,8 +49,8 @@ def confusion_matrix(
     ):
         raise ValueError(
             "`matrix` must be counts of the shape (classes, classes), here "
-            f"{(classes, classes)}, not all zero. Received: shape {counts.shape}, type "
-            f"{counts.dtype}"
+            f"{(classes, classes)}, not all zero. Received: shape {counts.shape}, "
+            f"dtype {counts.dtype}"
         )
     ax = axes(ax)
     totals = counts.sum(axis=1, keepdims=True)
@@ -97,7 +97,7 @@ def most_wrong(
     *,
     number: int = 9,
 ) -> Axes:
-    """Draw the wrongly classified images to whose true class the model gives least.
+    """Draws wrongly classified images, least probable true class first.
 
     Args:
         images: Images, `(n, height, width, 3)`, values 0 to 255.
@@ -105,11 +105,12 @@ def most_wrong(
         probabilities: What the model predicts, `(n, classes)`.
         class_names: One name per class.
         ax: Axes to draw on; a new figure by default.
-        number: How many images to draw, 32 at most, if there are that many wrong ones.
+        number: Positive integer of at most 32. How many images to draw, if that many
+            are wrong.
 
     Returns:
-        The axes, the most wrong image first. Under each image stand the predicted class
-        with its probability, and the true class.
+        The axes. Under each image are the predicted class with its probability, and the
+        true class.
 
     Raises:
         ValueError: If a shape or a value is wrong, or no image is wrong.
@@ -132,7 +133,7 @@ def most_wrong(
     if not len(chosen):
         raise ValueError(
             "`probabilities` must be wrong for at least one image. "
-            f"Received: {len(np.asarray(labels))} images, all of them right"
+            f"Received: {len(np.asarray(labels))} images, all classified right"
         )
     return draw_photos(
         np.asarray(images)[chosen],

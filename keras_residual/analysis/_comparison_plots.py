@@ -27,7 +27,7 @@ def accuracy_by_seed(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the final accuracy of each seed, joined across the groups.
+    """Draws the final accuracy of each seed, joined across the groups.
 
     Args:
         results: Columns `by`, seed and accuracy; one row per group and seed.
@@ -75,7 +75,7 @@ def accuracy_by_seed(
             alpha=0.7,
         )
         ticks.append(f"{name}\nn = {seeds_in_words(values.size)}")
-        # Beside the dots, outward, where the joining lines leave room.
+        # Beside the dots, on the side without joining lines.
         side = position + (-0.15 if position == 0 else 0.15)
         if values.size:
             interval_bar(ax, side, values, colour, vertical=True)
@@ -104,20 +104,21 @@ def paired_difference(
     label: str | None = None,
     p_value: float | None = None,
 ) -> Axes:
-    """Draw the difference of each seed, and their mean with its interval.
+    """Draws the difference of each seed, and their mean with its interval.
 
     Args:
         results: Columns `by`, seed and `metric`; one row per group and seed. Seeds
-            without a finite value in both groups are left out, and the figure says so.
+            without a finite value in both groups are left out, which the figure
+            reports.
         metric: Column to compare.
         ax: Axes to draw on; a new figure by default.
-        treatment: Group whose values count positive.
-        control: Group whose values are subtracted.
+        treatment: Group from which the control is subtracted.
+        control: Group that is subtracted.
         by: Column that names the groups, such as "net" or "approach".
-        label: What to call the metric in the figure. With "(%" in it the values are
-            shares, which are shown in percent.
-        p_value: The p-value to show, corrected for all tests of the experiment. By
-            default that of this comparison alone.
+        label: Label of the metric in the figure. With "(%" in it, values are shares
+            that the figure shows in percent.
+        p_value: The p-value to show, corrected for all tests of the experiment. None:
+            that of this comparison alone.
 
     Returns:
         The axes.
@@ -199,7 +200,7 @@ def degradation(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the final accuracy against the number of blocks.
+    """Draws the final accuracy against the number of blocks.
 
     Args:
         results: Columns `by`, blocks, seed and accuracy; one row per group, number of
@@ -233,7 +234,7 @@ def degradation(
     ax = axes(ax)
     blocks = np.unique(frame["blocks"])
     names = styled(frame[by], styles)
-    # Side by side at each depth, so that their bars do not cover each other.
+    # Side by side at each depth, so that the bars do not overlap.
     step = 0.12 * np.diff(blocks).min() if blocks.size > 1 else 0.12
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]

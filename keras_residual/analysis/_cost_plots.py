@@ -1,4 +1,4 @@
-"""Figures of what an approach to transfer learning needs: weights, images, time."""
+"""Figures of the cost of an approach to transfer learning: weights, images, time."""
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,11 @@ def trainable_parameters(
     by: str = "approach",
     styles: Styles = None,
 ) -> Axes:
-    """Draw how many parameters each group trains, on a logarithmic axis.
+    """Draws how many parameters each group trains, on a logarithmic axis.
 
     Args:
-        results: Columns `by` and trainable_parameters; any number of rows that agree on
-            each group.
+        results: Columns `by` and trainable_parameters; all rows of a group have the
+            same number.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
@@ -78,7 +78,7 @@ def trainable_parameters(
         )
     ax.set_xticks(range(len(names)), list(names))
     ax.set_xlim(-0.5, len(names) - 0.5)
-    # Room for the numbers, and a scale that is no zoom into a small difference.
+    # Leaves room for the numbers, and does not magnify a small difference.
     ax.set_ylim(numbers.min() / 4, numbers.max() * 4)
     return finish(
         ax,
@@ -97,7 +97,7 @@ def accuracy_by_images(
     styles: Styles = None,
     reference: str | None = None,
 ) -> Axes:
-    """Draw the accuracy against the number of training images, on a logarithmic axis.
+    """Draws the accuracy against the number of training images, on a logarithmic axis.
 
     Args:
         results: Columns `by`, images, seed and accuracy; one row per group, number of
@@ -106,9 +106,9 @@ def accuracy_by_images(
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
             one follow by name with free ones of `STYLES`.
-        reference: The group whose mean accuracy with all images is drawn as a
-            horizontal line, if it is in `results`: where another line lies above it,
-            that group does better with fewer images.
+        reference: Group whose mean accuracy with all images is a horizontal line, if it
+            is in `results`. Groups above the line do better with fewer images. None:
+            no line.
 
     Returns:
         The axes.
@@ -140,7 +140,7 @@ def accuracy_by_images(
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="images", columns="seed", values="accuracy")
-        # Side by side, so that their bars do not cover each other.
+        # Side by side, so that the bars do not overlap.
         x = by_seed.index.to_numpy(float) * 1.05 ** (place - (len(names) - 1) / 2)
         means_over_seeds(ax, x, by_seed, name, style)
     note = "line and bar: mean over seeds and its 95 % t interval; dots: seeds"
@@ -173,12 +173,12 @@ def accuracy_by_time(
     by: str = "approach",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the accuracy against the training time, on a logarithmic axis.
+    """Draws the accuracy against the training time, on a logarithmic axis.
 
     Args:
         results: Columns `by`, share (of the training images), seed, accuracy and
             seconds; one row per group, share and seed. Rows without a finite accuracy
-            and time are left out, and the figure says so.
+            and time are left out, which the figure reports.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
@@ -218,7 +218,7 @@ def accuracy_by_time(
     for name, (colour, marker) in styled(frame[by], styles).items():
         rows = usable[usable[by] == name].sort_values(["share", "seed"])
         ax.scatter(rows["seconds"], rows["accuracy"], color=colour, s=9, alpha=0.45)
-        # The mean on a logarithmic axis is the geometric one.
+        # On a logarithmic axis the mean is geometric.
         logs = rows.assign(seconds=np.log(rows["seconds"]))
         means = logs.groupby("share")[["seconds", "accuracy"]].mean()
         x, y = np.exp(means["seconds"]), means["accuracy"]

@@ -1,4 +1,4 @@
-"""What the figures need from a tidy frame: checks, intervals and logarithms."""
+"""Checks, intervals and logarithms of tidy frames, for the figures."""
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,9 @@ from keras_residual.analysis._intervals import mean_interval
 def one_condition(
     frame: pd.DataFrame, name: str, key: list[str], *values: str
 ) -> pd.DataFrame:
-    """Return the columns `key` and `values`, with exactly one row for each `key`.
+    """Returns the columns `key` and `values`, with exactly one row for each `key`.
 
-    Rows of several conditions would otherwise be averaged without a word.
+    Raises an error for other frames: rows of several conditions must not be averaged.
     """
     check_columns(frame, name, [*key, *values])
     repeated = frame[frame.duplicated(key, keep=False)]
@@ -25,7 +25,7 @@ def one_condition(
         advice = f"; select one value of {', '.join(mixed)}" if len(mixed) else ""
         raise ValueError(
             f"`{name}` must have one row for each {', '.join(key)}{advice}. "
-            f"Received: {len(repeated)} rows that share their place with others"
+            f"Received: {len(repeated)} rows that share these with others"
         )
     return frame[[*key, *values]]
 
@@ -46,8 +46,8 @@ def intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and 95 % t interval of each row, over its columns (seeds).
 
-    NaN where a row has a value that is not finite; with `skip_missing` only where it
-    has no finite value at all.
+    NaN for a row with a value that is not finite; with `skip_missing`, only for a row
+    without any finite value.
     """
     result = np.full((len(matrix), 3), np.nan)
     for row, values in zip(result, matrix, strict=True):
@@ -58,7 +58,7 @@ def intervals(
 
 
 def with_logarithm(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the column log: log10 of norm, NaN where the norm is zero or not finite."""
+    """Adds the column log: log10 of norm, NaN where the norm is zero or not finite."""
     norm = frame["norm"].to_numpy(float)
     usable = np.isfinite(norm) & (norm > 0)
     return frame.assign(
@@ -67,9 +67,9 @@ def with_logarithm(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def power_of_ten(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Undo the logarithm; the interval of two seeds can leave the range of floats.
+    """Undoes the logarithm, within bounds: intervals of two seeds can overflow floats.
 
-    The bounds also leave room for the margin that matplotlib adds on a log axis.
+    The bounds leave room for the margin that matplotlib adds on a log axis.
     """
     return 10 ** np.clip(logs, -250, 250)
 

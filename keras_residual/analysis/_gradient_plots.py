@@ -25,7 +25,7 @@ def gradient_norm_by_depth(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the gradient norm against depth, early, in the middle and late in training.
+    """Draws the gradient norm against depth, early, in the middle and late in training.
 
     Each third of the recorded steps gives one line by group: the geometric mean over
     its steps, then over seeds, with the t interval of the logarithms. Norms that are
@@ -120,16 +120,16 @@ def gradient_norm_heatmap(
     by: str = "net",
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """Draw the gradient norm of one network over depth and step, as colours.
+    """Draws the gradient norm of one network over depth and step, as colours.
 
     Args:
         norms: Columns `by`, seed, step, depth and norm, of one group and one kind of
             variable; one row per seed, step and depth. Norms that are zero or not
-            finite are left out; a cell without any other is grey.
+            finite are left out; a cell with no others is grey.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the group.
-        limits: Lowest and highest norm of the colours. Two networks can be compared by
-            colour only with the same limits.
+        limits: Lowest and highest norm of the colours. Colours of two networks are
+            comparable only with the same limits. None: the range of the norms.
 
     Returns:
         The axes.

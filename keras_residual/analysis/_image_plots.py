@@ -22,7 +22,7 @@ def photo_grid(
     class_names: Sequence[str],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw photos with the predicted classes, the wrong ones marked.
+    """Draws photos with the predicted classes, the wrong ones marked.
 
     Args:
         images: 1 to 32 images, `(n, height, width, 3)`, values 0 to 255.
@@ -32,8 +32,8 @@ def photo_grid(
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes. Under each photo stand the most probable class and its probability.
-        Where it is wrong, the photo has a thick frame and a cross with the true class.
+        The axes. Under each photo are the most probable class and its probability. If
+        it is wrong, the photo has a thick frame, and a cross with the true class.
 
     Raises:
         ValueError: If a shape, a value or the number of photos is wrong.
@@ -73,7 +73,7 @@ def draw_photos(
     number = len(photos)
     if not 1 <= number <= _MOST_PHOTOS:
         raise ValueError(
-            f"`images` must be 1 to {_MOST_PHOTOS} photos, so that each can be seen. "
+            f"`images` must be 1 to {_MOST_PHOTOS} photos, so that each is visible. "
             f"Received: {number}"
         )
     shape = (number, len(class_names))
@@ -85,7 +85,7 @@ def draw_photos(
         for name in map(str, class_names)
     ]
     height, width = photos.shape[1:3]
-    # From one photo to the next: room for the text of a narrow one, and for two lines.
+    # Distances of photos, with room for the text of a narrow one and for two lines.
     across, down = 1.3 * max(width, height), 1.48 * height
     columns = columns_of_tiles(number, across, down)
     for place, (photo, label, row) in enumerate(
@@ -95,7 +95,7 @@ def draw_photos(
         box = (x, x + width, y + height, y)
         ax.imshow(photo.astype(np.uint8), extent=box, interpolation="nearest")
         best = int(row.argmax())
-        # Never 100 % of what is not certain.
+        # 100 % only if it is certain.
         percent = min(round(100 * row[best]), 100 if row[best] == 1 else 99)
         text = f"{names[best]} {percent} %"
         if best != label:
@@ -122,7 +122,7 @@ def draw_photos(
 
 
 def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Draw the feature maps of one image as grey tiles, each scaled by itself.
+    """Draws the feature maps of one image as grey tiles, each scaled by itself.
 
     Args:
         maps: What a layer outputs for one image, `(channels, height, width)`.
@@ -132,7 +132,7 @@ def feature_maps(maps: ArrayLike, ax: Axes | None = None) -> Axes:
         The axes. Channels run from left to right, then down.
 
     Raises:
-        ValueError: If the shape is another, or a value is not finite.
+        ValueError: If the shape is wrong, or a value is not finite.
 
     Example:
         ```python
@@ -186,7 +186,7 @@ def tiled(tiles: NDArray, gap: int, background: float) -> NDArray:
 
 
 def columns_of_tiles(number: int, width: float, height: float) -> int:
-    """How many tiles side by side fill an axes that is 1.8 times as wide as high."""
+    """How many tiles side by side fill axes that are 1.8 times as wide as high."""
     return min(number, max(1, math.ceil(math.sqrt(1.8 * number * height / width))))
 
 

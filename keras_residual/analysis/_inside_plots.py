@@ -1,4 +1,4 @@
-"""Figures of what a network looks at: heat maps, first filters, input gradients."""
+"""Figures of heat maps, first filters and input gradients of a network."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ _MOST_PHOTOS = 32
 
 
 def grad_cam(images: ArrayLike, maps: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Draw photos, each with its heat map on the right.
+    """Draws photos, each with its heat map on the right.
 
     Args:
         images: 1 to 32 images, `(n, height, width, 3)`, values 0 to 255.
@@ -48,7 +48,7 @@ def grad_cam(images: ArrayLike, maps: ArrayLike, ax: Axes | None = None) -> Axes
     covered = overlay(photos, maps)
     if not 1 <= len(photos) <= _MOST_PHOTOS:
         raise ValueError(
-            f"`images` must be 1 to {_MOST_PHOTOS} photos, so that each can be seen. "
+            f"`images` must be 1 to {_MOST_PHOTOS} photos, so that each is visible. "
             f"Received: {len(photos)}"
         )
     gap = max(1, round(0.05 * photos.shape[1]))
@@ -65,7 +65,7 @@ def grad_cam(images: ArrayLike, maps: ArrayLike, ax: Axes | None = None) -> Axes
 
 
 def first_filters(filters: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Draw the filters of a first convolution as tiles, each scaled by itself.
+    """Draws the filters of a first convolution as tiles, each scaled by itself.
 
     Args:
         filters: `(filters, height, width, channels)` with one or three channels, as
@@ -76,7 +76,7 @@ def first_filters(filters: ArrayLike, ax: Axes | None = None) -> Axes:
         The axes. Filters run from left to right, then down.
 
     Raises:
-        ValueError: If the shape is another, or a value is not finite.
+        ValueError: If the shape is wrong, or a value is not finite.
 
     Example:
         ```python
@@ -119,7 +119,7 @@ def input_gradients(
     *,
     styles: Styles = None,
 ) -> Axes:
-    """Draw how alike the gradients of two inputs are against their distance.
+    """Draws the similarity of the gradients of two inputs against their distance.
 
     Args:
         gradients: What `analysis.input_gradients` returns, by the name of the network.
@@ -127,8 +127,8 @@ def input_gradients(
         styles: Colour and marker of each network, in the order of drawing.
 
     Returns:
-        The axes, with one line for each network. The dotted line, 0, is where white
-        noise would be.
+        The axes, with one line for each network. White noise would be at the dotted
+        line, 0.
 
     Raises:
         ValueError: If `gradients` is empty.

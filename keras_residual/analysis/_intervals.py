@@ -17,11 +17,12 @@ def mean_interval(
         confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
-        Mean, lower and upper end. With one value both ends are NaN: one value says
-        nothing about the spread.
+        Mean, lower and upper end. With one value both ends are NaN: one value does not
+        show the spread.
 
     Raises:
-        ValueError: If `values` is empty, not one-dimensional or not finite.
+        ValueError: If `values` is empty, not one-dimensional or not finite, or
+            `confidence` is outside its range.
 
     Example:
         ```python
@@ -48,8 +49,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Returns the BCa bootstrap interval of the mean.
 
-    With few seeds it is too narrow. Use it to check the t interval of skewed values,
-    not to replace it.
+    It is too narrow for few seeds. Use it to check the t interval of skewed values, not
+    to replace it.
 
     Args:
         values: One number per seed.
@@ -61,7 +62,8 @@ def bootstrap_interval(
         Lower and upper end; NaN with one value, the value itself if all are equal.
 
     Raises:
-        ValueError: If `values` is empty, not one-dimensional or not finite.
+        ValueError: If `values` is empty, not one-dimensional or not finite, or
+            `confidence` is outside its range.
 
     Example:
         ```python
@@ -69,6 +71,10 @@ def bootstrap_interval(
 
         low, high = bootstrap_interval([0.79, 0.81, 0.80, 0.84], seed=1)
         ```
+
+    Reference:
+        Efron, "Better Bootstrap Confidence Intervals", Journal of the American
+        Statistical Association 82 (1987), 171-185.
     """
     array = finite_vector("values", values)
     check_share("confidence", confidence)
@@ -76,7 +82,7 @@ def bootstrap_interval(
         return math.nan, math.nan
     if np.ptp(array) == 0:
         return float(array[0]), float(array[0])
-    # SciPy cubes the deviations. A power of two takes nothing from the digits.
+    # SciPy cubes the deviations. Division by a power of two is exact.
     scale = 2.0 ** (math.frexp(np.abs(array).max())[1] - 1)
     result = stats.bootstrap(
         (array / scale,),

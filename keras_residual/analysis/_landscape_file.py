@@ -1,4 +1,4 @@
-"""The points of a loss landscape that are computed, in memory and in a file."""
+"""The computed points of a loss landscape, in memory and in a file."""
 
 import hashlib
 import zipfile
@@ -28,12 +28,12 @@ class LossPoints:
     def keep_in(
         self, path: Path, identity: str, distances: NDArray[np.float64]
     ) -> None:
-        """Takes the points of a file, and writes those to come there.
+        """Reads the points of a file, and writes all later ones there.
 
         Args:
             path: The `.npz` file to read or to write.
-            identity: What a file of the same landscape says.
-            distances: Kept beside the losses, for whoever reads the file.
+            identity: A text that files of the same landscape share.
+            distances: Stored beside the losses, for readers of the file.
         """
         self._path, self._identity, self._distances = path, identity, distances
         if not path.exists():
@@ -52,7 +52,7 @@ class LossPoints:
         self.losses, self.done = losses, done
 
     def add(self, place: tuple[int, ...], loss: float) -> None:
-        """Takes the loss of one more point."""
+        """Adds the loss of a point."""
         self.losses[place], self.done[place] = loss, True
         if self._path is None:
             return
@@ -67,7 +67,7 @@ class LossPoints:
 
 
 def digest(arguments: Any, arrays: list[Any]) -> str:
-    """One string that differs where an argument or an array does."""
+    """A string that differs if an argument or an array differs."""
     hashed = hashlib.sha256(repr(arguments).encode())
     for values in arrays:
         array = np.ascontiguousarray(ops.convert_to_numpy(values))

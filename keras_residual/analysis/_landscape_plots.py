@@ -24,21 +24,22 @@ def loss_landscape(
     *,
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """Draw the loss around a network: a line, or contours for two directions.
+    """Draws the loss around a network: a line, or contours for two directions.
 
     Args:
         landscape: What `analysis.loss_landscape` returns.
         ax: Axes to draw on; a new figure by default.
-        limits: Lowest and highest loss of the axis or the colours. Two networks can be
-            compared by colour only with the same limits. By default the range of the
+        limits: Lowest and highest loss of the axis or the colours. Colours of two
+            networks are comparable only with the same limits. None: the range of the
             finite losses.
 
     Returns:
-        The axes. The cross is the network itself. Levels grow by a factor where losses
-        differ by a factor of more than 30. White: above the limits, or not finite.
+        The axes. The cross is the network itself. The scale is logarithmic if losses
+        differ by a factor of more than 30. White areas are above the limits or not
+        finite.
 
     Raises:
-        ValueError: If the landscape has no finite loss, or `limits` are no two
+        ValueError: If the landscape has no finite loss, or `limits` are not two
             ascending numbers.
 
     Example:
@@ -94,20 +95,20 @@ def loss_surface(
     *,
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """Draw the loss around a network as a surface over two directions.
+    """Draws the loss around a network as a surface over two directions.
 
     Args:
         landscape: What `analysis.loss_landscape` returns for two dimensions.
         ax: Axes with `projection="3d"`; a new figure by default.
         limits: Lowest and highest loss of the vertical axis; losses above are cut off.
-            By default the range of the finite losses.
+            None: the range of the finite losses.
 
     Returns:
-        The axes. The vertical axis is linear, and logarithmic (exponents of ten on its
-        ticks) where losses differ by a factor of more than 30.
+        The axes. The vertical axis is linear, or logarithmic (exponents of ten on its
+        ticks) if losses differ by a factor of more than 30.
 
     Raises:
-        ValueError: If the landscape is a line or has no finite loss, `limits` are no
+        ValueError: If the landscape is a line or has no finite loss, `limits` are not
             two ascending numbers, or the axes are not three-dimensional.
 
     Example:
@@ -122,8 +123,8 @@ def loss_surface(
     """
     if landscape.losses.ndim != 2:
         raise ValueError(
-            "`landscape` must be of two dimensions. "
-            f"Received: losses of the shape {landscape.losses.shape}"
+            "`landscape` must have two dimensions. "
+            f"Received: losses of shape {landscape.losses.shape}"
         )
     low, high = _limits(landscape, limits)
     if ax is None:

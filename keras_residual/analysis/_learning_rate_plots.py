@@ -8,15 +8,15 @@ from keras_residual.analysis._axes import BLUE, VERMILLION, axes, finish
 
 
 def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
-    """Draw the loss against the growing learning rate, and the suggested rate.
+    """Draws the loss against the growing learning rate, and the suggested rate.
 
     Args:
         found: What `TransferModel.find_learning_rate` returned.
         ax: Axes to draw on; a new figure by default.
 
     Returns:
-        The axes. They reach a little above the loss of the first steps, so that the
-        losses of a training that diverged do not flatten the others.
+        The axes. They end a little above the loss of the first steps, so that losses
+        after divergence do not flatten the curve.
 
     Raises:
         ValueError: If no loss was measured.
@@ -28,7 +28,7 @@ def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
         from keras_residual import TransferModel
         from keras_residual.analysis import plots
 
-        # Stands for a network that was trained before.
+        # Stands for a pretrained network.
         backbone = keras.Sequential([
             keras.Input((8, 8, 3)),
             keras.layers.Conv2D(4, 3),
@@ -43,7 +43,7 @@ def learning_rate_range(found: Any, ax: Axes | None = None) -> Axes:
     if not len(found.losses):
         raise ValueError(
             "`found` must hold losses: training diverged at the first step. "
-            "Received: found with no finite loss"
+            "Received: found without a finite loss"
         )
     ax = axes(ax)
     ax.set_xscale("log")

@@ -26,9 +26,9 @@ _SAMPLED_PATTERNS = 99_999
 class PairedComparison:
     """What `compare_paired` found; every difference is treatment minus control.
 
-    A number that the data do not determine is NaN: the intervals and the t-test with
-    one seed, and `t_p_value` and `effect_size` when all differences are equal but not
-    zero (both divide by their spread).
+    Undetermined numbers are NaN: the intervals and the t-test with one seed, and
+    `t_p_value` and `effect_size` if all differences are equal but not zero (both divide
+    by their spread).
 
     Args:
         n: Number of seeds.
@@ -84,7 +84,7 @@ def compare_paired(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedComparison:
-    """Compare two nets that were trained on the same seeds.
+    """Compares two networks that were trained with the same seeds.
 
     Args:
         treatment: One number per seed.
@@ -94,10 +94,11 @@ def compare_paired(
         seed: Seed of the bootstrap.
 
     Returns:
-        Means, intervals, p-values and effect size.
+        A [`PairedComparison`][keras_residual.analysis.statistics.PairedComparison].
 
     Raises:
-        ValueError: If the lengths differ, or a value is missing or not finite.
+        ValueError: If the lengths differ, a value is missing or not finite, or an
+            argument is outside its range.
 
     Example:
         ```python
@@ -150,7 +151,7 @@ def compare_paired(
 def sign_flip_test(
     differences: ArrayLike, alternative: Alternative = "two-sided"
 ) -> float:
-    """Sign-flip (paired permutation) test of a zero mean difference.
+    """Runs the sign-flip (paired permutation) test of a zero mean difference.
 
     If the treatment has no effect, each difference is equally likely to have the other
     sign. The p-value is the share of all sign patterns whose mean is at least as
@@ -176,7 +177,7 @@ def sign_flip_test(
         ```
 
     Reference:
-        Fisher, The Design of Experiments (1935), section 21.
+        Fisher, "The Design of Experiments", 1935, section 21.
     """
     array = finite_vector("differences", differences)
     if alternative not in ("two-sided", "greater", "less"):
@@ -191,8 +192,8 @@ def sign_flip_test(
         return 0.5 if in_favour else 1.0
 
     observed = array.sum()
-    # Accuracies are multiples of 1 / n_images, so a lot of patterns tie exactly with
-    # the observed one. Rounding must not decide on which side of it they fall.
+    # Accuracies are multiples of 1 / n_images, so many patterns tie exactly with the
+    # observed one. Rounding must not decide on which side they fall.
     tolerance = 1e-9 * np.abs(array).sum()
 
     def total(sample: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:

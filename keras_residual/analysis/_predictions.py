@@ -1,4 +1,4 @@
-"""Checks of what a classifier predicts against what is true."""
+"""Checks of predictions and true labels."""
 
 from typing import Any
 

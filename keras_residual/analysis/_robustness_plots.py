@@ -1,4 +1,4 @@
-"""Figures of what one accuracy leaves open: overfitting, occlusion, calibration."""
+"""Figures beyond a single accuracy: overfitting, occlusion and calibration."""
 
 import numpy as np
 import pandas as pd
@@ -31,19 +31,19 @@ def generalization_gap(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the accuracy on training and on validation images, and the gap between.
+    """Draws the accuracy on training and on validation images, and the gap between.
 
     Args:
         results: Columns `by`, seed, train_accuracy and accuracy; one row per group and
-            seed. Rows without two finite accuracies are left out, and the figure says
-            so.
+            seed. Rows without two finite accuracies are left out, which the figure
+            reports.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
             one follow by name with free ones of `STYLES`.
 
     Returns:
-        The axes. Under each group stand its mean gap and the 95 % t interval.
+        The axes, with the mean gap of each group and its 95 % t interval below.
 
     Raises:
         ValueError: If a column is missing or several conditions are mixed.
@@ -109,10 +109,10 @@ def accuracy_by_occlusion(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw the accuracy against the share of each image that was erased.
+    """Draws the accuracy against the share of each image that was erased.
 
     The mean is drawn where every seed has a finite value, so a seed that diverged
-    leaves a gap instead of silently dropping out.
+    leaves a gap and does not drop out silently.
 
     Args:
         results: Columns `by`, seed, erased_share (from 0 to 1) and accuracy; one row
@@ -153,7 +153,7 @@ def accuracy_by_occlusion(
         )
     ax = axes(ax)
     names = styled(frame[by], styles)
-    # Side by side, so that their bars do not cover each other.
+    # Side by side, so that the bars do not overlap.
     step = 0.01 * np.ptp(shares)
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
@@ -181,23 +181,23 @@ def reliability_diagram(
     styles: Styles = None,
     bins: int = 15,
 ) -> Axes:
-    """Draw the accuracy against the confidence: on the diagonal, confidence is earned.
+    """Draws the accuracy against the confidence; calibrated networks are on a diagonal.
 
     Args:
         predictions: Columns `by`, seed, image, confidence (probability of the predicted
             class) and correct (booleans, or 0 and 1); one row per group, seed and
-            image. Rows without a finite confidence are left out, and the figure says
-            so.
+            image. Rows without a finite confidence are left out, which the figure
+            reports.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
             one follow by name with free ones of `STYLES`.
-        bins: Number of bins of equal width over the confidence.
+        bins: Positive integer. Number of bins of equal width over the confidence.
 
     Returns:
         The axes. A dot is a bin with the images of all seeds, at their mean confidence
-        and accuracy; the larger, the more images. The expected calibration error of the
-        legend is computed seed by seed, then averaged.
+        and accuracy; its area shows their number. The expected calibration error in the
+        legend is the mean over seeds.
 
     Raises:
         ValueError: If a column is missing, several conditions are mixed, or a value is
@@ -219,7 +219,8 @@ def reliability_diagram(
         ```
 
     Reference:
-        Guo et al., On Calibration of Modern Neural Networks (2017), section 2.
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
+        <https://arxiv.org/abs/1706.04599>
     """
     key = [by, "seed", "image"]
     frame = one_condition(predictions, "predictions", key, "confidence", "correct")
@@ -240,7 +241,7 @@ def reliability_diagram(
     for name, (colour, marker), found, errors in drawn:
         filled = found.number > 0
         x, y = found.confidence[filled], found.accuracy[filled]
-        # Bins with few images scatter: the line that joins them must not dominate.
+        # Bins with few images scatter, so the joining line must not dominate.
         ax.plot(x, y, color=colour, linewidth=1.2, alpha=0.5)
         ax.scatter(
             x,

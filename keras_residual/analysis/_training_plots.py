@@ -1,4 +1,4 @@
-"""Figures of the course of training: curves, and epochs to a stated accuracy."""
+"""Figures of training over time: curves, and epochs to a stated accuracy."""
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,10 @@ def training_curves(
     styles: Styles = None,
     label: str | None = None,
 ) -> Axes:
-    """Draw a metric over the epochs: mean and interval by group, seeds faint.
+    """Draws a metric over the epochs: mean and interval by group, seeds faint.
 
     The mean is drawn where every seed has a finite value, so a seed that diverged
-    leaves a gap instead of silently dropping out.
+    leaves a gap and does not drop out silently.
 
     Args:
         history: Columns `by`, seed, epoch and `metric`; one row per group, seed and
@@ -40,8 +40,8 @@ def training_curves(
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
             one follow by name with free ones of `STYLES`.
-        label: What to call the metric in the figure. With "(%" in it the values are
-            shares, which are shown in percent.
+        label: Label of the metric in the figure. With "(%" in it, values are shares
+            that the figure shows in percent.
 
     Returns:
         The axes.
@@ -103,7 +103,7 @@ def epochs_to_threshold(
     by: str = "net",
     styles: Styles = None,
 ) -> Axes:
-    """Draw how many epochs each seed took to reach a stated accuracy.
+    """Draws how many epochs each seed took to reach a stated accuracy.
 
     Args:
         results: Columns `by`, seed and epochs_to_threshold (NaN: never reached); one
@@ -115,8 +115,8 @@ def epochs_to_threshold(
             one follow by name with free ones of `STYLES`.
 
     Returns:
-        The axes. Seeds that never reached the threshold stand in a row of their own
-        above the others and count in the median as later than all of them.
+        The axes. Seeds that never reached the threshold are in a row above the others,
+        and count in the median as later than all of them.
 
     Raises:
         ValueError: If a column is missing or several conditions are mixed.
@@ -147,8 +147,8 @@ def epochs_to_threshold(
         rows = frame[frame[by] == name]
         epochs = rows.sort_values("seed")[metric].fillna(never).to_numpy(float)
         spread = np.linspace(-0.2, 0.2, epochs.size) if epochs.size > 1 else 0.0
-        count = rows[metric].notna().sum()
-        names.append(f"{name}\n{count} of {seeds_in_words(epochs.size)} reached it")
+        reaching = rows[metric].notna().sum()
+        names.append(f"{name}\n{reaching} of {seeds_in_words(epochs.size)} reached it")
         ax.scatter(
             position + spread,
             epochs,

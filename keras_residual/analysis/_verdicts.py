@@ -1,4 +1,4 @@
-"""What the tests of an experiment say about its hypotheses, in words."""
+"""Verdicts on the hypotheses of an experiment, in words."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Verdict = Literal["supported", "contradicted", "undecided", "not enough seeds"]
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's correction for several tests on the same experiment.
+    """Applies Holm's correction for several tests on the same experiment.
 
     Args:
         p_values: One p-value per hypothesis, in any order.
 
     Returns:
-        Adjusted p-values in the same order; comparing each with the level keeps the
-        chance of even one false finding below the level.
+        Adjusted p-values in the same order. If each is compared with the level, the
+        probability of any false finding is at most the level.
 
     Raises:
         ValueError: If a value is missing or outside 0 to 1.
@@ -34,7 +34,7 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
         ```
 
     Reference:
-        Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
         Journal of Statistics 6 (1979), 65-70.
     """
     array = finite_vector("p_values", p_values)
@@ -55,19 +55,19 @@ def verdict(
     *,
     smallest_p_value: float | None = None,
 ) -> Verdict:
-    """Say what the data say about "the treatment is larger than the control".
+    """Decides on the claim "the treatment is larger than the control".
 
     Args:
         comparison: Result of `compare_paired`.
-        p_value: The sign-flip p-value after `holm`, where several hypotheses are
-            tested on the same experiment. Default: the comparison's own.
-        smallest_p_value: The smallest value that `p_value` could have had: `holm` of
-            the smallest p-values of all hypotheses. Default: the comparison's own.
+        p_value: The sign-flip p-value after `holm`, if several hypotheses are tested on
+            the same experiment. None: that of the comparison.
+        smallest_p_value: The smallest possible `p_value`: `holm` of the smallest
+            p-values of all hypotheses. None: that of the comparison.
 
     Returns:
         "supported" (significant, treatment larger), "contradicted" (significant,
-        treatment smaller), "undecided" (not significant) or "not enough seeds": with
-        that few seeds the p-value cannot be significant, whatever the data.
+        treatment smaller), "undecided" (not significant) or "not enough seeds" (with so
+        few the p-value cannot be significant, whatever the data).
 
     Raises:
         ValueError: If `p_value` or `smallest_p_value` is not between 0 and 1.
@@ -103,19 +103,19 @@ def describe(
     p_value: float | None = None,
     smallest_p_value: float | None = None,
 ) -> str:
-    """Put a comparison and its verdict into words.
+    """Puts a comparison and its verdict into words.
 
     Args:
         comparison: Result of `compare_paired`.
         verdict: Result of `verdict`.
         claim: The hypothesis as a clause, such as "Residual beats plain in accuracy".
         unit: Unit of the numbers, such as "epochs".
-        p_value: The corrected p-value that the verdict used, if any.
-        smallest_p_value: The smallest value that `p_value` could have had, if any.
+        p_value: The corrected p-value that the verdict used, or None.
+        smallest_p_value: The smallest possible `p_value`, or None.
 
     Returns:
-        Claim, verdict, number of seeds, both means, their difference with its t
-        interval, p-value and effect size.
+        A sentence with claim, verdict, number of seeds, both means, their difference
+        with its t interval, p-value and effect size.
 
     Example:
         ```python
@@ -168,7 +168,7 @@ def _smallest(comparison: PairedComparison, given: float | None) -> float:
 
 
 def _number_format(difference: float, half_width: float, mean: float) -> str:
-    """Give the difference two digits, and the means as many decimals."""
+    """A format with two digits for the difference, and as many decimals for means."""
     scale = max(abs(difference), 0.0 if math.isnan(half_width) else half_width / 10)
     if scale == 0:
         return "z.3f" if mean == 0 or 1e-3 <= abs(mean) < 1e6 else "z.2e"

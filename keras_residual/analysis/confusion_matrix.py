@@ -1,7 +1,9 @@
-"""Which classes a classifier takes for which."""
+"""Which classes a classifier confuses."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from keras_residual.layers._checks import check_positive_integer
 
 
 def confusion_matrix(
@@ -11,17 +13,18 @@ def confusion_matrix(
 
     Args:
         labels: The true classes, integers of shape `(n,)`.
-        predictions: The predicted classes, integers of shape `(n,)`, or what the model
-            predicts, `(n, classes)`, whose largest value counts.
-        num_classes: Number of classes. By default that of `(n, classes)`, or one more
-            than the largest class that occurs.
+        predictions: The predicted classes, integers of shape `(n,)`, or the outputs of
+            a model, `(n, classes)`, whose largest value counts.
+        num_classes: Positive integer. Number of classes. None: that of `(n, classes)`,
+            or one more than the largest class that occurs.
 
     Returns:
-        Counts `(classes, classes)`: true classes along the rows, predicted ones along
-        the columns, for the figure `plots.confusion_matrix`. The diagonal is right.
+        Counts `(classes, classes)`, int64: true classes along the rows, predicted ones
+        along the columns, for the figure `plots.confusion_matrix`. Correct predictions
+        are on the diagonal.
 
     Raises:
-        ValueError: If a shape or a class is wrong.
+        ValueError: If a shape or a class is wrong, or `num_classes` is too small.
 
     Example:
         ```python
@@ -42,7 +45,7 @@ def confusion_matrix(
         if array.ndim != 1 or array.dtype.kind not in "iu" or (array < 0).any():
             raise ValueError(
                 f"`{name}` must be integers of 0 or more, of shape (n,). "
-                f"Received: shape {array.shape}, type {array.dtype}"
+                f"Received: shape {array.shape}, dtype {array.dtype}"
             )
     if len(true) != len(predicted) or len(true) == 0:
         raise ValueError(
@@ -52,6 +55,7 @@ def confusion_matrix(
     largest = int(max(true.max(), predicted.max()))
     if num_classes is None:
         num_classes = largest + 1
+    check_positive_integer("num_classes", num_classes)
     if largest >= num_classes:
         raise ValueError(
             f"`num_classes` must be more than the largest class, {largest}. "

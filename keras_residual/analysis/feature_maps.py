@@ -1,4 +1,4 @@
-"""What a layer makes of one image."""
+"""The feature maps of one image."""
 
 from typing import Any
 
@@ -26,11 +26,12 @@ def feature_maps(
         layer: A layer, or its name or path, also inside nested models and blocks.
 
     Returns:
-        The maps, `(channels, height, width)`, for the figure `plots.feature_maps`.
+        The maps, `(channels, height, width)`, float32, for the figure
+        `plots.feature_maps`.
 
     Raises:
         ValueError: If the image has another shape, or the layer is not in the model, is
-            called more or less than once, or outputs something else.
+            not called exactly once, or outputs something else than maps.
 
     Example:
         ```python

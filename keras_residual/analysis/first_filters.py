@@ -9,16 +9,16 @@ from keras_residual.analysis._layers import first_convolution
 
 
 def first_filters(model: keras.Model) -> NDArray[np.float32]:
-    """Returns the filters of the first convolution, which look at the image itself.
+    """Returns the filters of the first convolution, which sees the image itself.
 
-    Edges and patches of colour are a sign of good training; noise is a sign of little
-    or no training.
+    Edges and patches of colour indicate good training; noise indicates little or no
+    training.
 
     Args:
         model: A built `keras.Model` with a `Conv2D` layer, also inside nested models.
 
     Returns:
-        The filters, `(filters, height, width, channels)`, for the figure
+        The filters, `(filters, height, width, channels)`, float32, for the figure
         `plots.first_filters`.
 
     Raises:

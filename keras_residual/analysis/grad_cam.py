@@ -32,31 +32,30 @@ def grad_cam(
 ) -> NDArray[np.float32]:
     """Computes heat maps of the places in images that speak for a class.
 
-    `map = relu(sum over channels of w_c A_c)`, with the feature maps `A` of a layer and
-    `w_c` the mean over all places of the gradient of the class's score with respect to
-    `A_c`. The score is taken before a last softmax or sigmoid. The network runs in
-    inference mode and is not changed.
+    `map = relu(sum over channels of w_c A_c)`, with the feature maps `A` of a layer.
+    `w_c` is the mean, over all places, of the gradient of the class's score with
+    respect to `A_c`. The score is taken before a last softmax or sigmoid. The network
+    runs in inference mode and does not change.
 
     Args:
         model: A classifier with one output `(batch, classes)`.
         images: Images as the model takes them, `(n, height, width, channels)`, or with
             the channels first where the model has them first.
-        class_index: The class that the maps are about: an integer, or one for each
-            image. By default the class that the model predicts for it.
-        layer: The layer whose feature maps are used, or its name or path, also inside
-            nested models and blocks. By default the last one with a height and a width:
-            in a [`TransferModel`][keras_residual.TransferModel] what comes out of the
-            backbone.
-        batch_size: How many images run at once.
+        class_index: The class to explain: an integer, or one for each image. None: the
+            class that the model predicts for the image.
+        layer: The layer of the feature maps, or its name or path, also inside nested
+            models and blocks. None: the last one with a height and a width, in a
+            [`TransferModel`][keras_residual.TransferModel] the output of the backbone.
+        batch_size: Positive integer. Images at a time.
 
     Returns:
-        Heat maps `(n, height, width)`, float32, in the size of the images: feature maps
-        are small, and the maps between their places are bilinear. Each map is scaled
-        to a maximum of 1. A map that is 0 everywhere means that nothing at this layer
-        speaks for the class.
+        Heat maps `(n, height, width)`, float32, resized bilinearly from the size of the
+        feature maps to that of the images. Each map is scaled to a maximum of 1. A map
+        of zeros means that nothing at this layer speaks for the class.
 
     Raises:
-        ValueError: If a shape, a class or the layer does not fit the model.
+        ValueError: If a shape, a class or the layer does not fit the model, or
+            `batch_size` is not a positive integer.
 
     Example:
         ```python
@@ -100,7 +99,7 @@ def grad_cam(
             return lambda *args, **kwargs: call(*args, **kwargs) + added[0]
 
         seen: list[Any] = []
-        # The gradient with respect to zeros that are added is that of the maps.
+        # The gradient with respect to the added zeros is that of the maps.
         calls = [(target, with_added), (target, recorded(seen)), *before_softmax]
         with keras.StatelessScope(), replaced_calls(calls):
             outputs = model(images, training=False)

@@ -16,13 +16,13 @@ from keras_residual.layers._checks import check_positive_integer
 
 
 class InputGradients(NamedTuple):
-    """How alike the gradients of two inputs are, by the distance between them.
+    """Similarity of the gradients of two inputs, by the distance between them.
 
     Attributes:
-        correlations: `(steps,)`, the mean cosine of the angle between the gradients of
-            two inputs: 1 for parallel ones, 0 for unrelated ones.
-        distances: `(steps,)`, how far the two are apart, as a share of the way from one
-            image to the next: 0 up to 1.
+        correlations: Array `(steps,)`, the mean cosine of the angle between the
+            gradients of two inputs: 1 for parallel ones, 0 for unrelated ones.
+        distances: Array `(steps,)`, the distance between the inputs, from 0 to 1, as a
+            share of the way from one image to the next.
     """
 
     correlations: NDArray[np.float64]
@@ -39,32 +39,32 @@ def input_gradients(
 ) -> InputGradients:
     """Measures how fast gradients change from an input to its neighbours.
 
-    On the straight line from each image to the next lie `steps` inputs. The gradient of
-    the score of one class, before a last softmax or sigmoid, is computed with respect
-    to each of them, and the gradients of each two inputs of one line are compared. In
-    deep plain networks neighbours soon have unrelated gradients, which then resemble
-    white noise ("shattered gradients"): a step that helps one image says nothing about
-    the next. Shortcuts keep them similar.
+    The function takes `steps` inputs on the straight line from each image to the next.
+    It computes the gradient of the score of one class, before a last softmax or
+    sigmoid, with respect to each input, and compares the gradients of each two inputs
+    of a line. In deep plain networks even close neighbours have unrelated gradients,
+    which resemble white noise ("shattered gradients"): a step that helps one image need
+    not help the next. Shortcuts keep gradients similar.
 
-    The network runs in inference mode and is not changed. A new network's batch
-    normalization does nothing there, since its moving statistics are 0 and 1: compare
-    new networks without it, or trained ones.
+    The network runs in inference mode and does not change. In a new network, batch
+    normalization does nothing in inference, since its moving statistics are 0 and 1:
+    compare new networks without it, or trained ones.
 
     Args:
         model: A `keras.Model` with one output `(batch, classes)`.
         images: At least two images as the model takes them, `(n, ...)`.
-        steps: Integer of at least 2, the number of inputs on each line, both images
-            included.
-        class_index: The class whose score is differentiated.
-        batch_size: How many inputs run at once.
+        steps: Integer of at least 2, the number of inputs on each line, including both
+            images.
+        class_index: Integer of 0 or more. The class whose score is differentiated.
+        batch_size: Positive integer. Inputs at a time.
 
     Returns:
-        `InputGradients` with `correlations` and `distances`, for the figure
-        `plots.input_gradients`. Inputs whose gradient is zero are left out; where no
-        two are left at a distance, the correlation is NaN.
+        [`InputGradients`][keras_residual.analysis.InputGradients] for the figure
+        `plots.input_gradients`. Inputs whose gradient is zero are left out; a distance
+        without two others has the correlation NaN.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is outside its range.
 
     Example:
         ```python
@@ -88,7 +88,8 @@ def input_gradients(
     images = np.asarray(images, dtype=np.float64)
     if images.ndim < 2 or len(images) < 2:
         raise ValueError(
-            f"`images` must be at least two. Received: shape {images.shape}"
+            "`images` must be at least two images. "
+            f"Received: images of shape {images.shape}"
         )
     classes = model.output_shape[-1]
     if isinstance(class_index, bool) or class_index not in range(classes):

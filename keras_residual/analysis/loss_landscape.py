@@ -27,9 +27,9 @@ class LossLandscape(NamedTuple):
     """Losses on a line or a square grid around the weights of a network.
 
     Attributes:
-        losses: `(steps,)`, or `(steps, steps)` with the first direction along the
+        losses: Array `(steps,)`, or `(steps, steps)` with the first direction along the
             rows. Losses that overflow are infinite or NaN.
-        distances: `(steps,)`, how far the points are along each direction, 0 in the
+        distances: Array `(steps,)`, the distances along each direction, 0 in the
             middle. At 1 a filter has moved by its own norm.
     """
 
@@ -59,19 +59,19 @@ def loss_landscape(
 ) -> LossLandscape:
     """Computes the loss of a network along random, filter-normalized directions.
 
-    Each direction is drawn from a normal distribution, and then each of its filters is
-    scaled to the norm of the same filter of the network, so that networks whose weights
-    differ in size can be compared. Filters are the kernels of single output channels
+    Each direction is drawn from a normal distribution. Each of its filters is then
+    scaled to the norm of the same filter of the network, so that networks with weights
+    of different sizes are comparable. Filters are the kernels of single output channels
     (of a depthwise convolution, of single channels), and the weights of single units of
-    dense layers. Biases, the scales and offsets of normalizations, and frozen weights
-    do not move.
+    dense layers. Biases, scales and offsets of normalizations, and frozen weights do
+    not move.
 
-    The network runs in inference mode, as in `evaluate`. So batch normalization uses
-    the moving statistics of the network itself at every point, and the centre is the
-    loss that `evaluate` reports. With `batch_norm="batch"` it uses the statistics of
-    each batch at each point, as in training: then the surface does not change when the
-    filters before a batch normalization are multiplied by any factor. With moving
-    statistics it does not if these are multiplied as well.
+    The network runs in inference mode, as in `evaluate`: batch normalization uses the
+    moving statistics of the network itself at every point, and the centre is the loss
+    that `evaluate` reports. With `batch_norm="batch"` it uses the statistics of each
+    batch at each point, as in training. Then the surface does not change if the filters
+    before a batch normalization are multiplied by a factor; with moving statistics,
+    only if these are multiplied as well.
 
     The weights of the model never change, not even after an exception.
 
@@ -80,27 +80,27 @@ def loss_landscape(
         x: Images, an array `(n, ...)`.
         y: Labels, an array `(n, ...)`.
         steps: Odd integer of at least 3, the number of points along each direction.
-        distance: How far the outermost points are from the centre.
+        distance: Positive number. Distance of the outermost points from the centre.
         dimensions: 1 for a line, 2 for a square of `steps * steps` points.
-        loss: A Keras loss, its name, or a function of labels and outputs. The loss
-            that the model is compiled with by default. Losses that layers and
-            regularizers add count in both cases.
+        loss: A Keras loss, its name, or a function of labels and outputs. None: the
+            loss that the model is compiled with. Losses that layers and regularizers
+            add count in both cases.
         batch_norm: The statistics that batch normalization uses, `"moving"` or those of
             each `"batch"`.
-        seed: Integer of 0 or more. Decides the directions, on every backend alike.
-        batch_size: How many images run at once.
+        seed: Integer of 0 or more. Seed of the directions, the same on every backend.
+        batch_size: Positive integer. Images at a time.
         filepath: A `.npz` file that is written after each point. A call with the same
-            weights, data and arguments continues where the file ends, and returns at
-            once if it is complete.
+            weights, data and arguments continues from the file, and returns at once if
+            it is complete.
         verbose: 1 shows the points done and the time left, 0 nothing.
 
     Returns:
-        A `LossLandscape` with `losses`, `distances` and `centre`, for the figures
+        A [`LossLandscape`][keras_residual.analysis.LossLandscape] for the figures
         `plots.loss_landscape` and `plots.loss_surface`.
 
     Raises:
-        ValueError: If an argument is out of range, the model has no loss or no weights
-            to move, or the file belongs to another landscape.
+        ValueError: If an argument is outside its range, the model is not built or has
+            no loss or no weights to move, or the file belongs to another landscape.
 
     Example:
         ```python
@@ -120,8 +120,8 @@ def loss_landscape(
     """
     if check_positive_integer("steps", steps) < 3 or steps % 2 == 0:
         raise ValueError(
-            "`steps` must be an odd integer of at least 3, so that the network itself "
-            f"is the point in the middle. Received: steps={steps!r}"
+            "`steps` must be an odd integer of at least 3, with the network itself in "
+            f"the middle. Received: steps={steps!r}"
         )
     check_positive_number("distance", distance)
     check_choice("dimensions", dimensions, (1, 2))
@@ -142,7 +142,7 @@ def loss_landscape(
     evaluate = _point(model, objective, batches, dimensions, seed)
     points = LossPoints((steps,) * dimensions)
     if filepath is not None:
-        # With statistics of batches, how images are put together counts as well.
+        # With the statistics of batches, the batch size matters as well.
         together = batch_size if batch_norm == "batch" else None
         name = _loss_name(model, loss)
         arguments = (distances.tolist(), dimensions, seed, name, together)
@@ -164,8 +164,8 @@ def _batches(x: Any, y: Any, batch_size: int) -> list[tuple[Any, Any, int]]:
     total = len(x)
     if total == 0 or len(y) != total:
         raise ValueError(
-            "`x` and `y` must be as many images as labels, at least one. "
-            f"Received: {total} and {len(y)}"
+            "`x` and `y` must have the same length, at least one. "
+            f"Received: {total} images and {len(y)} labels"
         )
     starts = range(0, total, batch_size)
     return [
@@ -218,7 +218,7 @@ def _point(
 
     def evaluate(steps: NDArray[np.float64]) -> float:
         there = list(values)
-        # At the centre nothing is computed: it is the network, bit for bit.
+        # The centre is the network itself, bit for bit, without any shift.
         if steps.any():
             at = ops.convert_to_tensor(steps.astype("float32"))
             for i, value in zip(moved, shift(centre, directions, at), strict=True):

@@ -10,19 +10,18 @@ from keras_residual.layers._checks import check_positive_integer
 def most_wrong(
     labels: ArrayLike, probabilities: ArrayLike, number: int = 9
 ) -> NDArray[np.int64]:
-    """Finds the wrongly classified images to whose true class the model gives least.
+    """Finds wrongly classified images, those with the largest cross-entropy first.
 
-    These are the images with the largest cross-entropy among the wrong ones. Look at
-    them: often a label is wrong, or a photo shows two things.
+    Look at them: a label may be wrong, or a photo may show two things.
 
     Args:
         labels: The true classes, integers of shape `(n,)`.
         probabilities: What the model predicts, `(n, classes)`, values from 0 to 1.
-        number: How many images to return, if there are that many wrong ones.
+        number: Positive integer. How many images to return, if that many are wrong.
 
     Returns:
-        Positions of images, the most wrong one first, for
-        `plots.most_wrong` or your own eyes: `images[most_wrong(...)]`.
+        Positions of images, the most wrong one first: `images[most_wrong(...)]`. The
+        figure `plots.most_wrong` draws them.
 
     Raises:
         ValueError: If a shape or a value is wrong.

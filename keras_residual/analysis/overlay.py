@@ -11,20 +11,21 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Lays heat maps over images, as colours that are denser where the map is higher.
 
-    Needs matplotlib, for its colours: the extra `analysis`.
+    It takes the colours from matplotlib, of the extra `analysis`.
 
     Args:
         images: Images `(n, height, width, 3)`, values 0 to 255.
         maps: Heat maps `(n, height, width)` from 0 to 1, as
             [`grad_cam`][keras_residual.analysis.grad_cam] returns them.
-        strength: How much of the image the colour hides where the map is 1, from 0 to
-            1.
+        strength: Float in `[0, 1]`. Share of the image that the colour hides where the
+            map is 1.
 
     Returns:
         Images `(n, height, width, 3)`, uint8.
 
     Raises:
         ValueError: If a shape or a value is wrong.
+        ImportError: If matplotlib is not installed.
 
     Example:
         ```python

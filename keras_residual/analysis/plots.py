@@ -1,10 +1,10 @@
 """Figures of experiments that compare networks over seeds.
 
-Every function takes data and an axes, draws, and returns the axes; `ax=None` makes a
-new figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. The
-column `by` names the groups that a figure compares, in any words; `styles` gives them
-colours and markers, so that a group looks the same in several figures. Nothing is shown
-or saved. The subtitle of each figure says what a band or a bar means.
+Every function takes data and axes, draws, and returns the axes; `ax=None` makes a new
+figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. The column
+`by` names the groups that a figure compares; `styles` gives them colours and markers,
+so that a group looks the same in several figures. Nothing is shown or saved. The
+subtitle of each figure explains its bands and bars.
 """
 
 from keras_residual.analysis._axes import STYLES as STYLES

@@ -1,7 +1,7 @@
 """Reports: report.md for GitHub and one self-contained report.html.
 
-The report shows its input. It trains nothing and computes nothing; the
-verdicts come from `keras_residual.analysis.statistics`.
+The report only shows its input. Verdicts come from
+`keras_residual.analysis.statistics`.
 """
 
 import base64
@@ -27,12 +27,11 @@ class Section:
 
     Args:
         heading: Heading of the section.
-        text: Plain text; an empty line starts a new paragraph, and a paragraph whose
-            lines start with "- " is a list. Other Markdown and HTML are shown as
-            they are.
+        text: Plain text. An empty line starts a new paragraph, and a paragraph whose
+            lines start with "- " is a list. Other Markdown and HTML are shown verbatim.
         figures: Pairs (image file relative to the report's folder, caption).
-        tables: Pairs (pandas frame, caption). The index is shown unless it only
-            counts the rows; floats are shown with four digits.
+        tables: Pairs (pandas frame, caption). An index that only counts the rows is not
+            shown; floats have four digits.
 
     Example:
         ```python
@@ -63,19 +62,19 @@ def write_report(
     answers: Sequence[tuple[str, str]] = (),
     figure: tuple[str | Path, str] | None = None,
 ) -> Path:
-    """Write report.md and report.html into a run folder.
+    """Writes report.md and report.html into a run folder.
 
     Both are rendered before either is replaced, so an error leaves an earlier report
     intact. report.md refers to the figures, report.html contains them.
 
     Args:
-        folder: Run folder; it holds the figures.
+        folder: Run folder, which holds the figures.
         title: Title of the report.
-        summary: What was asked or found, as plain text like a section's.
+        summary: Question or result, plain text as in a section.
         sections: The sections, in order.
-        banner: What a reader must know before everything else, in one line.
+        banner: A line on top, for a warning that comes before everything else.
         answers: Pairs (claim, answer), below the summary; the answer is bold.
-        figure: Pair (image file, caption) that stands above the sections.
+        figure: Pair (image file, caption), above the sections, or None.
 
     Returns:
         Path of report.md.
@@ -148,7 +147,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _markdown(text: str) -> str:
-    """Escape what Markdown would obey, but keep names such as val_accuracy readable."""
+    """Escapes Markdown, but keeps names such as val_accuracy readable."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)

@@ -1,9 +1,8 @@
 """Paired comparison of two networks over seeds: tests, intervals and a verdict.
 
-A seed is the unit of evidence: it fixes data, split, order and initial weights, so
-the two networks are compared seed by seed. SciPy computes the tests; this module adds
-what SciPy leaves open: the answer when the seeds are too few or all differences are
-equal.
+A seed is the unit of evidence: it fixes data, split, order and initial weights, so the
+two networks are compared seed by seed. SciPy computes the tests. This module adds the
+answer if seeds are too few or all differences are equal.
 """
 
 from keras_residual.analysis._calibration import (

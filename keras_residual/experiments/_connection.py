@@ -1,4 +1,4 @@
-"""What a training asks of its devices, and the answers of a single one."""
+"""The devices of a training: their interface, and that of a single one."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from keras_residual.experiments.tasks import StoppedError
 
 
 class Connection:
-    """The devices that a process trains on: here one, with nothing to set up.
+    """The devices that a process trains on: here one, without any setup.
 
     Attributes:
         replicas: Number of devices, over all hosts; each has a share of every batch.
@@ -32,27 +32,26 @@ class Connection:
     def shard(self) -> tuple[int, int]:
         """This host's part of every batch, as `ImageNetFolder.dataset` takes it.
 
-        Give `fit` and `evaluate` a `tf.data.Dataset` of this part. Over hosts Keras
-        joins the parts in the order of the hosts; it does not divide them any further.
-        All batches of training must be full. `fit` needs `steps_per_epoch`, or a
-        dataset of known length: without either MirroredStrategy takes an empty step
-        more at the end of each epoch.
+        Pass a `tf.data.Dataset` of this part to `fit` and `evaluate`. Over hosts Keras
+        joins the parts in the order of the hosts and does not divide them further. All
+        batches of training must be full. `fit` needs `steps_per_epoch` or a dataset of
+        known length: otherwise MirroredStrategy takes an additional, empty step at the
+        end of each epoch.
         """
         return self.host_index, self.hosts
 
     def scope(self) -> AbstractContextManager[Any]:
-        """To be entered for building, compiling, loading weights, `fit`, `evaluate`.
+        """Scope for building, compiling, loading weights, `fit` and `evaluate`.
 
         Raises:
-            StoppedError: Out of the block, if another host was lost. On the CPU that is
-                at once if its process ended, otherwise within `heartbeat_timeout`
-                seconds; in the latter case JAX itself ends this process, and says why
-                on its standard error.
+            StoppedError: Out of the block, if another host was lost. On the CPU this is
+                immediate if its process ended. Otherwise JAX itself ends this process
+                within `heartbeat_timeout` seconds, with the reason on standard error.
         """
         return contextlib.nullcontext()
 
     def alone(self) -> AbstractContextManager[Any]:
-        """To be entered for what one host does by itself: saving, models of its own.
+        """Scope for what one host does by itself: saving, and its own models.
 
         Without it `model.save` on one host of several waits for the others forever.
         """
@@ -61,9 +60,8 @@ class Connection:
     def validation(self, dataset: Any, num_images: int, batch_size: int) -> Any:
         """Makes batches for `validation_data` that all devices can share.
 
-        The last batch, and batches that this host lacks, are filled up with images of
-        weight 0. Losses are exact, and so are those metrics that were compiled as
-        `weighted_metrics`.
+        The last batch, and batches that this host lacks, are padded with images of
+        weight 0. Losses are exact, and so are metrics compiled as `weighted_metrics`.
 
         Args:
             dataset: One pass over this host's part, batches of (images, labels).
@@ -79,10 +77,10 @@ class Connection:
         return full_batches(dataset, batch_size // self.hosts, steps, weight)
 
     def local_copy(self, model: keras.Model) -> keras.Model:
-        """A copy on one device of this host, with which it can work by itself.
+        """Returns a copy on one device of this host, for work without the others.
 
-        Over hosts `predict` fails on the model itself, and on several devices of JAX
-        with batches that they do not divide.
+        `predict` of the model itself fails over hosts, and on several devices of JAX
+        for batches that they do not divide.
         """
         if self.replicas == 1:
             return model
@@ -92,17 +90,17 @@ class Connection:
         return copy
 
     def agree(self, name: str, value: str) -> None:
-        """Makes sure that all hosts are about to do the same.
+        """Checks that all hosts are about to do the same.
 
         Raises:
-            StoppedError: On all hosts, if the value is not the same on all of them.
+            StoppedError: On all hosts, if their values differ.
         """
 
     def close(self) -> None:
-        """Waits until all hosts have come here, and parts from them.
+        """Waits for all hosts, and disconnects from them.
 
-        To be called once nothing is left that needs them. A copy from `local_copy` goes
-        on working, so that the writer can evaluate while the others have gone.
+        Call it once no work needs the others. A copy from `local_copy` still works, so
+        the writer can evaluate after the others have gone.
         """
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""Files that a power cut leaves whole: written through to the disk before they move."""
+"""Files that survive a power cut: synced to the disk before they move."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Batches of one size, as several devices need them."""
+"""Batches of one size, for several devices."""
 
 from typing import Any
 
@@ -6,15 +6,14 @@ from typing import Any
 def full_batches(dataset: Any, size: int, steps: int, weight: float) -> Any:
     """Exactly `steps` batches of (images, labels, weights) with `size` images each.
 
-    What is missing is filled up with images of zeros that have the weight 0. Keras
-    divides the loss by the number of images, those of weight 0 included; the `weight`
-    of the others makes up for it.
+    Missing images are zeros with the weight 0. Keras divides the loss by the number of
+    all images, for which the `weight` of the others compensates.
 
     Args:
-        dataset: `tf.data.Dataset` of batches of (images, labels), at most so large.
+        dataset: `tf.data.Dataset` of batches of (images, labels), of at most this size.
         size: Images in a batch.
         steps: Number of batches.
-        weight: Of an image: the number of places over the number of images.
+        weight: Weight of a real image: the number of places over that of real images.
     """
     import tensorflow as tf
 

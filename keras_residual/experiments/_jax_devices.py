@@ -28,10 +28,10 @@ _LOST = (
 
 
 class DataParallel(Connection):
-    """The batch is divided among the devices, everything else is as on one."""
+    """The devices share each batch; everything else is as on one device."""
 
     def __init__(self, devices: str) -> None:
-        """Takes "one" or "all" devices of each host."""
+        """Uses "one" or "all" devices of each host."""
         found = jax.devices()
         if devices == "one":
             first = {device.process_index: device for device in reversed(found)}
@@ -119,7 +119,7 @@ class DataParallel(Connection):
 def join_hosts(
     hosts: Sequence[str], index: int, connect_timeout: int, heartbeat_timeout: int
 ) -> None:
-    """Waits for the other hosts, and makes their devices known to JAX."""
+    """Waits for the other hosts, and connects JAX with their devices."""
     count = len(hosts)
     try:
         meet(hosts[0], count, index, connect_timeout)

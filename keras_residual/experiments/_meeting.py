@@ -1,6 +1,6 @@
 """Processes on several hosts wait for each other before they begin.
 
-JAX does it too, but ends the process when a host is missing, without saying which.
+JAX does so too, but if a host is missing it ends the process without naming the host.
 """
 
 import contextlib
@@ -12,17 +12,17 @@ _RETRY = 0.2  # seconds
 
 
 def meet(address: str, count: int, index: int, timeout: float) -> None:
-    """Returns on all hosts once all have come; the port is free again then.
+    """Returns on all hosts once all have come. The port is then free again.
 
     Args:
         address: "host:port" of the first host.
         count: Number of hosts.
-        index: Which of them this one is; 0 is the first.
+        index: Number of this host, 0 for the first.
         timeout: Seconds to wait at most.
 
     Raises:
-        ConnectionError: If one did not come in time, or expects another number of
-            hosts, or two have the same index. The message says so in one line.
+        ConnectionError: If a host did not come in time or expects another number of
+            hosts, or two have the same index. The message is one line.
     """
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + timeout
@@ -49,7 +49,7 @@ def _gather(port: int, count: int, deadline: float) -> None:
         for index, connection in connections.items():
             with _in_time(connection, deadline, f"host {index} went away"):
                 connection.sendall(b"go\n")
-                # That they leave first keeps the port from being blocked here.
+                # The others close first, so that the port is not blocked here.
                 connection.recv(1)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of one training: whole in one move, checked before they are read."""
+"""Checkpoints of one training: written in one move, verified before they are read."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from keras_residual._first_line import first_line
 from keras_residual.experiments._durable import move
 from keras_residual.experiments.tasks import StoppedError
 
-_KEPT = 2  # the last, and the one before it, should the last be damaged
+_KEPT = 2  # the last, and the one before in case the last is damaged
 BEST = "best.keras"
 
 
@@ -24,10 +24,10 @@ class Checkpoints:
 
     A state is a `.keras` file (weights, optimizer, counters of random layers) and a
     JSON file with its checksum and the history. The JSON file is written last: a state
-    without it does not count.
+    without it is ignored.
 
     Args:
-        folder: Folder of one training's states.
+        folder: Folder of the states of one training; made when it is needed.
 
     Example:
         ```python
@@ -50,7 +50,15 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, model: keras.Model, history: list[dict[str, Any]]) -> None:
-        """Saves the state after the last row of the history; removes older states."""
+        """Saves the state after the last row of the history; removes older states.
+
+        Args:
+            model: A compiled model whose optimizer is built.
+            history: A row for each epoch, of values that JSON can hold.
+
+        Raises:
+            StoppedError: If the state cannot be written.
+        """
         name = f"epoch-{len(history):05d}"
         with self._said(name):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,19 +73,36 @@ class Checkpoints:
             (self.folder / f"{old}.keras").unlink(missing_ok=True)
 
     def save_best(self, model: keras.Model) -> None:
-        """Replaces the best network, saved without its optimizer."""
+        """Replaces the best network, saved without its optimizer.
+
+        Args:
+            model: The network.
+
+        Raises:
+            StoppedError: If it cannot be written.
+        """
         with self._said("best"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write(without_optimizer(model), BEST)
 
     def restore(self, model: keras.Model) -> list[dict[str, Any]]:
-        """Loads the last state into the compiled model and returns its history."""
+        """Loads the last state and returns its history.
+
+        Args:
+            model: A compiled model whose optimizer is built.
+
+        Returns:
+            The rows of `save`; an empty list if there is no state.
+
+        Raises:
+            StoppedError: If the state is damaged or does not fit the model.
+        """
         names = self._names()
         if not names:
             return []
         file = self.folder / f"{names[-1]}.keras"
         content = self._read(names[-1])
-        # HDF5 may hang on a damaged file: it is not even opened.
+        # HDF5 may hang on a damaged file, so it is not opened.
         if not file.is_file() or _sha256(file) != content["sha256"]:
             raise StoppedError(self._damaged(names))
         try:
@@ -143,7 +168,7 @@ class Checkpoints:
 
 
 def without_optimizer(model: keras.Model) -> keras.Model:
-    """Returns an uncompiled network that shares the weights of the given one."""
+    """Returns an uncompiled network that shares the weights of the model."""
     return keras.Model(model.input, model.output, name=model.name)
 
 

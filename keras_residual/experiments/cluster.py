@@ -1,4 +1,4 @@
-"""Workers of a cluster that exists, on dask.distributed."""
+"""Workers of an existing cluster, on dask.distributed."""
 
 import concurrent.futures
 import contextlib
@@ -29,18 +29,18 @@ def compute_on_cluster(
     one_thread: bool = True,
     deaths: int = 3,
 ) -> Generator[tuple[Task, Output]]:
-    """Does what `compute_here` does, on the workers of a Dask scheduler.
+    """Does the same as `compute_here` on the workers of a Dask scheduler.
 
-    Each of them trains in a process of its own for each task, because Dask's threads
-    draw from Python's random numbers as well. The workers need the same packages and,
-    under the same path, the folder of the program and that of the run.
+    They start a process for each task, because Dask's threads draw from Python's random
+    numbers as well. The workers need the same packages and, under the same paths, the
+    folders of the program and of the run.
 
     Args:
         tasks: What to compute.
         train: From a task's arguments and `shared` to its output.
         shared: What all tasks use. Each worker gets it once.
         scheduler: Address of the scheduler.
-        one_thread: Whether a training has one thread, or all that its backend wants.
+        one_thread: Whether a training has one thread, or all of its backend.
         deaths: How often the process of one task may die before the run stops.
 
     Raises:

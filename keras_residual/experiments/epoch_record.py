@@ -1,4 +1,4 @@
-"""What a training of many epochs needs to be watched, and to go on where it stopped."""
+"""Watches a training of many epochs, so that it can continue where it stopped."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Hypotheses that were stated before the runs, tested together and put into words."""
+"""Hypotheses stated before the runs, tested together and put into words."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,10 +32,10 @@ class Hypothesis:
             out.
         treatment: Column that is claimed to be larger.
         control: Column that it is compared with.
-        unit: What the numbers are: "percent" for shares, "factor" for logarithms to
-            the base 10 of what is compared as a ratio, or the name of a unit.
-        shown: What stands for the treatment and for the control in the answer, where
-            the compared numbers say little to a reader, such as ranks.
+        unit: "percent" for shares, "factor" for ratios, given as logarithms to the base
+            10, or the name of a unit.
+        shown: Texts for treatment and control in the answer, for numbers that mean
+            little to a reader, such as ranks.
 
     Example:
         ```python
@@ -83,7 +83,7 @@ def compare_claims(
     by: str,
     shown: Mapping[str, Mapping[str, str]] | None = None,
 ) -> pd.DataFrame:
-    """Test claims of one experiment together, paired by seed.
+    """Tests claims of one experiment together, paired by seed.
 
     Args:
         claims: The claims.
@@ -109,11 +109,11 @@ def compare_claims(
 
 
 def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
-    """Test hypotheses of one experiment together, by paired sign-flip tests.
+    """Tests hypotheses of one experiment together, by paired sign-flip tests.
 
-    Their p-values are corrected together (Holm). What a corrected p-value could have
-    been at best follows from the number of seeds of each of them: a hypothesis with
-    enough seeds is not held back by one that has few.
+    Their p-values are corrected together (Holm). The smallest possible corrected
+    p-value depends on the number of seeds of each hypothesis, so that one with few
+    seeds does not block the verdict on another.
 
     Args:
         hypotheses: The hypotheses.
@@ -128,8 +128,8 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
     comparisons = [_compare(hypothesis) for hypothesis in hypotheses]
     tested = [found for found in comparisons if found]
     corrected = _corrected([found.sign_flip_p_value for found in tested])
-    # Holm's p-values grow with each of those that go in: all at their smallest give
-    # the smallest that each could have become.
+    # Holm's p-values grow with each input, so the smallest inputs give the smallest
+    # possible outputs.
     reachable = _corrected([min(1.0, found.smallest_p_value) for found in tested])
     rows: list[dict[str, Any]] = []
     for hypothesis, found in zip(hypotheses, comparisons, strict=True):
@@ -175,7 +175,7 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
 
 
 def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> str:
-    """What a reader wants to know, with one number; two where there is no verdict."""
+    """The answer for a reader, with one number; with two if there is no verdict."""
     unit = hypothesis.unit
     both = hypothesis.shown or (
         _value(found.mean_treatment, unit),
@@ -196,7 +196,7 @@ def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> st
 
 
 def _finding(hypothesis: Hypothesis, found: PairedComparison, p_value: float) -> str:
-    """Who is ahead of whom, and how likely that is without a difference."""
+    """Which group is ahead, with the corrected p-value."""
     names = hypothesis.treatment, hypothesis.control
     if hypothesis.shown:
         pairs = zip(names, hypothesis.shown, strict=True)

@@ -1,8 +1,8 @@
-"""Worker processes of this machine: gone when their parent is, replaced when they die.
+"""Worker processes of this machine, which end with their parent and are replaced.
 
-A process of its own for each worker, in place of a thread or of Dask's worker itself:
-what else runs in a process draws from Python's random numbers, from which Keras takes
-the seeds of initial weights.
+Each worker is a process, not a thread and not Dask's worker itself: other code in a
+process draws from Python's random numbers, from which Keras takes the seeds of initial
+weights.
 """
 
 import contextlib
@@ -118,9 +118,9 @@ def compute_here(
 
 
 def say(words: str) -> None:
-    """Print a line where the run was started, also from a worker.
+    """Prints a line where the run was started, also from a worker.
 
-    On a cluster it is printed where the worker is.
+    A worker of a cluster prints it on its own machine.
 
     Args:
         words: The line.

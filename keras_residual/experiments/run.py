@@ -39,13 +39,13 @@ def run_tasks(
     deaths: int = 3,
     writes: bool = True,
 ) -> None:
-    """Compute and store the tasks that the folder lacks.
+    """Computes and stores the tasks that the folder lacks.
 
-    Every task is computed by a worker process, with a single thread unless it has the
-    machine for itself: its numbers then depend neither on the number of workers nor on
-    what ran before it. A training that diverges is a result like any other: its
-    `result["diverged"]` is true. On a terminal a bar shows how far the run is; in a log
-    each task is a line.
+    A worker process computes each task, with a single thread unless it has the machine
+    for itself. Its numbers then depend neither on the number of workers nor on earlier
+    tasks. A training that diverges is a result like any other, with
+    `result["diverged"]`. A terminal shows a progress bar, and a log a line for each
+    task.
 
     Args:
         folder: The run folder, locked.
@@ -117,7 +117,7 @@ def run_experiment(
     report: Callable[[], Path],
     **options: Any,
 ) -> None:
-    """Compute what the folder lacks, write and name the report, delete checkpoints.
+    """Computes what the folder lacks, then reports and deletes checkpoints.
 
     Args:
         run: Number of jobs, scheduler, and whether to write the report only.
@@ -174,10 +174,10 @@ def duration(seconds: float) -> str:
 
 
 def run_main(main: Callable[[], None], program: str) -> NoReturn:
-    """Run the main function of a program, and end the process.
+    """Runs the main function of a program, and ends the process.
 
-    The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted;
-    the reason is one line on standard error. Images have their channels last. On an
+    The status is 2 if the run was refused, 1 if a training stopped, 130 if interrupted.
+    The reason is one line on standard error. Images have their channels last. On an
     accelerator the process takes the memory that it needs, unless the variables of the
     backend say otherwise.
 

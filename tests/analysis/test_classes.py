@@ -40,6 +40,7 @@ def test_number_of_classes():
         ([0, 1], [0], None, "`labels` and `predictions` must be of the same images"),
         (np.zeros(0, int), np.zeros(0, int), None, "must be of the same images"),
         ([0], [2], 2, "`num_classes` must be more than the largest class, 2"),
+        ([0], [0], 2.5, "`num_classes` must be a positive integer"),
     ],
 )
 def test_bad_classes(labels, predictions, classes, message):

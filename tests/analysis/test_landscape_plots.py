@@ -91,5 +91,5 @@ def test_bad_data(draw):
 
 
 def test_a_line_is_no_surface():
-    with pytest.raises(ValueError, match="`landscape` must be of two dimensions"):
+    with pytest.raises(ValueError, match="`landscape` must have two dimensions"):
         plots.loss_surface(LossLandscape(AT**2, AT))

@@ -243,7 +243,7 @@ def test_a_file_of_something_else_is_not_overwritten(content, tmp_path):
         ({"filepath": "landscape.csv"}, r"`filepath` must end in \.npz"),
         ({"filepath": "missing/landscape.npz"}, "in a folder that exists"),
         ({"loss": None}, "`loss` must be given for a model"),
-        ({"y": ONE[:3]}, "`x` and `y` must be as many images as labels"),
+        ({"y": ONE[:3]}, "`x` and `y` must have the same length"),
         ({"model": keras.Sequential([keras.layers.Dense(1)])}, "`model` must be built"),
     ],
 )
