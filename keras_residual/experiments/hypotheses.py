@@ -181,7 +181,9 @@ def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> st
         _value(found.mean_treatment, unit),
         _value(found.mean_control, unit),
     )
-    against = " against ".join(both)
+    names = hypothesis.treatment, hypothesis.control
+    pairs = zip(names, both, strict=True)
+    against = ", ".join(f"{name} {value}" for name, value in pairs)
     if decided == "not enough seeds":
         seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
         return f"{against}; {seeds}: no verdict"

@@ -151,7 +151,7 @@ def parse_settings(
             settings = tyro.cli(
                 type(default),
                 prog=program,
-                description=description,
+                description=f"{description}\nPresets: {', '.join(presets)}.",
                 args=given,
                 default=default,
                 config=(tyro.conf.FlagCreatePairsOff,),

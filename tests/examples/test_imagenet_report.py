@@ -114,7 +114,7 @@ def test_trainings_that_diverged_are_counted_and_have_no_outcome(write):
     assert "| plain | 1 | 1 | 60.4 |" in text
     assert "| resnet-cutout | 1 | 1 | 70.4 |" in text
     assert re.search(r"H3a\. .* n = 1 seed, 65\.4 against 60\.4 %", text)
-    assert "**65.4 % against 60.4 %; one seed: no verdict**" in text
+    assert "**resnet 65.4 %, plain 60.4 %; one seed: no verdict**" in text
     seeds = [(row["network"], row["seed"]) for row in table(folder / "occlusion.csv")]
     assert ("resnet-cutout", "0") not in seeds
     assert "taken for: plain" in text  # by the other seed

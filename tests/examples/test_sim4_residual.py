@@ -173,7 +173,7 @@ def test_a_net_that_never_arrives_is_later_than_all(load):
     row = tested.set_index("hypothesis").loc["H4"]
     # Ranks: 4 epochs are the places 1 to 8, never is 9 to 16.
     assert row["mean_difference"] == pytest.approx(12.5 - 4.5)
-    assert row["answer"] == "yes, never against 4 epochs"
+    assert row["answer"] == "yes, plain never, residual 4 epochs"
     assert row["p_holm"] <= 5 * 2 / 2**8
     results.loc[results["seed"] == 0, "accuracy"] = np.nan  # diverged
     tested = program.test_claims(results, scales, history.assign(val_loss=1.0))

@@ -104,7 +104,7 @@ def test_report_names_source_and_data(finished):
     for name in ("H2a", "H2b", "H2c"):
         assert re.search(rf"{name}\. .*: not enough seeds\. n = 1 seed", text)
         assert re.search(
-            rf"- {name}\. .*: \*\*.* % against .* %; one seed: no verdict\*\*", text
+            rf"- {name}\. .*: \*\*.* %, .* %; one seed: no verdict\*\*", text
         )
     for words in ("course project", "65.7 % from scratch", "97 % fewer trainable"):
         assert words in text

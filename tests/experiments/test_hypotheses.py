@@ -82,9 +82,9 @@ def test_answers_are_plain_words_with_one_number():
     assert [row["answer"] for row in rows] == [
         "yes, by 20.0 points",
         "no, the other way round, 2 times smaller",
-        "yes, 9 against 5 epochs",
-        "2 s against 1 s; 3 seeds: no verdict",
-        "80.0 % against 70.0 %; one seed: no verdict",
+        "yes, new 9, old 5 epochs",
+        "new 2 s, old 1 s; 3 seeds: no verdict",
+        "new 80.0 %, old 70.0 %; one seed: no verdict",
     ]
     p = "(corrected p = 0.039)"
     assert [row["finding"] for row in rows[:3]] == [
@@ -118,5 +118,5 @@ def test_claims_are_paired_by_seed():
 
     assert tested["n"].tolist() == [2, 0]
     assert tested["mean_difference"][0] == pytest.approx(1.0)
-    assert tested["answer"][0] == "6 against 5; 2 seeds: no verdict"
+    assert tested["answer"][0] == "new 6, old 5; 2 seeds: no verdict"
     assert compare_claims([], frame, "way").empty
