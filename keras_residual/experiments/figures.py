@@ -43,7 +43,8 @@ def panel(
         _retitle(ax, finding or " ".join(ax.get_title(loc="left").split()))
         if chance is not None:
             ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
-            ax.set_ylim(min(ax.get_ylim()[0], chance - 0.02))
+            low, high = ax.get_ylim()
+            ax.set_ylim(min(low, chance - 0.02), max(high, chance + 0.02))
             # Beside the axes, where no data can be.
             ax.text(
                 *(1.01, chance, f"chance\n{100 * chance:.3g} %"),
