@@ -13,7 +13,7 @@ from keras_residual.analysis.feature_maps import feature_maps
 def first_maps(
     model: keras.Model, image: Any, most: int = 8
 ) -> dict[str, NDArray[np.float32]]:
-    """Computes maps near the input, where networks that learnt little differ little.
+    """Computes feature maps of the layers near the input, for one image.
 
     Args:
         model: A functional `keras.Model`, or a

@@ -57,7 +57,7 @@ def find_weights(
 
 
 def note_small_images(size: int, usual: int) -> None:
-    """Says that pretrained backbones tell little from pictures far below their size."""
+    """Notes that pretrained backbones tell little from images far below their size."""
     if 2 * size < _PRETRAINED_SIZE:
         print(
             f"Note: {size} pixels are less than half of the {_PRETRAINED_SIZE} that "
@@ -79,10 +79,10 @@ def pretrain_backbone(
     learning_rate: float = 0.001,
     seed: int = 0,
 ) -> Output:
-    """Train a backbone from new weights, in the function that trains a task.
+    """Trains a backbone from new weights; for use in the function that trains a task.
 
-    The training goes on after the last epoch that is done, if its process was killed,
-    and ends with the same numbers.
+    A training that was killed continues after the last epoch that is done, and ends
+    with the same numbers.
 
     Args:
         backbone: Name of a network, as `TransferModel` takes it.
