@@ -1,7 +1,7 @@
 """Colours, labels and everything around the data, shared by all figures."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from keras_residual.analysis._frames import intervals
+from keras_residual.analysis._frames import intervals, too_wide
 from keras_residual.analysis._intervals import mean_interval
 
 Style = tuple[str, str]
@@ -29,6 +29,8 @@ STYLES: tuple[Style, ...] = (
 )
 # In the label of shares, which figures show in percent.
 PERCENT = "(%"
+# Why only single seeds are drawn.
+NO_INTERVAL = "no 95\xa0% t intervals: with so few seeds they are wider than all values"
 # Labels of Keras's metrics.
 _LABELS = {
     "accuracy": "final accuracy (% of images)",
@@ -96,10 +98,16 @@ def finish(
 
 
 def interval_bar(
-    ax: Axes, position: float, values: NDArray[np.float64], colour: str, vertical: bool
+    ax: Axes,
+    position: float,
+    values: NDArray[np.float64],
+    colour: str,
+    *,
+    vertical: bool,
+    has_bar: bool,
 ) -> None:
     mean, low, high = mean_interval(values)
-    bar = np.array([[mean - low], [high - mean]])
+    bar = np.array([[mean - low], [high - mean]]) if has_bar else None
     x, y = (position, mean) if vertical else (mean, position)
     ax.errorbar(
         x,
@@ -116,28 +124,41 @@ def interval_bar(
 
 def means_over_seeds(
     ax: Axes,
-    x: NDArray[np.float64],
-    by_seed: pd.DataFrame,
-    name: str,
-    style: Style,
+    groups: Sequence[tuple[str, Style, NDArray[np.float64], pd.DataFrame]],
     *,
     skip_missing: bool = True,
-) -> None:
-    """Draw a line of means with their intervals, and the seeds as dots."""
-    colour, marker = style
-    ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
-    mean, low, high = intervals(by_seed.to_numpy(float), skip_missing=skip_missing)
-    ax.errorbar(
-        x,
-        mean,
-        yerr=np.array([mean - low, high - mean]),
-        color=colour,
-        marker=marker,
-        linewidth=2,
-        elinewidth=1.2,
-        capsize=3,
-        label=count(name, by_seed.shape[1]),
-    )
+) -> str:
+    """Draw a line of means with their intervals, and the seeds as dots.
+
+    Args:
+        ax: The axes.
+        groups: Name, style, places on the x axis, and a column for each seed.
+        skip_missing: See `intervals`.
+
+    Returns:
+        What is drawn, in words.
+    """
+    matrices = [by_seed.to_numpy(float) for *_, by_seed in groups]
+    bands = [intervals(matrix, skip_missing=skip_missing) for matrix in matrices]
+    values = np.concatenate([matrix.ravel() for matrix in matrices])
+    wide = too_wide((high - low for _, low, high in bands), values)
+    for (name, (colour, marker), x, by_seed), band in zip(groups, bands, strict=True):
+        ax.plot(x, by_seed, color=colour, alpha=0.35, linestyle="none", marker=".")
+        mean, low, high = band
+        ax.errorbar(
+            x,
+            mean,
+            yerr=None if wide else np.array([mean - low, high - mean]),
+            color=colour,
+            marker=marker,
+            linewidth=2,
+            elinewidth=1.2,
+            capsize=3,
+            label=count(name, by_seed.shape[1]),
+        )
+    if wide:
+        return f"line: mean over seeds; dots: seeds; {NO_INTERVAL}"
+    return "line and bar: mean over seeds and its 95 % t interval; dots: seeds"
 
 
 def count(name: str, seeds: int) -> str:

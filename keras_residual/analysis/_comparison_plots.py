@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from keras_residual.analysis._axes import (
+    NO_INTERVAL,
     PERCENT,
     Styles,
     axes,
@@ -16,7 +17,8 @@ from keras_residual.analysis._axes import (
     seeds_in_words,
     styled,
 )
-from keras_residual.analysis._frames import one_condition
+from keras_residual.analysis._frames import one_condition, too_wide
+from keras_residual.analysis._intervals import mean_interval
 from keras_residual.analysis._paired import compare_paired
 
 
@@ -48,9 +50,9 @@ def accuracy_by_seed(
         from keras_residual.analysis import plots
 
         results = pd.DataFrame({
-            "net": ["plain", "plain", "residual", "residual"],
-            "seed": [0, 1, 0, 1],
-            "accuracy": [0.75, 0.77, 0.80, 0.83],
+            "net": ["plain"] * 3 + ["residual"] * 3,
+            "seed": [0, 1, 2] * 2,
+            "accuracy": [0.75, 0.77, 0.76, 0.80, 0.83, 0.82],
         })
         ax = plots.accuracy_by_seed(results)
         ```
@@ -62,10 +64,16 @@ def accuracy_by_seed(
     ax.plot(
         range(len(names)), by_seed[list(names)].T, color="0.75", linewidth=1, zorder=1
     )
+    finite = [by_seed[name].to_numpy(float) for name in names]
+    finite = [values[np.isfinite(values)] for values in finite]
+    bands = [mean_interval(values) for values in finite if values.size]
+    wide = too_wide((high - low for _, low, high in bands), frame["accuracy"])
+    drawn = "square and bar: mean and its 95 % t interval"
+    if wide:
+        drawn = f"square: mean; {NO_INTERVAL}"
     ticks = []
     for position, (name, (colour, marker)) in enumerate(names.items()):
-        values = by_seed[name].to_numpy(float)
-        values = values[np.isfinite(values)]
+        values = finite[position]
         ax.scatter(
             np.full(values.size, position),
             values,
@@ -78,7 +86,7 @@ def accuracy_by_seed(
         # Beside the dots, on the side without joining lines.
         side = position + (-0.15 if position == 0 else 0.15)
         if values.size:
-            interval_bar(ax, side, values, colour, vertical=True)
+            interval_bar(ax, side, values, colour, vertical=True, has_bar=not wide)
     ax.set_xticks(range(len(names)), ticks)
     ax.set_xlim(-0.5, len(names) - 0.5)
     label = label_of("accuracy")
@@ -89,7 +97,7 @@ def accuracy_by_seed(
         xlabel=by,
         ylabel=label,
         title=f"Final accuracy: {ends}",
-        note="a grey line joins one seed; square and bar: mean and its 95 % t interval",
+        note=f"a grey line joins one seed; {drawn}",
     )
 
 
@@ -132,9 +140,9 @@ def paired_difference(
         from keras_residual.analysis import plots
 
         results = pd.DataFrame({
-            "net": ["plain", "plain", "residual", "residual"],
-            "seed": [0, 1, 0, 1],
-            "accuracy": [0.75, 0.77, 0.80, 0.83],
+            "net": ["plain"] * 3 + ["residual"] * 3,
+            "seed": [0, 1, 2] * 2,
+            "accuracy": [0.75, 0.77, 0.76, 0.80, 0.83, 0.82],
         })
         ax = plots.paired_difference(results, treatment="residual", control="plain")
         ```
@@ -163,8 +171,10 @@ def paired_difference(
             color="0.35",
             s=36,
         )
-        interval_bar(ax, 0, differences, "black", vertical=False)
         low, high = (scale * end for end in found.interval)
+        # Beside zero, which is drawn as well.
+        wide = too_wide([high - low], scale * np.append(differences, 0))
+        interval_bar(ax, 0, differences, "black", vertical=False, has_bar=not wide)
         interval = (
             "no interval from one seed"
             if found.n == 1
@@ -175,7 +185,8 @@ def paired_difference(
             p = f"corrected p\xa0=\xa0{p_value:.3g}"
         mean = f"{scale * found.mean_difference:+.3g}{unit}"
         title += f": {mean}"
-        note = f"square and bar: mean {mean}, {interval}; n\xa0=\xa0{found.n}; {p}"
+        drawn = "square" if wide else "square and bar"
+        note = f"{drawn}: mean {mean}, {interval}; n\xa0=\xa0{found.n}; {p}"
     else:
         note = "nothing to compare"
     if not finite.all():
@@ -236,11 +247,13 @@ def degradation(
     names = styled(frame[by], styles)
     # Side by side at each depth, so that the bars do not overlap.
     step = 0.12 * np.diff(blocks).min() if blocks.size > 1 else 0.12
+    groups = []
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="blocks", columns="seed", values="accuracy")
         x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
-        means_over_seeds(ax, x, by_seed, name, style)
+        groups.append((name, style, x, by_seed))
+    note = means_over_seeds(ax, groups)
     ax.set_xticks(blocks)
     deepest = frame[frame["blocks"] == blocks[-1]]
     label = label_of("accuracy")
@@ -250,5 +263,5 @@ def degradation(
         xlabel="number of blocks",
         ylabel=label,
         title=f"With {blocks[-1]} blocks: {ends}",
-        note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
+        note=note,
     )

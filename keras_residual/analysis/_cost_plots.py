@@ -137,13 +137,14 @@ def accuracy_by_images(
     ax.set_xscale("log")
     numbers = np.unique(frame["images"])
     names = styled(frame[by], styles)
+    groups = []
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="images", columns="seed", values="accuracy")
         # Side by side, so that the bars do not overlap.
         x = by_seed.index.to_numpy(float) * 1.05 ** (place - (len(names) - 1) / 2)
-        means_over_seeds(ax, x, by_seed, name, style)
-    note = "line and bar: mean over seeds and its 95 % t interval; dots: seeds"
+        groups.append((name, style, x, by_seed))
+    note = means_over_seeds(ax, groups)
     full = frame[(frame[by] == reference) & (frame["images"] == numbers[-1])]
     values = full["accuracy"].to_numpy(float)
     values = values[np.isfinite(values)]

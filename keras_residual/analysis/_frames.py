@@ -1,8 +1,10 @@
 """Checks, intervals and logarithms of tidy frames, for the figures."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from keras_residual.analysis._intervals import mean_interval
 
@@ -55,6 +57,24 @@ def intervals(
         if finite.size == values.size or (skip_missing and finite.size):
             row[:] = mean_interval(finite)
     return result[:, 0], result[:, 1], result[:, 2]
+
+
+def too_wide(widths: Iterable[ArrayLike], values: ArrayLike) -> bool:
+    """Whether an interval is wider than all the values, so that it fills the figure.
+
+    It takes few seeds: from seven on no t interval is wider than its own values.
+
+    Args:
+        widths: Widths of the intervals; NaN where there is none.
+        values: All values of the figure.
+    """
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return False
+    widest = max(np.fmax.reduce(np.ravel(width), initial=0.0) for width in widths)
+    # Equal values may have an interval of rounding errors.
+    return bool(widest > np.ptp(finite) + 1e-9 * np.abs(finite).max())
 
 
 def with_logarithm(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from keras_residual.analysis._axes import Styles, axes, count, finish, styled
+from keras_residual.analysis._axes import (
+    NO_INTERVAL,
+    Styles,
+    axes,
+    count,
+    finish,
+    styled,
+)
 from keras_residual.analysis._frames import (
     edges,
     intervals,
     one_condition,
     power_of_ten,
+    too_wide,
     with_logarithm,
 )
 
@@ -28,8 +36,9 @@ def gradient_norm_by_depth(
     """Draws the gradient norm against depth, early, in the middle and late in training.
 
     Each third of the recorded steps gives one line by group: the geometric mean over
-    its steps, then over seeds, with the t interval of the logarithms. Norms that are
-    zero or not finite have no logarithm; they are left out, and the figure says so.
+    its steps, then over seeds, with the t interval of the logarithms. Where few seeds
+    make it wider than all values, each seed has a thin line in its place. Norms that
+    are zero or not finite have no logarithm; they are left out. The figure says so.
 
     Args:
         norms: Columns `by`, seed, step, depth and norm, of one kind of variable; one
@@ -67,33 +76,35 @@ def gradient_norm_by_depth(
     steps = np.unique(frame["step"])
     periods = np.array_split(steps, 3) if steps.size >= 3 else [steps]
     lines = tuple(_PERIODS.values())[-len(periods) :]
-    drawn = []
-    for name, (colour, marker) in styled(frame[by], styles).items():
+    parts = []
+    for name, style in styled(frame[by], styles).items():
         rows = frame[frame[by] == name]
+        words = count(name, rows["seed"].nunique())
         for period, line in zip(periods, lines, strict=True):
             inside = rows[rows["step"].isin(period)]
             logs = inside.groupby(["depth", "seed"])["log"].mean().unstack("seed")
-            mean, low, high = intervals(logs.to_numpy(float), skip_missing=True)
-            ax.fill_between(
-                logs.index,
-                power_of_ten(low),
-                power_of_ten(high),
-                color=colour,
-                alpha=0.12,
-                lw=0,
-            )
-            ax.plot(
-                logs.index,
-                power_of_ten(mean),
-                color=colour,
-                linestyle=line,
-                marker=marker,
-                markersize=4,
-                label=count(name, rows["seed"].nunique()) if line == "-" else None,
-            )
-            drawn.append(mean)
-    # The interval of two seeds can span hundreds of decades: the lines set the scale.
-    logs = np.concatenate(drawn)
+            band = intervals(logs.to_numpy(float), skip_missing=True)
+            parts.append((words if line == "-" else None, style, line, logs, band))
+    values = np.concatenate([logs.to_numpy(float).ravel() for *_, logs, _ in parts])
+    wide = too_wide((high - low for *_, (_, low, high) in parts), values)
+    for label, (colour, marker), line, logs, (mean, low, high) in parts:
+        if wide:
+            each = power_of_ten(logs.to_numpy(float))
+            ax.plot(logs.index, each, line, color=colour, alpha=0.5, linewidth=0.8)
+        else:
+            ends = power_of_ten(low), power_of_ten(high)
+            ax.fill_between(logs.index, *ends, color=colour, alpha=0.12, lw=0)
+        ax.plot(
+            logs.index,
+            power_of_ten(mean),
+            color=colour,
+            linestyle=line,
+            marker=marker,
+            markersize=4,
+            label=label,
+        )
+    # A band may be as wide as all values: what is drawn as lines sets the scale.
+    logs = values if wide else np.concatenate([band[0] for *_, band in parts])
     if np.isfinite(logs).any():
         ax.set_ylim(
             *power_of_ten(np.array([np.nanmin(logs) - 0.3, np.nanmax(logs) + 0.3]))
@@ -108,7 +119,12 @@ def gradient_norm_by_depth(
         xlabel="depth (1 = convolution nearest the input)",
         ylabel="gradient norm (L2)",
         title="Gradient norm by depth",
-        note="line: geometric mean over steps and seeds; band: its 95 % t interval"
+        note="line: geometric mean over steps and seeds; "
+        + (
+            f"thin: single seeds; {NO_INTERVAL}"
+            if wide
+            else "band: its 95 % t interval"
+        )
         + _left_out(frame),
     )
 

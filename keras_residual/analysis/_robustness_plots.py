@@ -155,11 +155,13 @@ def accuracy_by_occlusion(
     names = styled(frame[by], styles)
     # Side by side, so that the bars do not overlap.
     step = 0.01 * np.ptp(shares)
+    groups = []
     for place, (name, style) in enumerate(names.items()):
         rows = frame[frame[by] == name]
         by_seed = rows.pivot(index="erased_share", columns="seed", values="accuracy")
         x = by_seed.index.to_numpy(float) + step * (place - (len(names) - 1) / 2)
-        means_over_seeds(ax, x, by_seed, name, style, skip_missing=False)
+        groups.append((name, style, x, by_seed))
+    note = means_over_seeds(ax, groups, skip_missing=False)
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     label = "accuracy (% of images)"
     most = frame[frame["erased_share"] == shares.max()]
@@ -169,7 +171,7 @@ def accuracy_by_occlusion(
         xlabel="erased share of the pixels",
         ylabel=label,
         title=f"With {100 * shares.max():.3g} % erased: {ends}",
-        note="line and bar: mean over seeds and its 95 % t interval; dots: seeds",
+        note=note,
     )
 
 

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from keras_residual.analysis._axes import (
+    NO_INTERVAL,
     Styles,
     axes,
     count,
@@ -15,7 +16,7 @@ from keras_residual.analysis._axes import (
     seeds_in_words,
     styled,
 )
-from keras_residual.analysis._frames import intervals, one_condition
+from keras_residual.analysis._frames import intervals, one_condition, too_wide
 
 
 def training_curves(
@@ -30,7 +31,8 @@ def training_curves(
     """Draws a metric over the epochs: mean and interval by group, seeds faint.
 
     The mean is drawn where every seed has a finite value, so a seed that diverged
-    leaves a gap and does not drop out silently.
+    leaves a gap and does not drop out silently. Where few seeds make an interval wider
+    than all values, the seeds alone are drawn, and the figure says so.
 
     Args:
         history: Columns `by`, seed, epoch and `metric`; one row per group, seed and
@@ -66,12 +68,21 @@ def training_curves(
     frame = one_condition(history, "history", [by, "seed", "epoch"], metric)
     ax = axes(ax)
     names = styled(frame[by], styles)
-    for name, (colour, marker) in names.items():
-        rows = frame[frame[by] == name]
-        by_seed = rows.pivot(index="epoch", columns="seed", values=metric)
-        ax.plot(by_seed.index, by_seed, color=colour, alpha=0.25, linewidth=0.8)
-        mean, low, high = intervals(by_seed.to_numpy(float))
-        ax.fill_between(by_seed.index, low, high, color=colour, alpha=0.2, lw=0)
+    tables = [
+        frame[frame[by] == name].pivot(index="epoch", columns="seed", values=metric)
+        for name in names
+    ]
+    bands = [intervals(by_seed.to_numpy(float)) for by_seed in tables]
+    wide = too_wide((high - low for _, low, high in bands), frame[metric])
+    alone, note = 0.25, "band: its 95 % t interval; thin: single seeds"
+    if wide:
+        alone, note = 0.5, f"thin: single seeds; {NO_INTERVAL}"
+    for (name, (colour, marker)), by_seed, (mean, low, high) in zip(
+        names.items(), tables, bands, strict=True
+    ):
+        ax.plot(by_seed.index, by_seed, color=colour, alpha=alone, linewidth=0.8)
+        if not wide:
+            ax.fill_between(by_seed.index, low, high, color=colour, alpha=0.2, lw=0)
         ax.plot(
             by_seed.index,
             mean,
@@ -91,7 +102,7 @@ def training_curves(
         xlabel="epoch",
         ylabel=label,
         title=f"{what} at the end: {ends}",
-        note="thick: mean over seeds; band: its 95 % t interval; thin: single seeds",
+        note=f"thick: mean over seeds; {note}",
     )
 
 

@@ -4,7 +4,8 @@ Every function takes data and axes, draws, and returns the axes; `ax=None` makes
 figure of 1200 x 750 pixels. Tables are tidy pandas frames of one condition. The column
 `by` names the groups that a figure compares; `styles` gives them colours and markers,
 so that a group looks the same in several figures. Nothing is shown or saved. The
-subtitle of each figure explains its bands and bars.
+subtitle of each figure explains its bands and bars. An interval that few seeds
+make wider than all values is not drawn, and the subtitle says so.
 """
 
 from keras_residual.analysis._axes import STYLES as STYLES

@@ -16,16 +16,18 @@ def difference(frame, *arguments, **names):
 
 
 def test_accuracy_by_seed_draws_dots_lines_and_intervals():
-    ax = plots.accuracy_by_seed(results((0, 2)).sample(frac=1, random_state=0))
+    ax = plots.accuracy_by_seed(results().sample(frac=1, random_state=0))
     plain, residual = dots_of(ax)
-    np.testing.assert_allclose(plain, [[0, 0.70], [0, 0.72]])
-    np.testing.assert_allclose(residual, [[1, 0.80], [1, 0.84]])
-    joined = [line.get_ydata() for line in ax.lines[:2]]
-    np.testing.assert_allclose(joined, [[0.70, 0.80], [0.72, 0.84]])
+    np.testing.assert_allclose(plain, [[0, 0.70], [0, 0.71], [0, 0.72]])
+    np.testing.assert_allclose(residual, [[1, 0.80], [1, 0.81], [1, 0.84]])
+    joined = [line.get_ydata() for line in ax.lines[:3]]
+    np.testing.assert_allclose(joined, [[0.70, 0.80], [0.71, 0.81], [0.72, 0.84]])
     (_, low), (_, high) = bars_of(ax)[0]
-    assert (low, high) == pytest.approx((0.71 - T1 * 0.01, 0.71 + T1 * 0.01))
+    # t(0.975; 2 degrees) = 4.302653, and the standard error is 0.01 / sqrt(3).
+    half = 4.302653 * 0.01 / np.sqrt(3)
+    assert (low, high) == pytest.approx((0.71 - half, 0.71 + half))
     ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert ticks == ["plain\nn = 2 seeds", "residual\nn = 2 seeds"]
+    assert ticks == ["plain\nn = 3 seeds", "residual\nn = 3 seeds"]
     assert "mean and its 95 % t interval" in note_of(ax)
 
 

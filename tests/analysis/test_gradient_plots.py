@@ -22,19 +22,21 @@ pytestmark = pytest.mark.once
 
 
 def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
-    ax = plots.gradient_norm_by_depth(norms())
+    frame = norms()
+    # A tenth of a decade apart: at a whole one the interval is wider than all values.
+    frame["norm"] *= 10.0 ** (-0.9 * frame["seed"])
+    ax = plots.gradient_norm_by_depth(frame)
     assert ax.get_yscale() == "log"
     for net, shift in (("plain", 0), ("residual", 1)):
         lines = lines_of(ax, COLOURS[net])
         assert [line.get_linestyle() for line in lines] == [":", "--", "-"]
         for third, line in enumerate(lines):
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
-            # The seeds are a factor of 10 apart: geometric mean at half a decade.
-            exponents = np.array([1, 2, 3]) + third + 0.5 - shift
+            exponents = np.array([1, 2, 3]) + third + 0.05 - shift
             np.testing.assert_allclose(line.get_ydata(), 10.0**exponents)
     band = ax.collections[0].get_paths()[0].vertices
     at_first = np.log10(band[band[:, 0] == 1][:, 1])
-    assert at_first.max() == pytest.approx(1.5 + T1 * 0.5)
+    assert at_first.max() == pytest.approx(1.05 + T1 * 0.05)
     legend = {
         text.get_text(): line.get_linestyle()
         for text, line in zip(
@@ -44,11 +46,11 @@ def test_gradient_norm_by_depth_draws_geometric_means_of_thirds():
     assert legend["early: steps 0 to 1"] == ":"
     assert legend["late: steps 4 to 5"] == "-"
     # The lines set the scale, not the band of two seeds.
-    assert np.log10(ax.get_ylim()) == pytest.approx([0.5 - 0.3, 5.5 + 0.3])
+    assert np.log10(ax.get_ylim()) == pytest.approx([0.05 - 0.3, 5.05 + 0.3])
 
 
 def test_gradient_norm_by_depth_of_one_step_draws_one_line():
-    ax = plots.gradient_norm_by_depth(norms(steps=[0]))
+    ax = plots.gradient_norm_by_depth(norms(seeds=[0], steps=[0]))
     assert len(ax.lines) == 2
     assert "early" not in str(ax.get_legend().get_texts())
 

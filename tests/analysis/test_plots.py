@@ -11,6 +11,7 @@ from figures import (
     bars_of,
     history,
     norms,
+    note_of,
     note_text,
     only,
     predictions,
@@ -18,6 +19,7 @@ from figures import (
     robustness,
     transfer,
 )
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 
@@ -179,6 +181,29 @@ def test_one_seed_is_drawn_without_an_interval(draw, data):
     for segment in bars_of(figure.axes[0]):
         # An error bar has no points at all; a median bar is level.
         assert len(segment) == 0 or segment[0][1] == segment[1][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        # Means and seeds; with three parts of the training each.
+        *(("training_curves", 6), ("gradient_norm_by_depth", 18)),
+        *(("accuracy_by_seed", None), ("paired_difference", None)),
+        *(("degradation", 6), ("accuracy_by_images", 9)),
+    ],
+)
+def test_single_seeds_replace_an_interval_that_is_wider_than_all_values(name, lines):
+    draw, data = ALL[name]
+    ax = draw(data((0, 9)))
+    assert bars_of(ax) == []
+    assert not any(isinstance(band, PolyCollection) for band in ax.collections)
+    note = note_of(ax)
+    if name == "paired_difference":  # which is a dot for each seed anyway
+        assert note.startswith("square: mean")
+    else:
+        assert "with so few seeds they are wider than all values" in note
+    if lines:
+        assert len([line for line in ax.lines if len(line.get_xdata())]) == lines
 
 
 GROUPED = {
