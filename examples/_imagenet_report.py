@@ -1,124 +1,70 @@
 """The report of the ImageNet comparison, written from the finished trainings."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _imagenet_figures import make_panels
-from _imagenet_images import PICTURES
-from _imagenet_published import against_others, comparability, network_name
-from _imagenet_settings import NETWORKS
-from _imagenet_training import NORMS
+from _imagenet_training import PICTURES
 
+from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
+from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.classifier_panels import (
+    LABELS,
+    accuracy_panels,
+    gradient_panels,
+    prediction_panels,
+)
 from keras_residual.experiments.figures import save_figures
 from keras_residual.experiments.hypotheses import Claim, compare_claims
+from keras_residual.experiments.long_training import NORMS
+from keras_residual.experiments.measuring import with_outcomes
 from keras_residual.experiments.reporting import (
     Story,
     Trainings,
+    claim_panel,
     count,
+    findings,
     in_percent,
     write_story,
 )
+from keras_residual.experiments.tables import by_group, under_occlusion
 
 KEY = ["network", "seed"]
 # A diverged training has none of these.
 OUTCOMES = ["top1", "top5", "loss", "best_top1", "best_epoch", "train_top1", "ece"]
-NUMBERS = [*OUTCOMES, "parameters", "seconds", "images_per_second"]
+NUMBERS = ["parameters", "seconds", "images_per_second"]
+# How networks look, in the order in which they are shown.
+STYLES = dict(zip(("plain", "resnet", "resnet-cutout"), plots.STYLES, strict=False))
 # The panels that make up the picture on top.
-LEADING = ("val_accuracy", "accuracy", "gap", "occlusion")
-
-Figure = tuple[str, tuple[str, ...], str]  # name, panels, caption
-# Heading, text, figures.
-SECTIONS: tuple[tuple[str, str, tuple[Figure, ...]], ...] = (
-    (
-        "Accuracy",
-        "",
-        (
-            (
-                "curves",
-                ("val_accuracy", "val_top5", "loss"),
-                "Validation accuracy (top-1, with more than five classes top-5) and "
-                "training loss over the epochs.",
-            ),
-            (
-                "accuracy",
-                ("accuracy", "H3a", "H3b"),
-                "Top-1 accuracy by seed after the last epoch, and its differences.",
-            ),
-        ),
-    ),
-    (
-        "Training minus validation: what Cutout is for",
-        "The accuracy on training images is that of about as many images as validate, "
-        "measured in the same way: after the last epoch, on the centre crop, without "
-        "Cutout. Cutout keeps a network from leaning on a few pixels, so it should "
-        "memorize fewer training images: a smaller gap at the same or a higher "
-        "validation accuracy. A network that has learnt little has a small gap as "
-        "well.",
-        (
-            (
-                "gap",
-                ("gap", "H3c"),
-                "Accuracy on training and validation images, and what Cutout does to "
-                "the gap by seed.",
-            ),
-        ),
-    ),
-    (
-        "Accuracy under occlusion",
-        "Validation images with a square erased at a random place inside, the same for "
-        "every network. A network that was wrong before has little to lose: read the "
-        "accuracy that is left together with what was lost.",
-        (
-            (
-                "occlusion",
-                ("occlusion",),
-                "Top-1 accuracy against the share of the pixels that was erased.",
-            ),
-        ),
-    ),
-    (
-        "Calibration: how sure, and how often right",
-        "Below the diagonal a network is right less often than it claims.",
-        (
-            (
-                "reliability",
-                ("reliability", "H3e"),
-                "Accuracy against confidence, and what Cutout does to the calibration "
-                "error by seed.",
-            ),
-        ),
-    ),
-    (
-        "Gradient norms",
-        "Of the gradients that updated the weights; the convolutions of the projection "
-        "shortcuts, which the plain network lacks, are left out.",
-        (
-            (
-                "gradient_norms",
-                ("gradient_norms",),
-                "Gradient norm of each convolution's kernel against its depth, plain "
-                "against residual network.",
-            ),
-        ),
-    ),
-    (
-        "Pictures",
-        "",
-        tuple(
-            (
-                f"pictures-{name}",
-                (f"pictures-{name}",),
-                f"Validation images and what they were taken for: {name}.",
-            )
-            for name in NETWORKS
-        ),
-    ),
+LEADING = ("val_top1", "accuracy", "gap", "occlusion")
+# Captions.
+CURVES = (
+    "Validation accuracy (top-1, with more than five classes top-5) and training loss "
+    "over the epochs."
+)
+ACCURACY = "Top-1 accuracy by seed after the last epoch, and its differences."
+GAP = (
+    "Accuracy on training and validation images, and what Cutout does to the gap by "
+    "seed."
+)
+OCCLUSION = "Top-1 accuracy against the share of the pixels that was erased."
+RELIABILITY = (
+    "Accuracy against confidence, and what Cutout does to the calibration error by "
+    "seed."
+)
+GRADIENTS = (
+    "Gradient norm of each convolution's kernel against its depth, plain against "
+    "residual network."
+)
+PICTURED = "Validation images and what they were taken for: {}."
+QUESTION = (
+    "Do shortcuts and Cutout raise the accuracy on ImageNet or something smaller, and "
+    "what else does Cutout change? {}, with each of {}."
 )
 METHOD = (
     "plain: the network without shortcuts. resnet: the same convolutions with "
@@ -165,62 +111,62 @@ def write_imagenet_report(
         quick: Whether the run is a demonstration.
     """
     settings = folder.settings
-    order = {name: place for place, name in enumerate(NETWORKS)}
-    tasks = sorted(tasks, key=lambda task: order[task.arguments["network"]])
-    trainings = Trainings(folder, tasks, KEY, NUMBERS)
-    results = trainings.results
-    diverged = ~np.isfinite(results["top1"])
-    if "diverged" in results:
-        diverged |= results["diverged"].fillna(False).astype(bool)
-    results.loc[diverged, OUTCOMES] = np.nan
-
-    def finite(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame if frame.empty else results.loc[~diverged, KEY].merge(frame)
-
-    history = trainings.read("history.csv")
-    if history.empty:  # all diverged in the first epoch
-        history = pd.DataFrame(columns=[*KEY, "epoch", "val_top1"])
-    predictions = finite(trainings.read("predictions.csv"))
-    occlusion = finite(trainings.read("occlusion.csv"))
-    if len(occlusion):
-        # All patches of a size have the mean share that the seeds measured.
-        shares = occlusion.groupby("size")["erased_share"].transform("mean")
-        occlusion = occlusion.assign(erased_share=shares)
-    results = with_outcomes(results, occlusion)
+    tasks = sorted(tasks, key=lambda task: [*STYLES].index(task.arguments["network"]))
+    trainings = Trainings(folder, tasks, KEY, NUMBERS, OUTCOMES)
+    columns = [*KEY, "epoch", "val_top1"]
+    history = trainings.read("history.csv", columns=columns)
+    occlusion = trainings.read("occlusion.csv", diverged=False)
+    results = with_outcomes(trainings.results, occlusion, KEY)
     tested = test_claims(results, claims)
     folder.write_tables(
         results=results, history=history, occlusion=occlusion, hypotheses=tested
     )
     shown = [unit for unit in trainings.units if (unit / PICTURES).is_file()]
-    panels = make_panels(
-        *(results, history, occlusion, predictions, tested, claims),
-        settings["classes"],
-        norms=trainings.read(NORMS),
-        pictures=np.load(shown[0] / PICTURES) if shown else None,
-    )
-    tables = make_tables(results, occlusion)
-    sections = [
-        Section(
-            heading,
-            text,
-            save_figures(folder.path, panels, figures),
-            tables.get(heading, ()),
-        )
-        for heading, text, figures in SECTIONS
+    pictures = np.load(shown[0] / PICTURES) if shown else None
+    predictions = trainings.read("predictions.csv", diverged=False)
+    norms = trainings.read(NORMS)
+    if len(norms):
+        # Those that differ only in the shortcuts.
+        norms = norms[norms["network"] != "resnet-cutout"]
+    classes = settings["classes"]
+    looks: dict[str, Any] = {"by": "network", "styles": STYLES}
+    panels = {
+        **accuracy_panels(results, history, occlusion, len(classes), **looks),
+        **{
+            claim.name: claim_panel(
+                *(claim, tested, results, "network", LABELS.get(claim.measure))
+            )
+            for claim in claims
+            if claim.name in findings(tested)
+        },
+        **prediction_panels(results, predictions, classes, pictures, **looks),
+        **gradient_panels(norms, **looks),
+    }
+    *others, last = [
+        network_name(name, settings["depth"]) for name in settings["networks"]
     ]
+    names = f"{', '.join(others)} and {last}" if others else last
     story = Story(
-        title=title(settings),
-        question="Do shortcuts and Cutout raise the accuracy on ImageNet or something "
-        "smaller, and what else does Cutout change? "
-        f"{count(len(settings['networks']), 'network')}, with each of "
-        f"{count(results['seed'].nunique(), 'seed')}.",
+        title=f"{names} on {settings['data']}",
+        question=QUESTION.format(
+            count(len(settings["networks"]), "network"),
+            count(results["seed"].nunique(), "seed"),
+        ),
         tested=tested,
         panels=[panels[name] for name in LEADING if name in panels],
-        others=against_others(finite(history), results, settings),
+        others=against_others(
+            trainings.read("history.csv", diverged=False, columns=columns),
+            *(results, settings),
+        ),
         others_note=comparability(settings),
         limits=LIMITS,
         method=METHOD,
     )
+
+    def draw(name: str, caption: str, *names: str) -> list[tuple[str, str]]:
+        return save_figures(folder.path, panels, [(name, names, caption)])
+
+    sections = make_sections(draw, results, occlusion)
     return write_story(
         folder,
         story,
@@ -230,17 +176,6 @@ def write_imagenet_report(
     )
 
 
-def with_outcomes(results: pd.DataFrame, occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Adds the outcomes of the claims that follow from what was measured."""
-    results = results.assign(gap=results["train_top1"] - results["top1"])
-    if occlusion.empty:
-        return results.assign(occluded_top1=math.nan)
-    erased = occlusion[occlusion["size"] > 0].groupby(KEY)["top1"]
-    # The mean must not leave out a size that could not be measured.
-    means = erased.agg(lambda values: values.mean(skipna=False))
-    return results.merge(means.rename("occluded_top1").reset_index(), "left", KEY)
-
-
 def test_claims(results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     """One row for each claim about networks that were trained, with a verdict."""
     trained = set(results["network"])
@@ -248,74 +183,225 @@ def test_claims(results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     return compare_claims(about, results, "network")
 
 
-def make_tables(
-    results: pd.DataFrame, occlusion: pd.DataFrame
-) -> dict[str, list[tuple[pd.DataFrame, str]]]:
-    """Tables and their captions, by the heading of the section."""
+# --- Sections
+
+
+def make_sections(
+    draw: Callable[..., Any], results: pd.DataFrame, occlusion: pd.DataFrame
+) -> list[Section]:
+    """The sections of the report; those that have nothing to show are empty.
+
+    Args:
+        draw: From the name of a file, its caption and its panels to figures.
+        results: One row for each training.
+        occlusion: One row for each training and size of the patch.
+    """
+    table = partial(by_group, results, "network", "top1")
     means = "Means over the seeds that did not diverge, 95 % t intervals."
     accuracy = {"top-1 (%)": "top1", "top-5 (%)": "top5"}
     accuracy["best epoch's top-1 (%)"] = "best_top1"
-    costs = ("parameters", "seconds", "images_per_second")
     gap = {
         "training images, top-1 (%)": "train_top1",
         "validation images, top-1 (%)": "top1",
         "gap (points)": "gap",
     }
-    error = {"calibration error (points)": "ece"}
-    headings = [heading for heading, *_ in SECTIONS]
-    tables = {
-        headings[0]: [
-            (
-                by_network(results, accuracy, "best_epoch"),
-                f"Validation images. {means}",
-            ),
-            (by_network(results, {}, *costs), "Means of one training."),
-        ],
-        headings[1]: [(by_network(results, gap), means)],
-    }
+    erased, errors = [], []
     if len(occlusion):
         caption = (
             "Mean top-1 accuracy over the seeds in %, and what of it is lost against "
             "the same images without a patch."
         )
-        tables[headings[2]] = [(under_occlusion(occlusion), caption)]
+        erased = [(under_occlusion(occlusion, "network"), caption)]
     if results["ece"].notna().any():
-        tables[headings[3]] = [(by_network(results, error, "loss"), means)]
-    return tables
+        errors = [(table({"calibration error (points)": "ece"}, "loss"), means)]
+    return [
+        Section(
+            "Accuracy",
+            "",
+            [
+                *draw("curves", CURVES, "val_top1", "val_top5", "loss"),
+                *draw("accuracy", ACCURACY, "accuracy", "H3a", "H3b"),
+            ],
+            [
+                (table(accuracy, "best_epoch"), f"Validation images. {means}"),
+                (table({}, *NUMBERS), "Means of one training."),
+            ],
+        ),
+        Section(
+            "Training minus validation: what Cutout is for",
+            "The accuracy on training images is that of about as many images as "
+            "validate, measured in the same way: after the last epoch, on the centre "
+            "crop, without Cutout. Cutout keeps a network from leaning on a few "
+            "pixels, so it should memorize fewer training images: a smaller gap at the "
+            "same or a higher validation accuracy. A network that has learnt little "
+            "has a small gap as well.",
+            draw("gap", GAP, "gap", "H3c"),
+            [(table(gap), means)],
+        ),
+        Section(
+            "Accuracy under occlusion",
+            "Validation images with a square erased at a random place inside, the same "
+            "for every network. A network that was wrong before has little to lose: "
+            "read the accuracy that is left together with what was lost.",
+            draw("occlusion", OCCLUSION, "occlusion"),
+            erased,
+        ),
+        Section(
+            "Calibration: how sure, and how often right",
+            "Below the diagonal a network is right less often than it claims.",
+            draw("reliability", RELIABILITY, "reliability", "H3e"),
+            errors,
+        ),
+        Section(
+            "Gradient norms",
+            "Of the gradients that updated the weights; the convolutions of the "
+            "projection shortcuts, which the plain network lacks, are left out.",
+            draw("gradient_norms", GRADIENTS, "gradient_norms"),
+        ),
+        Section(
+            "Pictures",
+            "",
+            [
+                figure
+                for name in STYLES
+                for figure in draw(
+                    *(f"pictures-{name}", PICTURED.format(name), f"pictures-{name}")
+                )
+            ],
+        ),
+    ]
 
 
-def by_network(
-    results: pd.DataFrame, shares: Mapping[str, str], *numbers: str
-) -> pd.DataFrame:
-    """One row for each network: shares with intervals, and means of other numbers."""
+# --- What others claim
+
+SOURCE = "github.com/jnlandu/Implementation-of-ResNet-with-Cutout-Data-Augmentation"
+SOURCE_EPOCH = 10
+HE = "He et al. 2015, table 2, ten crops of each image"
+# Top-1 accuracy on ImageNet in %, of networks of 18 layers, or how many points the
+# first is ahead of the second; who claims it, and after which epoch (None: at the end).
+CLAIMED: tuple[tuple[tuple[str, ...], float, str, int | None], ...] = (
+    (("plain",), 11, SOURCE, SOURCE_EPOCH),
+    (("resnet",), 39, SOURCE, SOURCE_EPOCH),
+    (("resnet-cutout",), 46.28, SOURCE, SOURCE_EPOCH),
+    (("resnet", "plain"), 28, SOURCE, SOURCE_EPOCH),
+    (("plain",), 72.06, HE, None),
+    (("resnet",), 72.12, HE, None),
+    (("resnet", "plain"), 0.06, HE, None),
+    (("resnet",), 69.758, "torchvision's weights", None),
+)
+# Settings of the source: the task, and the training but for its length.
+TASK = {"depth": 18, "variant": "torchvision", "image_size": 224}
+TRAINING = {
+    **{"optimizer": "adam", "learning_rate": 0.001, "batch_size": 32},
+    **{"schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0},
+    **{"ema_epochs": 0.0, "precision": "float32", "crop_area": 0.0},
+}
+ABOUT = (
+    "The source's figures and the published ones are for the 1,000 classes and 1.28 "
+    "million training images of ImageNet. This run is on {},"
+)
+OTHER_TASK = (
+    "{about} and differs: {differs}. Its figures must not be compared with the others: "
+    "what can be compared is the order of the networks, and guessing would be right in "
+    "{chance:.3g} %."
+)
+OTHER_TRAINING = (
+    "{about} trained otherwise than by the source: {differs}. So where these are "
+    "ImageNet's images, its figures can be compared with the published ones, but not "
+    "with the source's. {crops}"
+)
+SAME = (
+    "{about} with the source's settings: where these are ImageNet's images, its "
+    "figures can be compared with the source's. The published ones are of longer "
+    "trainings. {crops}"
+)
+CROPS = "He et al. average over ten crops of each image, which raises their accuracy."
+
+
+def comparability(settings: Mapping[str, Any]) -> str:
+    """Says which figures of this run are comparable with which published ones."""
+    task, training = differences(settings)
+    if settings["epochs"] < SOURCE_EPOCH:
+        training.append(f"{settings['epochs']} epochs, fewer than {SOURCE_EPOCH}")
+    words = OTHER_TASK if task else OTHER_TRAINING if training else SAME
+    return words.format(
+        about=ABOUT.format(settings["data"]),
+        differs="; ".join(task + training),
+        chance=100 / len(settings["classes"]),
+        crops=CROPS,
+    )
+
+
+def differences(settings: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """How the task differs from ImageNet's, and the training from the source's.
+
+    With another task no figure is comparable.
+    """
+    classes, per_class = len(settings["classes"]), settings.get("per_class")
+    task = [] if classes == 1000 else [f"{classes} classes in place of 1,000"]
+    if per_class:
+        task.append(f"{per_class} training images of each class")
+    others, training = (
+        [
+            f"{key.replace('_', ' ')} {settings[key]} in place of {value}"
+            for key, value in theirs.items()
+            if settings[key] != value
+        ]
+        for theirs in (TASK, TRAINING)
+    )
+    return task + others, training
+
+
+def against_others(
+    history: pd.DataFrame, results: pd.DataFrame, settings: Mapping[str, Any]
+) -> list[tuple[str, str, str, str]]:
+    """Rows of claim, who claims it, what was measured, verdict.
+
+    The verdict says whether the 95 % interval over the seeds includes what is claimed.
+    It is an estimate and no test: the claims contradict each other.
+
+    Args:
+        history: One row for each epoch of the trainings that did not diverge.
+        results: One row for each training.
+        settings: Settings of the run.
+    """
+    (task, training), last = differences(settings), settings["epochs"]
     rows = []
-    for network, group in results.groupby("network", sort=False):
-        seeds = int(group["top1"].notna().sum())
-        row = {"network": network, "seeds": seeds, "diverged": len(group) - seeds}
-        row |= {name: in_percent(group[column]) for name, column in shares.items()}
-        row |= {name.replace("_", " "): group[name].mean() for name in numbers}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    for networks, claimed, who, epoch in CLAIMED:
+        if not set(networks) <= set(results["network"]):
+            continue
+        at = min(epoch or last, last)
+        frame, column = history[history["epoch"] == at], "val_top1"
+        if epoch is None:
+            frame, column = results, "top1"
+        seeds = frame.pivot(index="seed", columns="network", values=column)
+        seeds = seeds.reindex(columns=list(networks)).astype(float)
+        names = [network_name(network, TASK["depth"]) for network in networks]
+        words, unit, found = f"{names[0]}: top-1 {claimed:g} %", "%", seeds[networks[0]]
+        if len(networks) == 2:
+            words = f"{' minus '.join(names)}: {claimed:+g} points of top-1"
+            unit, found = "points", found - seeds[networks[1]]
+        found = found.dropna()
+        # Ten crops raise an accuracy, and hardly a difference of two.
+        comparable = len(networks) == 2 or who != HE
+        if epoch is not None:
+            comparable = not training and epoch <= last
+        if task or not comparable:
+            verdict = "not comparable: see above"
+        elif len(found) < 2:
+            verdict = "one seed: no verdict"
+        else:
+            _, low, high = mean_interval(100 * found)
+            inside = "inside" if low <= claimed <= high else "outside"
+            verdict = f"{inside} the 95 % interval"
+        when = "trained to the end" if epoch is None else f"at epoch {epoch}"
+        measured = f"{in_percent(found)} {unit} at epoch {at}"
+        rows.append((f"{words}, {when}", who, measured, verdict))
+    return rows
 
 
-def under_occlusion(occlusion: pd.DataFrame) -> pd.DataFrame:
-    """Mean top-1 of each network by patch size, and what of it was lost."""
-    means = 100 * occlusion.pivot_table(
-        index=["size", "erased_share"], columns="network", values="top1"
-    )
-    means = means[[name for name in NETWORKS if name in means]]
-    table = means.rename(columns="{} (%)".format)
-    if means.index[0][0] == 0:  # the images as they are
-        lost = (means.iloc[0] - means).iloc[1:]
-        table = table.join(lost.rename(columns="{}, lost".format))
-    return table.reset_index().rename(
-        columns={"size": "patch / image side", "erased_share": "erased share"}
-    )
-
-
-def title(settings: Mapping[str, Any]) -> str:
-    """Title that names networks and data."""
-    depth = settings["depth"]
-    *others, last = [network_name(name, depth) for name in settings["networks"]]
-    names = f"{', '.join(others)} and {last}" if others else last
-    return f"{names} on {settings['data']}"
+def network_name(network: str, depth: Any) -> str:
+    """The name of the network for readers."""
+    kind = "PlainNet" if network == "plain" else "ResNet"
+    cutout = " with Cutout" if network == "resnet-cutout" else ""
+    return f"{kind}-{depth}{cutout}"

@@ -18,10 +18,10 @@ from keras_residual.experiments.figures import (
     panel,
     photo_panel,
     save_figures,
-    spread,
 )
 from keras_residual.experiments.hypotheses import compare_claims
 from keras_residual.experiments.reporting import count, in_percent
+from keras_residual.experiments.training import spread
 
 APPROACHES = {
     "scratch": plots.STYLES[0],

@@ -3,58 +3,159 @@
 Run it with `python examples/imagenet_cutout.py --preset quick`; see `--help`.
 """
 
-import contextlib
-import dataclasses
 import os
-import shutil
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+# Holds for what Keras imports, because keras_residual is imported before Keras.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from keras_residual import (
-    Cutout,
-    ImageNetFolder,
-    ImagePreprocessing,
-    PlainNet,
-    ResNet,
-    make_tiny_imagenet_tree,
-)
+from keras_residual import Cutout, ImageNetFolder, ImagePreprocessing, PlainNet, ResNet
 
 # isort: split
-# Keras after keras_residual, which makes the level hold for what Keras imports.
 import keras
-import numpy as np
 import pandas as pd
-from _imagenet_images import (
+from _imagenet_training import (
     DEVIATION,
     MEAN,
     PICTURES,
-    fingerprint,
+    fit,
+    images_to_compare,
     measure,
-    measure_file,
-    open_data,
 )
-from _imagenet_settings import Settings, parse_options
-from _imagenet_training import NORMS, compile_network, fit
 
 from keras_residual.experiments import (
-    RefusedError,
+    Aside,
+    Positive,
+    Run,
     RunFolder,
+    Share,
     Task,
+    parse_settings,
     run_main,
-    run_tasks,
 )
 from keras_residual.experiments.checkpoints import BEST, without_optimizer
-from keras_residual.experiments.devices import Cluster, check_cluster, connect
+from keras_residual.experiments.devices import Devices, check_cluster, connect
 from keras_residual.experiments.hypotheses import Claim
+from keras_residual.experiments.images import (
+    Images,
+    batches,
+    check_images,
+    decoder,
+    image_identity,
+    open_data,
+    open_source,
+)
+from keras_residual.experiments.long_training import NORMS, summary
+from keras_residual.experiments.measuring import measure_file
+from keras_residual.experiments.recipes import PUBLISHED, Recipe, compile_by_recipe
+from keras_residual.experiments.run import run_on_devices
+from keras_residual.experiments.settings import choice, refuse
 from keras_residual.experiments.tasks import refusing
 
-STATES = ".states"  # checkpoints of trainings that are not finished
+DESCRIPTION = """\
+Train a plain network, a residual network and a residual network with Cutout on ImageNet
+or anything smaller, over one or several seeds, and report accuracy, the gap between
+training and validation, robustness under occlusion and calibration:
+
+  plain          PlainNet: ResNet without the shortcuts
+  resnet         ResNet-18, or another depth
+  resnet-cutout  the same with Cutout on every training image
+
+Recipes set the defaults of the options of training: source is Adam at 0.001, 32 images
+in a step, 20 epochs, no augmentation; he2015 is SGD with momentum, steps and weight
+decay, 90 epochs; modern is SGD with warm-up, cosine, label smoothing, an average of the
+weights and mixed precision, 120 epochs.
+
+examples:
+  python examples/imagenet_cutout.py --preset quick
+  python examples/imagenet_cutout.py --data-dir /data/imagenet --recipe he2015
+  python examples/imagenet_cutout.py --data-dir /data/imagenet --recipe modern \\
+      --devices all --networks resnet resnet-cutout
+  python examples/imagenet_cutout.py --dataset tfds:imagenet2012 --classes 10 \\
+      --per-class 500 --image-size 128
+  python examples/imagenet_cutout.py --data-dir /data/imagenet --check
+  python examples/imagenet_cutout.py --data-dir /data/imagenet \\
+      --evaluate runs/imagenet-default/units/resnet-seed000/model.keras
+
+Without --data-dir and --dataset, a tiny tree of drawn pictures in ImageNet's format is
+written and used, as a demonstration. The same command resumes an interrupted run.
+"""
+
+Network = Literal["plain", "resnet", "resnet-cutout"]
+NETWORKS: tuple[Network, ...] = ("plain", "resnet", "resnet-cutout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Devices, Recipe, Images):
+    """The settings of the ImageNet comparison.
+
+    Args:
+        jobs: trainings at a time, one thread each; 1 is one training with all threads
+        evaluate: measure a saved network or a checkpoint (.keras) on the validation
+            images, and end
+        networks: which of the three
+        depth: 18, 34, 50, 101, 152 or 200; 6n + 2 for cifar
+        variant: of ResNet; cifar is for small images
+        cutout_size: side of the erased square in pixels (default: half of the image's)
+        occlusion: sides of the patches erased from validation images, as shares of
+            theirs
+        seeds: number of seeds; each trains all networks
+        recipe: the defaults of the options of training, which are those below
+    """
+
+    out: Path = Path("runs/imagenet-default")
+    jobs: Positive = 1
+    evaluate: Aside[Path | None] = None
+    networks: tuple[Network, ...] = NETWORKS
+    depth: Positive = 18
+    variant: Literal["torchvision", "paper", "cifar"] = "torchvision"
+    cutout_size: Positive | None = None
+    occlusion: tuple[Share, ...] = (0.125, 0.25, 0.375, 0.5)
+    seeds: Positive = 1
+    # The source's own is Keras's defaults, without augmentation.
+    recipe: Literal["source", "he2015", "modern"] = "source"
+
+    def checked(self) -> "Settings":
+        settings = super().checked()
+        own = self.classes or self.per_class or self.check or self.hosts
+        refuse(
+            {
+                "--classes, --per-class, --check and --hosts are for --data-dir or "
+                "--dataset": bool(self.is_tiny and own),
+                f"the file --evaluate {self.evaluate} does not exist": (
+                    self.evaluate is not None and not self.evaluate.is_file()
+                ),
+                "argument --networks: at least one is needed": not self.networks,
+            }
+        )
+        # Sizes that are equal in pixels are one size.
+        pixels = {round(size * self.image_size): size for size in self.occlusion}
+        return settings.replace(
+            cutout_size=self.cutout_size or self.image_size // 2,
+            networks=tuple(name for name in NETWORKS if name in self.networks),
+            occlusion=tuple(sorted(pixels[size] for size in set(pixels) - {0})),
+        )
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Settings:
+    """The settings of a command line."""
+    recipe: Any = choice("--recipe", ["source", *PUBLISHED], "source", arguments)
+    default = Settings(recipe=recipe, **PUBLISHED.get(recipe, {}))
+    quick = default.replace(
+        out=Path("runs/imagenet-quick"),
+        jobs=Run().jobs,
+        depth=14,
+        variant="cifar",
+        image_size=32,
+        seeds=2,
+        epochs=10,
+    )
+    presets = {"quick": quick, "default": default}
+    return parse_settings(presets, "imagenet_cutout.py", DESCRIPTION, arguments)
 
 
 # --- The networks
@@ -106,61 +207,49 @@ def build_network(network: str, settings: Mapping[str, Any], seed: int) -> keras
 # --- One training
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Job:
     """What all trainings of a run share."""
 
     source: str
     settings: Mapping[str, Any]
     folder: Path
-    data_dir: Path | None
-    cluster: Cluster
-    tensorboard: bool
+    states: Path
+    options: Settings
 
     def open_data(self, per_class: int | None) -> ImageNetFolder:
         """The images of the run."""
-        classes = self.settings["class_ids"]
-        return open_data(self.source, classes, per_class, self.data_dir)
+        classes, data_dir = self.settings["class_ids"], self.options.data_dir
+        return open_data(self.source, classes, per_class, data_dir)
 
 
 def train(arguments: Mapping[str, Any], job: Job) -> Any:
     """Trains and measures one network with one seed, in a worker process."""
     network, seed, settings = arguments["network"], arguments["seed"], job.settings
     name = task_name(network, seed)
-    state = job.folder / STATES / name
+    state = job.states / name
     # Before anything else: JAX must not have started when hosts come together.
-    connection = connect(job.cluster, settings["batch_size"])
+    connection = connect(job.options.cluster, settings["batch_size"])
     data = job.open_data(settings["per_class"])
     keras.utils.clear_session()
     keras.config.set_dtype_policy(settings["precision"])
     with connection.scope():
         model = build_network(network, settings, seed)
-        compile_network(model, settings)
-    board = job.folder / "tensorboard" / name if job.tensorboard else None
+        compile_by_recipe(model, settings)
+    board = job.folder / "tensorboard" / name if job.options.tensorboard else None
     history, diverged = fit(model, data, settings, seed, state, connection, board)
     connection.close()
     result = {
         **arguments,
         "parameters": model.count_params(),
         "devices": connection.describe(),
-        # Those of a process that was killed as well.
-        "seconds": round(sum(row["seconds"] for row in history), 3),
+        **summary(history, diverged),
     }
     files: dict[str, Any] = {"history.csv": pd.DataFrame(history)} if history else {}
     if (state / NORMS).is_file():
         files[NORMS] = (state / NORMS).read_bytes()
-    if diverged:
-        return {**result, "diverged": True, "reason": diverged, "top1": None}, files
-    best = max(history, key=lambda row: row["val_top1"])
-    speed = statistics.median(row["images_per_second"] for row in history)
-    result |= {
-        "top1": history[-1]["val_top1"],
-        "best_top1": best["val_top1"],
-        "best_epoch": best["epoch"],
-        "images_per_second": speed,
-    }
-    if job.cluster.hosts:
-        return result, {}  # one host measures, alone: see `main`
+    if diverged or job.options.hosts:  # one host measures, alone
+        return result, files
     model = connection.local_copy(model)
     few = job.open_data(images_to_compare(data))
     measures, measured = measure(model, data, few, settings)
@@ -168,15 +257,9 @@ def train(arguments: Mapping[str, Any], job: Job) -> Any:
         del measured[PICTURES]  # all networks of all seeds are shown the same ones
     without_optimizer(model).save(state / "model.keras")
     files |= {**measured, "model.keras": (state / "model.keras").read_bytes()}
-    if best["epoch"] < len(history):
+    if result["best_epoch"] < len(history):
         files[BEST] = (state / BEST).read_bytes()
     return {**result, **measures}, files
-
-
-def images_to_compare(data: ImageNetFolder) -> int:
-    """How many training images of each class are as many as the validation images."""
-    there = np.bincount(data.labels("train"), minlength=data.num_classes).min()
-    return min(int(there), max(1, round(data.num_images("val") / data.num_classes)))
 
 
 def task_name(network: str, seed: int) -> str:
@@ -222,140 +305,44 @@ CLAIMS = (
 # --- The program
 
 
-def open_source(options: Settings, folder: Path) -> tuple[str, ImageNetFolder]:
-    """The place of the images, in this folder if they are generated, and the images.
-
-    Raises:
-        RefusedError: If they cannot be read.
-    """
-    classes: Any = list(options.classes) or None
-    if len(options.classes) == 1 and options.classes[0].isdecimal():
-        classes = int(options.classes[0])
-    source = options.dataset or str(Path(options.data_dir or "").resolve())
-    with refusing():
-        if options.is_tiny:
-            sizes: dict[str, Any] = options.tiny
-            # Hidden: a run folder may hold it before it holds a run.
-            tree = folder / f".tiny-imagenet-{'x'.join(map(str, sizes.values()))}"
-            if not tree.is_dir():
-                make_tiny_imagenet_tree(tree, **sizes)
-            source = str(tree)
-        said = not options.is_tiny
-        data = open_data(source, classes, options.per_class, options.data_dir, said)
-    if missing := {"train", "val"} - set(data.splits):
-        raise RefusedError(
-            f"{source} has no split {' and '.join(sorted(missing))}: "
-            "trainings need both train and val"
-        )
-    return source, data
-
-
-def identity(
-    options: Settings, data: ImageNetFolder, digest: str | None
-) -> dict[str, Any]:
-    """What the numbers depend on: the settings, and what was found out."""
-    images = {split: data.num_images(split) for split in ("train", "val")}
-    folder = Path(options.data_dir or "").resolve().name
-    return {
-        **options.identity(),
-        # Sums over threads depend on how many there are.
-        "threads": "one" if options.jobs > 1 else "all",
-        "data": "a tiny generated tree"
-        if options.is_tiny
-        else options.dataset or folder,
-        "classes": list(data.class_names),
-        "class_ids": list(data.class_ids),
-        "images": images,
-        "images_sha256": digest,
-        "steps_per_epoch": images["train"] // options.batch_size,
-    }
-
-
-def check_settings(settings: Mapping[str, Any], data: ImageNetFolder) -> None:
-    """Refuses what would fail in the first training, or after it."""
-    labels = set(data.labels("train").tolist())
-    empty = [name for label, name in enumerate(data.class_ids) if label not in labels]
-    if empty:
-        raise RefusedError(
-            f"no training image of {', '.join(empty[:5])} can be used; leave these "
-            "classes out (--classes)"
-        )
-    if settings["steps_per_epoch"] < 1:
-        raise RefusedError(
-            f"--batch-size {settings['batch_size']} is more than the "
-            f"{settings['images']['train']} training images"
-        )
-    with refusing():
-        for network in settings["networks"]:
-            build_network(network, settings, seed=0)
-
-
-def decoder() -> dict[str, str]:
-    """Names the decoder of the images, the same on every backend."""
-    if keras.config.backend() == "tensorflow":
-        return {}
-    return {"images decoded by": f"tensorflow {version('tensorflow')}"}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(arguments)
-    # What a keras.json of this machine may say otherwise.
-    keras.config.set_image_data_format("channels_last")
     check_cluster(options.cluster, options.batch_size)
     # The tiny tree is made elsewhere until it is known to be needed.
     with tempfile.TemporaryDirectory() as temporary:
         source, data = open_source(options, Path(temporary))
-        settings = identity(options, data, fingerprint(source, data))
+        settings = {
+            **options.identity(),
+            # Sums over threads depend on how many there are.
+            "threads": "one" if options.jobs > 1 else "all",
+            **image_identity(options, source, data),
+            "steps_per_epoch": data.num_images("train") // options.batch_size,
+        }
         if options.check:
             return
         if options.evaluate is not None:
-            print(measure_file(options.evaluate, data, settings))
+            shape = (options.image_size, options.image_size, 3)
+            images = batches(data, settings)
+            print(measure_file(options.evaluate, shape, data.num_classes, images))
             return
-        check_settings(settings, data)
+        check_images(settings, data)
+        with refusing():
+            for network in settings["networks"]:
+                build_network(network, settings, seed=0)
         folder = RunFolder(options.out, settings, decoder())
     tasks = make_tasks(settings)
 
-    def report() -> None:
+    def prepare(options: Settings) -> Job:
+        path = folder.path.resolve()
+        place = open_source(options, path)[0] if options.is_tiny else source
+        return Job(place, settings, path, folder.states.resolve(), options)
+
+    def report() -> Path:
         from _imagenet_report import write_imagenet_report
 
-        quick = options.preset == "quick"
-        path = write_imagenet_report(folder, tasks, CLAIMS, quick)
-        print(f"Report: {path.with_suffix('.html')}", flush=True)
+        return write_imagenet_report(folder, tasks, CLAIMS, options.preset == "quick")
 
-    def run(job: Job, writes: bool = True) -> None:
-        run_tasks(
-            *(folder, tasks, train, job, options.jobs),
-            scheduler=options.scheduler,
-            measure="top1",
-            # One training alone has the machine for itself.
-            one_thread=options.jobs > 1,
-            # A host whose process died cannot go on without the others.
-            deaths=1 if job.cluster.hosts else 3,
-            writes=writes,
-        )
-
-    if options.report_only:
-        report()
-        return
-    path, cluster = folder.path.resolve(), options.cluster
-    coordinates = cluster.host_index == 0
-    with folder.locked(options.jobs) if coordinates else contextlib.nullcontext():
-        if options.is_tiny:
-            source, _ = open_source(options, path)
-        job = Job(
-            *(source, settings, path, options.data_dir, cluster, options.tensorboard)
-        )
-        if cluster.hosts:
-            # All hosts train together; what comes of it are checkpoints, which one
-            # host alone then measures.
-            run(job, writes=False)
-            alone = dataclasses.replace(cluster, hosts=(), host_index=0)
-            job = dataclasses.replace(job, cluster=alone)
-        if coordinates:
-            run(job)
-            report()
-            # They are what a report that failed could not be made again without.
-            shutil.rmtree(path / STATES, ignore_errors=True)
+    run_on_devices(options, folder, tasks, train, prepare, report, measure="top1")
 
 
 if __name__ == "__main__":

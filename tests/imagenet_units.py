@@ -77,7 +77,7 @@ def write_unit(unit, network, seed, images):
     history.to_csv(unit / "history.csv", index=False)
     predictions = predicted(top1, images)
     predictions.to_csv(unit / "predictions.csv", index=False)
-    share = np.square(SIZES) * 0.8 + 0.001 * seed * np.sign(SIZES)
+    share = np.square(SIZES) * 0.8
     pd.DataFrame(
         {"erased_share": share, "size": SIZES, "top1": top1 - 4 * lost * share}
     ).to_csv(unit / "occlusion.csv", index=False)

@@ -20,14 +20,16 @@ have come. A callback that adds variables, such as `GradientNormCallback`, belon
 all hosts, and its file on the writer only.
 """
 
+import typing
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from keras_residual.experiments._connection import Connection as Connection
 from keras_residual.experiments._connection import not_divisible
+from keras_residual.experiments.settings import Aside, Positive, Run, refuse
 from keras_residual.experiments.tasks import RefusedError, StoppedError
 
 
@@ -50,6 +52,45 @@ class Cluster:
     host_index: int = 0
     connect_timeout: int = 300
     heartbeat_timeout: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices(Run):
+    """The options of devices and hosts. Subclass it for the settings of an experiment.
+
+    Args:
+        devices: share each step among all devices of a host (TensorFlow, JAX)
+        hosts: share each step among hosts (JAX); the first is address:port of the one
+            that coordinates, and all need the same run folder
+        host_index: which of the hosts this one is, from 0
+        host_timeout: seconds until a host that is silent counts as lost
+    """
+
+    # On TensorFlow each device normalizes its share of a batch.
+    devices: Literal["one", "all"] = "one"
+    hosts: Aside[tuple[str, ...]] = ()
+    host_index: Aside[int] = 0
+    host_timeout: Aside[Positive] = 100
+
+    @property
+    def cluster(self) -> Cluster:
+        """The devices and hosts of one training."""
+        hosts, timeout = tuple(self.hosts), self.host_timeout
+        return Cluster(self.devices, hosts, self.host_index, heartbeat_timeout=timeout)
+
+    def checked(self) -> typing.Self:
+        several = bool(self.hosts)
+        refuse(
+            {
+                "argument --hosts: one training at a time, --jobs 1": (
+                    several and self.jobs > 1
+                ),
+                "--hosts and --scheduler exclude each other": (
+                    several and bool(self.scheduler)
+                ),
+            }
+        )
+        return super().checked()
 
 
 def check_cluster(cluster: Cluster, batch_size: int) -> None:

@@ -152,11 +152,6 @@ def photo_panel(
     return panel(finding, plots.photo_grid, images, labels, probabilities, classes)
 
 
-def spread(number: int, most: int) -> np.ndarray:
-    """Evenly spaced places among `number`, at most `most`, from first to last."""
-    return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
-
-
 def toward_input(norms: pd.DataFrame, by: str) -> str:
     """How the gradient goes from the last convolution to the second, by group.
 

@@ -1,5 +1,6 @@
 """Gradient norms of trainings: by depth, and at equal loss."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,28 @@ def read_norms(file: Path) -> pd.DataFrame:
     """Rows step, depth, kind, norm from a file of `GradientNormCallback`."""
     long = pd.read_csv(file).melt("step", var_name="path", value_name="norm")
     return with_depth(long)[["step", "depth", "kind", "norm"]]
+
+
+def kernels_by_depth(norms: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Rows `by`, seed, step, depth, norm of the kernels, counted from the input.
+
+    Projections and the classifier are left out: they are not on the common path.
+
+    Args:
+        norms: Columns `by`, seed, step, and one for each layer of a network of this
+            library, whose convolutions have no other weight than their kernel.
+        by: Column that names the networks.
+    """
+    paths = [
+        path
+        for path in norms.columns
+        if re.fullmatch(r"(\w+_)?conv\d*", path.split("/")[-1])
+    ]
+    key = [by, "seed", "step"]
+    depths = {path: depth for depth, path in enumerate(paths, start=1)}
+    long = norms.rename(columns=depths).melt(key, [*depths.values()], "depth", "norm")
+    long["depth"] = long["depth"].astype(int)
+    return long.drop_duplicates([*key, "depth"], keep="last")
 
 
 def epochs_of_equal_loss(history: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:

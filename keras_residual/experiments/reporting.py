@@ -132,7 +132,11 @@ def corrected(tested: pd.DataFrame) -> dict[str, float]:
 
 
 def claim_panel(
-    claim: Claim, tested: pd.DataFrame, frame: pd.DataFrame, by: str
+    claim: Claim,
+    tested: pd.DataFrame,
+    frame: pd.DataFrame,
+    by: str,
+    label: str | None = None,
 ) -> Draw:
     """The differences that a claim is about, by seed, with its finding as the title.
 
@@ -141,6 +145,7 @@ def claim_panel(
         tested: Rows of `compare_claims`.
         frame: What was tested.
         by: Column that names the groups.
+        label: What to call the measure in the figure.
     """
     return panel(
         findings(tested).get(claim.name, ""),
@@ -148,6 +153,7 @@ def claim_panel(
         treatment=claim.larger,
         control=claim.smaller,
         by=by,
+        label=label,
         p_value=corrected(tested).get(claim.name),
     )
 
@@ -175,6 +181,8 @@ class Trainings:
         tasks: All trainings of the run, finished or not.
         key: Names of the results that tell one training from another.
         numbers: Names of results in which null becomes NaN.
+        outcomes: Names of more of them, which a training that diverged does not have.
+            One without the first of them diverged as well.
 
     Attributes:
         units: Folders of the finished ones.
@@ -191,6 +199,7 @@ class Trainings:
         tasks: Sequence[Task],
         key: Sequence[str],
         numbers: Sequence[str] = (),
+        outcomes: Sequence[str] = (),
     ) -> None:
         finished = folder.finished(tasks)
         if not finished:
@@ -199,9 +208,13 @@ class Trainings:
         results = [read_result(unit) for unit in self.units]
         self._keys = [{name: result[name] for name in key} for result in results]
         self.results = pd.DataFrame(results)
-        for name in numbers:
+        for name in (*outcomes, *numbers):
             given = pd.Series(self.results.get(name, np.nan), self.results.index)
             self.results[name] = pd.to_numeric(given, errors="coerce").astype(float)
+        self._diverged = np.array([bool(one.get("diverged")) for one in results])
+        if outcomes:
+            self._diverged |= ~np.isfinite(self.results[outcomes[0]].to_numpy())
+            self.results.loc[self._diverged, list(outcomes)] = np.nan
         self.incomplete = ""
         if missing := [task.name for task in tasks if task not in finished]:
             self.incomplete = (
@@ -217,20 +230,31 @@ class Trainings:
             )
 
     def read(
-        self, name: str, read: Callable[[Path], pd.DataFrame] = pd.read_csv
+        self,
+        name: str,
+        read: Callable[[Path], pd.DataFrame] = pd.read_csv,
+        *,
+        diverged: bool = True,
+        columns: Sequence[str] = (),
     ) -> pd.DataFrame:
         """The rows of a file of all trainings that have it, the key in front.
 
         Args:
             name: Name of the file.
             read: From the file to its rows.
+            diverged: Whether those of trainings that diverged are among them.
+            columns: Those of the table if there are no rows.
         """
+        files = [unit / name for unit in self.units]
         frames = [
-            pd.DataFrame({**key, **read(unit / name)})
-            for unit, key in zip(self.units, self._keys, strict=True)
-            if (unit / name).is_file()  # one that diverged may lack it
+            pd.DataFrame({**key, **read(file)})
+            for file, key, lost in zip(files, self._keys, self._diverged, strict=True)
+            # One that diverged may lack it.
+            if file.is_file() and (diverged or not lost)
         ]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if not frames:
+            return pd.DataFrame(columns=list(columns))
+        return pd.concat(frames, ignore_index=True)
 
 
 def read_result(unit: Path) -> dict[str, Any]:

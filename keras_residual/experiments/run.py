@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.devices import Devices
 from keras_residual.experiments.processes import SHARING, compute_here
 from keras_residual.experiments.run_folder import RunFolder
 from keras_residual.experiments.settings import Run
@@ -24,6 +25,8 @@ from keras_residual.experiments.tasks import (
     Train,
     check_order,
 )
+
+AnyDevices = TypeVar("AnyDevices", bound=Devices)
 
 
 def run_tasks(
@@ -146,6 +149,60 @@ def run_experiment(
 def _name_report(path: Path) -> None:
     # A browser shows it with its figures; report.md is for GitHub.
     print(f"Report: {path.with_suffix('.html')}", flush=True)
+
+
+def run_on_devices(
+    run: AnyDevices,
+    folder: RunFolder,
+    tasks: Sequence[Task],
+    train: Train,
+    prepare: Callable[[AnyDevices], Any],
+    report: Callable[[], Path],
+    **options: Any,
+) -> None:
+    """Like `run_experiment`, with all devices of one or of several hosts for a task.
+
+    All hosts train together; what comes of it are checkpoints, with which the first
+    host alone then computes the tasks once more and stores them.
+
+    Args:
+        run: Devices and hosts, number of jobs, scheduler.
+        folder: The run folder.
+        tasks: All tasks of the run.
+        train: See `run_tasks`.
+        prepare: From `run` to what all tasks use, once the folder is locked. The
+            second time the settings name no hosts.
+        report: Writes the report and returns its path.
+        **options: More arguments of `run_tasks`.
+
+    Raises:
+        RefusedError: If the folder is in use, or the scheduler does not answer.
+        StoppedError: If a task cannot go on.
+    """
+    if run.report_only:
+        _name_report(report())
+        return
+
+    def compute(run: AnyDevices, writes: bool) -> None:
+        run_tasks(
+            *(folder, tasks, train, prepare(run), run.jobs),
+            scheduler=run.scheduler,
+            # One training alone has the machine for itself.
+            one_thread=run.jobs > 1,
+            # A host whose process died cannot go on without the others.
+            deaths=1 if run.hosts else 3,
+            writes=writes,
+            **options,
+        )
+
+    coordinates = run.host_index == 0
+    with folder.locked(run.jobs) if coordinates else contextlib.nullcontext():
+        if run.hosts:
+            compute(run, writes=False)
+        if coordinates:
+            compute(run.replace(hosts=()), writes=True)
+            _name_report(report())
+            shutil.rmtree(folder.states, ignore_errors=True)
 
 
 class _TimeLeft:

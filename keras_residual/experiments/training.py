@@ -201,6 +201,11 @@ def split(num_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
     return order[:border], order[border:]
 
 
+def spread(number: int, most: int) -> np.ndarray:
+    """Evenly spaced places among `number`, at most `most`, from first to last."""
+    return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))
+
+
 def stratified_split(
     labels: np.ndarray, share: float, seed: int, held_out: float = 0.2
 ) -> dict[str, np.ndarray]:

@@ -16,6 +16,8 @@ from keras_residual import ResNet
 from keras_residual.analysis.statistics import expected_calibration_error
 from keras_residual.experiments import RefusedError
 from keras_residual.experiments.devices import Connection
+from keras_residual.experiments.images import fingerprint, open_data
+from keras_residual.experiments.measuring import accuracies, classify, load_network
 
 EXAMPLE = "imagenet_cutout.py"
 TINY = (
@@ -174,27 +176,31 @@ def test_what_is_kept_is_the_average_that_was_validated(
 ):
     monkeypatch.chdir(tmp_path)
     recipe = ("--recipe", "modern", "--warmup-epochs", "1", "--epochs", "3")
-    options = load("_imagenet_settings").parse_options(
+    program = load("imagenet_cutout")
+    options = program.parse_options(
         [*("--data-dir", str(tree)), *TINY, *recipe, *("--label-smoothing", "0")]
     )
-    program, images = load("imagenet_cutout"), load("_imagenet_images")
-    _, data = program.open_source(options, tmp_path)
-    settings = program.identity(options, data, None)
+    source, data = program.open_source(options, tmp_path)
+    settings = {
+        **options.identity(),
+        **program.image_identity(options, source, data),
+        "steps_per_epoch": 4,
+    }
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = program.build_network("resnet-cutout", settings, seed=0)
-    program.compile_network(network, settings)
+    program.compile_by_recipe(network, settings)
     history, diverged = program.fit(
         network, data, settings, 0, tmp_path / "state", Connection()
     )
     assert diverged == ""
     keras.config.set_dtype_policy("float32")
-    best = images.load_network(tmp_path / "state" / "best.keras")
-    last = images.load_network(tmp_path / "state" / "epoch-00003.keras")
+    best = load_network(tmp_path / "state" / "best.keras")
+    last = load_network(tmp_path / "state" / "epoch-00003.keras")
     of_best = max(history, key=lambda row: row["val_top1"])
     kept = ((network, history[-1]), (last, history[-1]), (best, of_best))
     for model, row in kept:
-        predictions, _ = images.classify(model, images.batches(data, settings))
-        found = images.accuracies(predictions)
+        predictions, _ = classify(model, program.batches(data, settings))
+        found = accuracies(predictions)
         assert found["top1"] == pytest.approx(row["val_top1"])
         assert found["loss"] == pytest.approx(row["val_loss"], rel=1e-2)
 
@@ -248,34 +254,23 @@ def test_images_to_compare_are_training_images(load, tree, per_class, expected):
 def test_a_class_without_images_is_refused_beforehand(load, tree):
     program = load("imagenet_cutout")
     data = program.open_data(str(tree), CLASSES, None)
-    settings = {"steps_per_epoch": 1, "networks": []}
-    program.check_settings(settings, data)
+    settings = {"steps_per_epoch": 1, "batch_size": 8}
+    program.check_images(settings, data)
     labels = data.labels("train")
     data.labels = lambda split: labels[labels != 2]
     with pytest.raises(RefusedError, match="white"):
-        program.check_settings(settings, data)
-
-
-def test_a_network_for_other_classes_is_not_evaluated(load, tree, tmp_path):
-    program = load("imagenet_cutout")
-    data = program.open_data(str(tree), ["black", "white"], None)
-    settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": CLASSES}
-    network = program.build_network("plain", settings, seed=0)
-    network.save(tmp_path / "network.keras")
-    with pytest.raises(RefusedError, match="classes 3, not 2"):
-        program.measure_file(tmp_path / "network.keras", data, settings)
+        program.check_images(settings, data)
 
 
 @pytest.mark.once
-def test_images_that_were_encoded_anew_are_other_images(load, tree, tmp_path):
+def test_images_that_were_encoded_anew_are_other_images(tree, tmp_path):
     shutil.copytree(tree, tmp_path / "copy")
     shutil.copytree(tree, tmp_path / "anew")
     file = tmp_path / "anew/val/white/0.jpg"
     Image.open(file).save(file, quality=30)
-    data = load("_imagenet_images")
 
     digests = [
-        data.fingerprint(str(root), data.open_data(str(root), CLASSES, None))
+        fingerprint(str(root), open_data(str(root), CLASSES, None))
         for root in (tree, tmp_path / "copy", tmp_path / "anew")
     ]
 
@@ -285,7 +280,8 @@ def test_images_that_were_encoded_anew_are_other_images(load, tree, tmp_path):
 @pytest.mark.once
 def test_the_tiny_tree_has_the_size_that_is_asked_for(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    program, settings = load("imagenet_cutout"), load("_imagenet_settings").Settings
+    program = load("imagenet_cutout")
+    settings = program.Settings
     size = {"num_classes": 2, "train_per_class": 2, "val_per_class": 1}
     monkeypatch.setattr(settings, "tiny", size)
     first, small = program.open_source(settings(), tmp_path)
@@ -307,7 +303,7 @@ def test_the_erased_colour_is_what_cutout_puts_there(load):
     """What is erased from an image is zero once the means are taken out."""
     settings = {"image_size": 32, "depth": 8, "variant": "cifar", "classes": "ab"}
     model = load("imagenet_cutout").build_network("resnet", settings, seed=0)
-    pixels = np.full((1, 32, 32, 3), load("_imagenet_images").FILL, "uint8")
+    pixels = np.full((1, 32, 32, 3), load("_imagenet_training").FILL, "uint8")
     found = keras.ops.convert_to_numpy(model.get_layer("preprocessing")(pixels))
     # To half a grey level.
     assert np.abs(found).max() < 0.5 / 255 / 0.224 + 1e-6

@@ -14,6 +14,10 @@ from programs import table
 from keras_residual import GradientNormCallback
 from keras_residual.analysis import plots
 from keras_residual.experiments import RunFolder, Task
+from keras_residual.experiments.classifier_panels import gradient_panels
+from keras_residual.experiments.gradients import kernels_by_depth
+from keras_residual.experiments.measuring import with_outcomes
+from keras_residual.experiments.tables import under_occlusion
 
 pytestmark = pytest.mark.once
 
@@ -227,7 +231,7 @@ def test_only_hypotheses_about_trained_networks_are_tested(tested):
     assert found["p_holm"].tolist() == pytest.approx([2 / 256])
 
 
-def test_outcomes_by_hand(load):
+def test_outcomes_by_hand():
     results = pd.DataFrame(
         {
             "network": ["plain", "resnet"],
@@ -246,7 +250,7 @@ def test_outcomes_by_hand(load):
         }
     )
 
-    found = load("_imagenet_report").with_outcomes(results, occlusion)
+    found = with_outcomes(results, occlusion, ["network", "seed"])
 
     assert found["gap"].iloc[0] == pytest.approx(0.25)
     # Without the images that are whole; a size that is missing spoils the mean.
@@ -262,7 +266,7 @@ ON_IMAGENET = units.SETTINGS | {
 
 
 def test_claims_of_others_are_held_against_the_interval(load):
-    against = load("_imagenet_published").against_others
+    against = load("_imagenet_report").against_others
     frame = compared(top1=[0.5, 0.5, 0.5])
     frame.loc[frame["network"] == "resnet", "top1"] += np.array([0.01, -0.01] * 4)
     history = pd.concat(
@@ -303,7 +307,7 @@ def test_claims_of_others_are_held_against_the_interval(load):
 
 
 def test_figures_can_be_compared_with_the_same_settings_alone(load):
-    words, source = load("_imagenet_published").comparability, ON_IMAGENET
+    words, source = load("_imagenet_report").comparability, ON_IMAGENET
 
     assert "settings: where these are ImageNet's images, its figures" in words(source)
     assert "can be compared with the source's" in words(source)
@@ -325,7 +329,7 @@ def test_figures_can_be_compared_with_the_same_settings_alone(load):
         assert "must not" not in found
 
 
-def test_occlusion_table_by_hand(load):
+def test_occlusion_table_by_hand():
     frame = pd.DataFrame(
         [
             ("resnet", 0, 0.0, 0.0, 0.6),
@@ -335,15 +339,14 @@ def test_occlusion_table_by_hand(load):
         ],
         columns=["network", "seed", "size", "erased_share", "top1"],
     )
-    under_occlusion = load("_imagenet_report").under_occlusion
 
-    found = under_occlusion(frame)
+    found = under_occlusion(frame, "network")
 
     assert found["erased share"].tolist() == pytest.approx([0, 0.22])
     assert found["resnet (%)"].tolist() == pytest.approx([65, 45])
     assert found["resnet, lost"].tolist() == pytest.approx([math.nan, 20], nan_ok=True)
     # Without the whole images nobody knows what was lost.
-    assert "resnet, lost" not in under_occlusion(frame[frame["size"] > 0])
+    assert "resnet, lost" not in under_occlusion(frame[frame["size"] > 0], "network")
 
 
 @pytest.mark.parametrize(
@@ -372,23 +375,16 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
         frames[-1].insert(0, "network", network)
         frames[-1].insert(1, "seed", 0)
 
-    found = load("_imagenet_figures").kernels_by_depth(pd.concat(frames))
+    norms = pd.concat(frames)
+    found = kernels_by_depth(norms, "network")
 
     # The stem, and two convolutions in each of the blocks.
     convolutions = depth - 1
     depths = list(range(1, convolutions + 1))
     for network in ("plain", "resnet"):
         assert found.loc[found["network"] == network, "depth"].tolist() == depths
-    panels = load("_imagenet_figures").make_panels(
-        pd.DataFrame({"network": ["plain"], "top1": [0.5], "train_top1": [math.nan]}),
-        *([pd.DataFrame()] * 3),
-        pd.DataFrame({"hypothesis": [], "n": []}),
-        claims=[],
-        classes="abc",
-        norms=pd.concat(frames),
-        pictures=None,
-    )
-    ax = panels["gradient_norms"](plt.figure().add_subplot())
+    (draw,) = gradient_panels(norms, by="network").values()
+    ax = draw(plt.figure().add_subplot())
     assert "plain grows" in ax.get_title(loc="left")
     assert "resnet" in ax.get_title(loc="left")
     plt.close()

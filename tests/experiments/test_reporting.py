@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from keras_residual.experiments import RefusedError
-from keras_residual.experiments.figures import spread, toward_input
+from keras_residual.experiments.figures import toward_input
 from keras_residual.experiments.reporting import in_percent
 from keras_residual.experiments.tasks import refusing
 
@@ -37,11 +37,6 @@ def test_shares_in_words():
     assert in_percent(pd.Series([np.nan])) == "n/a"
     # By hand: 0.6 +- 12.706 * 0.1414 / sqrt(2).
     assert in_percent(pd.Series([0.5, 0.7])) == "60.0 (-67.1 to 187.1)"
-
-
-def test_places_from_the_first_to_the_last():
-    assert spread(9, 3).tolist() == [0, 4, 8]
-    assert spread(2, 12).tolist() == [0, 1]
 
 
 def test_errors_of_readers_are_refusals_of_one_line():

@@ -28,7 +28,9 @@ from keras_residual.experiments import (
 )
 from keras_residual.experiments import run as module
 from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.devices import Devices
 from keras_residual.experiments.processes import compute_here
+from keras_residual.experiments.run import run_on_devices
 from keras_residual.experiments.tasks import check_order
 
 pytestmark = pytest.mark.once
@@ -321,3 +323,34 @@ def test_exit_statuses(capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[:2] == ["program: error: no such thing", "program: error: no space"]
     assert lines[-1].startswith("Interrupted. The same command continues")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "index", "expected"),
+    [
+        ((), 0, [((), True, 3)]),
+        (("a:1", "b"), 0, [(("a:1", "b"), False, 1), ((), True, 3)]),
+        (("a:1", "b"), 1, [(("a:1", "b"), False, 1)]),
+    ],
+)
+def test_hosts_train_together_and_the_first_one_stores(
+    tmp_path, monkeypatch, hosts, index, expected
+):
+    calls = []
+
+    def compute(folder, tasks, train, shared, processes, **options):
+        calls.append((shared, options["writes"], options["deaths"]))
+        assert (tmp_path / "run/.lock").exists() == (index == 0)
+
+    monkeypatch.setattr(module, "run_tasks", compute)
+    run = Devices(jobs=1, hosts=hosts, host_index=index)
+    folder, reports = RunFolder(tmp_path / "run", {}), []
+    arguments = (folder, TASKS, engine_tasks.train, lambda run: run.hosts)
+
+    def report():
+        reports.append(tmp_path / "report.md")
+        return reports[-1]
+
+    run_on_devices(run, *arguments, report)
+    assert calls == expected
+    assert len(reports) == (index == 0)

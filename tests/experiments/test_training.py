@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from keras_residual.experiments import RefusedError, training
-from keras_residual.experiments.training import ShuffledBatches, split, standardized
+from keras_residual.experiments.training import (
+    ShuffledBatches,
+    split,
+    spread,
+    standardized,
+)
 
 pytestmark = pytest.mark.once
 
@@ -87,6 +92,11 @@ def test_split_by_seed():
     assert sorted([*train, *validation]) == list(range(10))
     assert split(10, 0.8, seed=0)[1].tolist() == validation.tolist()
     assert len({str(sorted(split(10, 0.8, seed=seed)[1])) for seed in range(20)}) > 5
+
+
+def test_places_from_the_first_to_the_last():
+    assert spread(9, 3).tolist() == [0, 4, 8]
+    assert spread(2, 12).tolist() == [0, 1]
 
 
 def test_standardized_by_the_training_images_alone():

@@ -1,53 +1,49 @@
-"""Recipes of the ImageNet comparison, against PyTorch, closed forms and Keras."""
+"""Recipes of long trainings, against PyTorch, closed forms and Keras."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_residual.experiments import RefusedError
+from keras_residual.experiments import RefusedError, parse_settings
+from keras_residual.experiments.recipes import (
+    PUBLISHED,
+    Recipe,
+    compile_by_recipe,
+    make_schedule,
+)
 
 STEPS = 4  # of an epoch
 
 
 @pytest.fixture
-def complete(load, monkeypatch, tmp_path):
+def complete(monkeypatch, tmp_path):
     """A function from a recipe and options to the settings of a run."""
     monkeypatch.chdir(tmp_path)
 
     def complete(recipe, *options):
-        parse = load("_imagenet_settings").parse_options
-        found = parse(["--recipe", recipe, *options]).identity()
-        return {**found, "steps_per_epoch": STEPS}
+        default = Recipe(recipe=recipe, **PUBLISHED.get(recipe, {}))
+        found = parse_settings({"default": default}, "test.py", "", options)
+        return {**found.identity(), "steps_per_epoch": STEPS}
 
     return complete
 
 
-@pytest.fixture
-def program(load):
-    return load("imagenet_cutout")
-
-
-@pytest.fixture
-def training(load):
-    return load("_imagenet_training")
-
-
-def rates(training, settings):
-    schedule = training.make_schedule(settings)
+def rates(settings):
+    schedule = make_schedule(settings)
     steps = range(settings["epochs"] * STEPS)
     return np.array([float(keras.ops.convert_to_numpy(schedule(s))) for s in steps])
 
 
-def test_steps_are_a_tenth_after_each_third(complete, training):
-    found = rates(training, complete("he2015", "--epochs", "9"))
+def test_steps_are_a_tenth_after_each_third(complete):
+    found = rates(complete("he2015", "--epochs", "9"))
     # The border itself still has the rate before it.
     assert found[[0, 12, 13, 24, 25, 35]] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     )
 
 
-def test_warm_up_is_linear_and_the_rest_a_cosine(complete, training):
-    found = rates(training, complete("modern", "--epochs", "15"))
+def test_warm_up_is_linear_and_the_rest_a_cosine(complete):
+    found = rates(complete("modern", "--epochs", "15"))
     steps = np.arange(60)
     cosine = 0.2 * (1 + np.cos(np.pi * (steps - 20) / 40))
     expected = np.where(steps < 20, 0.4 * steps / 20, cosine)
@@ -87,11 +83,11 @@ def test_momentum_is_not_adams(complete, option):
 
 
 @pytest.mark.slow
-def test_weight_decay_is_as_strong_as_in_pytorch(complete, training):
+def test_weight_decay_is_as_strong_as_in_pytorch(complete):
     torch = pytest.importorskip("torch")
     options = ["--weight-decay", "0.01", "--epochs", "75"]
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3)])
-    training.compile_network(model, complete("he2015", *options))
+    compile_by_recipe(model, complete("he2015", *options))
     weight = model.trainable_variables[0]
     weight.assign(np.ones((1, 3)))
     theirs = torch.nn.Parameter(torch.ones(1, 3))
@@ -106,20 +102,20 @@ def test_weight_decay_is_as_strong_as_in_pytorch(complete, training):
     )
 
 
-SETTINGS = {
-    **{"image_size": 32, "depth": 20, "variant": "cifar", "cutout_size": 16},
-    "classes": list("abcdef"),
-}
-
-
 @pytest.mark.parametrize(
     ("name", "decays"), [("he2015", "all"), ("modern", "kernels"), ("source", "none")]
 )
-def test_what_decays(complete, program, name, decays):
+def test_what_decays(complete, name, decays):
     """The gradients are zero: what shrinks has decay."""
-    model = program.build_network("resnet", SETTINGS, seed=0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            *(keras.Input((4, 4, 1)), layers.Conv2D(2, 3, use_bias=False)),
+            *(layers.BatchNormalization(), layers.Flatten(), layers.Dense(2)),
+        ]
+    )
     settings = complete(name, "--epochs", "6")
-    program.compile_network(model, settings)
+    compile_by_recipe(model, settings)
     assert model.loss.label_smoothing == settings["label_smoothing"]
     optimizer = model.optimizer
     for weight in model.trainable_variables:
@@ -132,41 +128,3 @@ def test_what_decays(complete, program, name, decays):
         if keras.ops.convert_to_numpy(weight).max() < 1
     }
     assert shrunk == {"all": {True, False}, "kernels": {True}, "none": set()}[decays]
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.parametrize(
-    ("depth", "variant", "extra"),
-    [
-        (20, "cifar", 0),
-        pytest.param(18, "torchvision", 3, marks=pytest.mark.slow),
-    ],
-)
-def test_networks_are_each_others_controls(program, depth, variant, extra):
-    settings = {**SETTINGS, "depth": depth, "variant": variant}
-    models = [
-        program.build_network(name, settings, seed=1)
-        for name in ("plain", "resnet", "resnet-cutout")
-    ]
-    plain, resnet, cutout = (
-        {weight.path: weight for weight in model.weights} for model in models
-    )
-    # Each projection: a kernel and four weights of batch normalization.
-    assert len(resnet) - len(plain.keys() & resnet.keys()) == 5 * extra
-    for path, weight in resnet.items():
-        values = keras.ops.convert_to_numpy(weight)
-        for others in (plain, cutout):
-            if path in others and "seed_generator" not in path:
-                other = keras.ops.convert_to_numpy(others[path])
-                np.testing.assert_array_equal(values, other)
-    images = np.full((2, 32, 32, 3), 200, "uint8")
-    without = [model.predict_on_batch(images) for model in models]
-    np.testing.assert_array_equal(without[1], without[2])  # no patch in inference
-    assert np.abs(without[0] - without[1]).max() > 0
-
-
-def test_logits_are_float32_under_mixed_precision(program):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = program.build_network("resnet", SETTINGS, seed=0)
-    assert model.output.dtype == "float32"
-    assert model.layers[-2].compute_dtype == "bfloat16"

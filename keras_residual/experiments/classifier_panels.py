@@ -1,0 +1,172 @@
+"""Figures of the results of classifiers, by name, with what they show as their titles.
+
+They show what `measuring` and `long_training` found: columns `by`, seed and theirs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_residual.analysis import plots
+from keras_residual.experiments.figures import (
+    Draw,
+    panel,
+    photo_panel,
+    toward_input,
+)
+from keras_residual.experiments.gradients import kernels_by_depth
+from keras_residual.experiments.training import spread
+
+# What the figures call the measures.
+LABELS = {
+    "top1": "final accuracy (% of images)",
+    "val_top1": "validation accuracy (% of images)",
+    "val_top5": "validation top-5 accuracy (% of images)",
+    "gap": "training minus validation accuracy (% of images)",
+    "occluded_top1": "top-1 accuracy under occlusion (% of images)",
+    "ece": "expected calibration error (%)",
+}
+
+
+def accuracy_panels(
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    occlusion: pd.DataFrame,
+    num_classes: int,
+    **looks: Any,
+) -> dict[str, Draw]:
+    """Accuracy after and during the training, its gap, and under occlusion.
+
+    Args:
+        results: Columns `by`, seed, top1, train_top1, gap and occluded_top1.
+        history: One row for each epoch of each training.
+        occlusion: One row for each training and size of the patch.
+        num_classes: Number of classes.
+        **looks: `by` and `styles` of the figures.
+
+    Returns:
+        "accuracy", "val_top1", "val_top5", "loss", "gap", "occlusion"; without those of
+        no data.
+    """
+    by, chance = looks["by"], 1 / num_classes
+    title = in_words(results, by, "top1")
+    # What the figures call them.
+    names = {"top1": "accuracy", "train_top1": "train_accuracy"}
+    renamed, erased = results.rename(columns=names), occlusion.rename(columns=names)
+    panels = {
+        "accuracy": panel(
+            title, plots.accuracy_by_seed, renamed, chance=chance, **looks
+        )
+    }
+    curves = ("", plots.training_curves, history)
+    if len(history):
+        panels["val_top1"] = panel(
+            *(f"Top-1, {title}", *curves[1:], "val_top1"),
+            label=LABELS["val_top1"],
+            chance=chance,
+            **looks,
+        )
+        panels["loss"] = panel(*curves, "loss", **looks)
+        # With five classes or fewer the right one is always among the first five.
+        if num_classes > 5 and "val_top5" in history:
+            panels["val_top5"] = panel(
+                *(*curves, "val_top5"), label=LABELS["val_top5"], **looks
+            )
+    if results["train_top1"].notna().any():
+        title = f"Gap, {in_words(results, by, 'gap', ' points')}"
+        panels["gap"] = panel(title, plots.generalization_gap, renamed, **looks)
+    if len(occlusion):
+        panels["occlusion"] = panel(
+            f"With a patch, {in_words(results, by, 'occluded_top1')}",
+            *(plots.accuracy_by_occlusion, erased),
+            chance=chance,
+            **looks,
+        )
+    return panels
+
+
+def prediction_panels(
+    results: pd.DataFrame,
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    pictures: Mapping[str, np.ndarray] | None,
+    most: int = 12,
+    **looks: Any,
+) -> dict[str, Draw]:
+    """Reliability, and the same images as the first seed of each network sees them.
+
+    Args:
+        results: Columns `by`, seed and ece.
+        predictions: One row for each image of each training.
+        classes: Names of the classes; of synonyms the first one is shown.
+        pictures: "images" and their "places" among those that were classified.
+        most: How many of them are shown.
+        **looks: `by` and `styles` of the figures.
+
+    Returns:
+        "reliability", and "pictures-" with the name of each network.
+    """
+    if predictions.empty:
+        return {}
+    by = looks["by"]
+    right = predictions["label"] == predictions["predicted_1"]
+    panels = {
+        "reliability": panel(
+            f"Calibration error, {in_words(results, by, 'ece')}",
+            *(plots.reliability_diagram, predictions.assign(correct=right)),
+            **looks,
+        )
+    }
+    if pictures is None:
+        return panels
+    images, places = pictures["images"], pictures["places"]
+    chosen = spread(len(places), most)
+    names = [name.split(",")[0] for name in classes]
+    for network, rows in predictions.groupby(by, sort=False):
+        seed = rows["seed"].min()
+        by_image = rows[rows["seed"] == seed].set_index("image")
+        there = chosen[np.isin(places[chosen], by_image.index)]
+        if not len(there):
+            continue
+        found = by_image.loc[places[there]]
+        # The grid shows only the most probable class, the only one that is known.
+        probabilities = np.zeros((len(there), len(names)))
+        best = found["predicted_1"].to_numpy(int)
+        probabilities[range(len(there)), best] = found["confidence"]
+        labels = found["label"].to_numpy(int)
+        panels[f"pictures-{network}"] = photo_panel(
+            f"{network}, seed {seed}", images[there], labels, probabilities, names
+        )
+    return panels
+
+
+def gradient_panels(norms: pd.DataFrame, **looks: Any) -> dict[str, Draw]:
+    """The norms of the kernels' gradients against their depth.
+
+    Args:
+        norms: Columns `by`, seed, step, and one for each layer; of networks that differ
+            in their shortcuts alone.
+        **looks: `by` and `styles` of the figures.
+
+    Returns:
+        "gradient_norms", if there are any.
+    """
+    kernels = kernels_by_depth(norms, looks["by"]) if len(norms) else norms
+    if kernels.empty:
+        return {}
+    words = toward_input(kernels, looks["by"])
+    return {
+        "gradient_norms": panel(
+            f"The gradient toward the input: {words}",
+            *(plots.gradient_norm_by_depth, kernels),
+            **looks,
+        )
+    }
+
+
+def in_words(results: pd.DataFrame, by: str, outcome: str, unit: str = " %") -> str:
+    """The mean of a share for each group that has it."""
+    means = 100 * results.groupby(by, sort=False)[outcome].mean().dropna()
+    return "; ".join(f"{name}: {mean:.1f}{unit}" for name, mean in means.items())

@@ -1,0 +1,147 @@
+"""A training of many epochs that goes on where it was stopped, on one or many devices.
+
+`recipes.compile_by_recipe` compiles the network that it trains.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_residual.callbacks.gradient_norm import GradientNormCallback
+from keras_residual.experiments.checkpoints import Checkpoints
+from keras_residual.experiments.devices import Connection
+from keras_residual.experiments.epoch_record import EpochRecord
+from keras_residual.experiments.processes import say
+from keras_residual.experiments.run_folder import digest
+
+NORMS = "gradient_norms.csv"
+DIVERGED = "diverged.txt"
+
+
+def fit_from_checkpoint(
+    model: keras.Model,
+    training: Callable[[int], Any],
+    validation: Any,
+    state: Path,
+    settings: Mapping[str, Any],
+    *,
+    monitor: str = "val_top1",
+    connection: Connection | None = None,
+    tensorboard: Path | None = None,
+) -> tuple[list[dict[str, Any]], str]:
+    """Trains to the end, from the last checkpoint on.
+
+    Args:
+        model: The network, compiled.
+        training: From a step to the batches from that step on, without end; this
+            host's part of them.
+        validation: What `fit` validates with.
+        state: Folder for the checkpoints and the gradient norms of this training.
+        settings: Those of a `Recipe`, and "steps_per_epoch". Hosts compare all of them.
+        monitor: Metric of the validation images; the network is best where it is
+            largest.
+        connection: The devices; one by default.
+        tensorboard: Folder of the TensorBoard summaries, or None.
+
+    Returns:
+        One row for each epoch; and why the training ended early, if it diverged.
+
+    Raises:
+        StoppedError: If the disk is full, or the last checkpoint damaged.
+    """
+    connection = connection or Connection()
+    checkpoints = Checkpoints(state)
+    with connection.scope():
+        history = checkpoints.restore(model)
+    first, epochs = len(history), settings["epochs"]
+    # A digest: nobody would see the one setting that differs among all.
+    text = json.dumps(settings, sort_keys=True, default=str)
+    shown = digest(text.encode())[:12]
+    connection.agree("settings", f"settings with the digest {shown}")
+    # All hosts must read the same folder, or they would train separately.
+    connection.agree("checkpoint", f"of {state.name} after epoch {first}")
+    if (state / DIVERGED).is_file():
+        return history, (state / DIVERGED).read_text("utf-8")
+    if history:
+        say(f"{state.name}: continues after epoch {first}")
+    if first == epochs:
+        if settings["ema_epochs"]:
+            # `fit` does this at its end: the average is evaluated and kept.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        return history, ""
+    state.mkdir(parents=True, exist_ok=True)
+    norms = None
+    if settings["record_every"]:
+        norms = GradientNormCallback(
+            every=settings["record_every"],
+            by="layer",
+            filepath=state / NORMS if connection.is_writer else None,
+        )
+    steps = settings["steps_per_epoch"]
+    record = EpochRecord(
+        *(checkpoints, history, settings["batch_size"]),
+        monitor=monitor,
+        norms=norms,
+        connection=connection,
+    )
+    callbacks: list[Any] = [record, norms] if norms is not None else [record]
+    if settings["ema_epochs"]:
+        # After the record, which keeps the best network at the end of a validation.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
+    if tensorboard is not None and connection.is_writer:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+    try:
+        with connection.scope():
+            model.fit(
+                training(first * steps),
+                initial_epoch=first,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,  # the batches come in their order
+                verbose=0,
+            )
+    except FloatingPointError:
+        if connection.is_writer:
+            # Tells the one host that measures, and the next start.
+            (state / DIVERGED).write_text(record.reason(), "utf-8")
+        return history, record.reason()
+    return history, ""
+
+
+def summary(
+    history: list[dict[str, Any]], diverged: str, monitor: str = "val_top1"
+) -> dict[str, Any]:
+    """Results of a training from what `fit_from_checkpoint` returned.
+
+    Args:
+        history: One row for each epoch.
+        diverged: Why it ended early, or "".
+        monitor: Metric of the validation images.
+
+    Returns:
+        "seconds", and the metric without "val_" after the last epoch; with "best_"
+        in front the largest one, "best_epoch" and "images_per_second". If it diverged
+        "diverged" and "reason" in place of numbers.
+    """
+    name = monitor.removeprefix("val_")
+    # Those of a process that was killed as well.
+    result: dict[str, Any] = {
+        "seconds": round(sum(row["seconds"] for row in history), 3)
+    }
+    if diverged:
+        return {**result, "diverged": True, "reason": diverged, name: None}
+    best = max(history, key=lambda row: row[monitor])
+    speed = statistics.median(row["images_per_second"] for row in history)
+    return {
+        **result,
+        name: history[-1][monitor],
+        f"best_{name}": best[monitor],
+        "best_epoch": best["epoch"],
+        "images_per_second": speed,
+    }

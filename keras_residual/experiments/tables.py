@@ -1,0 +1,54 @@
+"""Tables of a report: means over the seeds by group, and the accuracy that is left."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from keras_residual.experiments.reporting import in_percent
+
+
+def by_group(
+    results: pd.DataFrame,
+    by: str,
+    outcome: str,
+    shares: Mapping[str, str],
+    *numbers: str,
+) -> pd.DataFrame:
+    """One row for each group: shares with intervals, and means of other numbers.
+
+    Args:
+        results: Columns `by` and those that are named; one row for each training.
+        by: Column that names the groups.
+        outcome: Column that a training which diverged does not have.
+        shares: Columns of shares by their headings.
+        *numbers: Columns of other numbers.
+    """
+    rows = []
+    for name, group in results.groupby(by, sort=False):
+        seeds = int(group[outcome].notna().sum())
+        row = {by: name, "seeds": seeds, "diverged": len(group) - seeds}
+        row |= {heading: in_percent(group[share]) for heading, share in shares.items()}
+        row |= {number.replace("_", " "): group[number].mean() for number in numbers}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def under_occlusion(occlusion: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Mean accuracy of each group by patch size, and what of it was lost.
+
+    Args:
+        occlusion: Columns `by`, seed and those of `measuring.accuracy_under_occlusion`;
+            what is lost is only known with rows of the size 0.
+        by: Column that names the groups.
+    """
+    means = 100 * occlusion.pivot_table(
+        index=["size", "erased_share"], columns=by, values="top1"
+    )
+    means = means[occlusion[by].unique()]
+    table = means.rename(columns="{} (%)".format)
+    if means.index[0][0] == 0:
+        lost = (means.iloc[0] - means).iloc[1:]
+        table = table.join(lost.rename(columns="{}, lost".format))
+    return table.reset_index().rename(
+        columns={"size": "patch / image side", "erased_share": "erased share"}
+    )
