@@ -114,7 +114,7 @@ def table(rows):
             f"{milliseconds[name]:.1f}: {ratios[name]:.2f}" for name in networks
         ]
     lines = [["network", *columns], ["---"] * (len(columns) + 1)]
-    lines += zip(networks, *columns.values(), strict=True)
+    lines += map(list, zip(networks, *columns.values(), strict=True))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -35,8 +35,7 @@ def generalization_gap(
 
     Args:
         results: Columns `by`, seed, train_accuracy and accuracy; one row per group and
-            seed. Rows without two finite accuracies are left out, which the figure
-            reports.
+            seed. The figure counts rows without two finite accuracies in its note.
         ax: Axes to draw on; a new figure by default.
         by: Column that names the groups, such as "net" or "approach".
         styles: Colour and marker of each group, in the order of drawing. Groups without
