@@ -18,15 +18,19 @@ _LOGGED = re.compile(rb"WARNING: All log messages before absl|([IWEF])\d{4} ")
 def quiet_tensorflow() -> None:
     """Applies to an import of TensorFlow that follows, whoever imports it.
 
-    Keras imports it under every backend, for instance to save a model.
+    Keras imports it under every backend, for instance to save a model. Without the
+    variable, and once TensorFlow is found, Python's imports are as ever.
     """
-    sys.meta_path.insert(0, _Finder())
+    if _level():
+        sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow" or not _level():
             return None
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(name, spec.loader.path)

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from keras_residual._quiet import _Finder
+from keras_residual._quiet import _Finder, quiet_tensorflow
 
 pytestmark = pytest.mark.once
 
@@ -25,9 +25,13 @@ def import_it(monkeypatch, tmp_path, level, end=""):
     (folder / "__init__.py").write_text(code)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    spec = _Finder().find_spec("tensorflow")
-    if spec is None:
+    finders = list(sys.meta_path)
+    monkeypatch.setattr(sys, "meta_path", list(finders))
+    quiet_tensorflow()
+    if sys.meta_path == finders:
         return None
+    spec = sys.meta_path[0].find_spec("tensorflow")
+    assert sys.meta_path == finders
     module = ModuleType("tensorflow")
     spec.loader.exec_module(module)
     return module.value
