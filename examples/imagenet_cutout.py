@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 # Holds for what Keras imports, because keras_residual is imported before Keras.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -53,7 +53,7 @@ from keras_residual.experiments.long_training import NORMS, summary
 from keras_residual.experiments.measuring import measure_file
 from keras_residual.experiments.recipes import PUBLISHED, Recipe, compile_by_recipe
 from keras_residual.experiments.run import run_on_devices
-from keras_residual.experiments.settings import choice, refuse
+from keras_residual.experiments.settings import choice, refuse, shown_default
 from keras_residual.experiments.tasks import refusing
 
 DESCRIPTION = """\
@@ -100,7 +100,7 @@ class Settings(Devices, Recipe, Images):
         networks: which of the three
         depth: 18, 34, 50, 101, 152 or 200; 6n + 2 for cifar
         variant: of ResNet; cifar is for small images
-        cutout_size: side of the erased square in pixels (default: half of the image's)
+        cutout_size: side of the erased square in pixels
         occlusion: sides of the patches erased from validation images, as shares of
             theirs
         seeds: number of seeds; each trains all networks
@@ -113,7 +113,7 @@ class Settings(Devices, Recipe, Images):
     networks: tuple[Network, ...] = NETWORKS
     depth: Positive = 18
     variant: Literal["torchvision", "paper", "cifar"] = "torchvision"
-    cutout_size: Positive | None = None
+    cutout_size: Annotated[Positive | None, shown_default("half of the image's")] = None
     occlusion: tuple[Share, ...] = (0.125, 0.25, 0.375, 0.5)
     seeds: Positive = 1
     # The source's own is Keras's defaults, without augmentation.

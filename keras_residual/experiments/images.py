@@ -24,9 +24,11 @@ from keras_residual.experiments.settings import (
     Positive,
     Run,
     refuse,
+    shown_default,
 )
 from keras_residual.experiments.tasks import RefusedError, refusing
 
+ALL = shown_default("all")
 MOST = 256  # images in a step on one device; trainings may have many devices
 
 
@@ -41,8 +43,8 @@ class Images(Run):
         data_dir: ImageNet as Kaggle or torchvision have it, or folders of classes; with
             --dataset the folder of TensorFlow Datasets
         dataset: tfds:<name>, such as tfds:imagenet2012
-        classes: how many classes, or their names (default: all)
-        per_class: training images of each class (default: all)
+        classes: how many classes, or their names
+        per_class: training images of each class
         image_size: height and width in pixels
         center_fraction: share of the shorter side that the validation crop shows
     """
@@ -50,8 +52,8 @@ class Images(Run):
     check: Aside[bool] = False
     data_dir: Aside[Folder | None] = None
     dataset: Aside[str | None] = None
-    classes: Aside[tuple[str, ...]] = ()
-    per_class: Positive | None = None
+    classes: Annotated[Aside[tuple[str, ...]], ALL] = ()
+    per_class: Annotated[Positive | None, ALL] = None
     image_size: Positive = 224
     center_fraction: Annotated[float, Bounds(0, 1, "above 0, at most 1", open=True)] = (
         0.875

@@ -16,10 +16,12 @@ from keras_residual.experiments.settings import (
     Run,
     Share,
     refuse,
+    shown_default,
 )
 
 Duration = Annotated[float, Bounds(0, float("inf"), "a number, 0 or above")]
 Momentum = Annotated[float, Bounds(0, 0.9999, "0 or above, and below 1")]
+RATE = shown_default("0.001 for adam; for sgd 0.1 x batch size / 256")
 
 # What differs from the defaults of `Recipe`, which are Keras's without augmentation.
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -50,11 +52,10 @@ class Recipe(Run):
         epochs: epochs of each training
         batch_size: images in a step, over all devices and hosts
         optimizer: which one
-        learning_rate: peak (default: 0.001 for Adam; for SGD 0.1 with 256 images in a
-            step, in proportion to their number)
+        learning_rate: peak
         schedule: of the learning rate; steps is a tenth after each third of the epochs
         warmup_epochs: epochs in which the rate grows from 0, for cosine
-        momentum: of SGD (default: 0.9)
+        momentum: of SGD
         nesterov: momentum that looks ahead
         weight_decay: of SGD as PyTorch counts it, of Adam as AdamW
         decay_all: weight decay of batch normalization and biases as well
@@ -71,10 +72,10 @@ class Recipe(Run):
     epochs: Positive = 20
     batch_size: Positive = 32
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: Rate | None = None
+    learning_rate: Annotated[Rate | None, RATE] = None
     schedule: Literal["constant", "steps", "cosine"] = "constant"
     warmup_epochs: Natural = 0
-    momentum: Momentum | None = None
+    momentum: Annotated[Momentum | None, shown_default("0.9")] = None
     nesterov: bool = False
     weight_decay: Share = 0.0
     decay_all: bool = False

@@ -77,7 +77,8 @@ def run_tasks(
     processes = min(processes, len(missing))
     where = f"on {scheduler}" if scheduler else f"{processes} at a time"
     print(
-        f"{len(missing)} tasks" + (f", {done} are there already" if done else ""),
+        f"{len(missing)} task{'s' * (len(missing) > 1)}"
+        + (f", {done} are there already" if done else ""),
         f"({where}) -> {folder.path}",
         flush=True,
     )

@@ -55,6 +55,11 @@ _ASIDE = "aside"
 Aside = Annotated[Value, _ASIDE]
 
 
+def shown_default(words: str) -> Any:
+    """An annotation: what `--help` shows as the default in place of None or nothing."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """How a run is done, without what changes its numbers. Subclass it for settings.

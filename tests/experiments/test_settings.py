@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from keras_residual.experiments import (
     Share,
     parse_settings,
 )
+from keras_residual.experiments.settings import shown_default
 
 pytestmark = pytest.mark.once
 
@@ -32,7 +33,7 @@ class Settings(Run):
     """
 
     blocks: tuple[Positive, ...] = (10,)
-    share: Share | None = None
+    share: Annotated[Share | None, shown_default("all of them")] = None
     rate: Rate = 0.001
     norm: Literal["on", "off"] = "on"
     data_dir: Aside[Path | None] = None
@@ -106,3 +107,6 @@ def test_help_names_options_defaults_and_the_preset(tmp_path, capsys):
     text = capsys.readouterr().out
     for words in ("What it is.", "blocks of each net (default: 4)", "--report-only"):
         assert words in text
+    (share,) = [line for line in text.splitlines() if "of the images" in line]
+    assert "of the images (default: all of them)" in share
+    assert "(default: None)" not in share
