@@ -121,8 +121,11 @@ def write_imagenet_report(
     folder.write_tables(
         results=results, history=history, occlusion=occlusion, hypotheses=tested
     )
-    shown = [unit for unit in trainings.units if (unit / PICTURES).is_file()]
-    pictures = np.load(shown[0] / PICTURES) if shown else None
+    pictures = None
+    for unit in trainings.units:
+        if pictures is None and (unit / PICTURES).is_file():
+            with np.load(unit / PICTURES, allow_pickle=False) as file:
+                pictures = dict(file)
     predictions = trainings.read("predictions.csv", diverged=False)
     norms = trainings.read(NORMS)
     if len(norms):
