@@ -19,7 +19,7 @@ def quiet_tensorflow() -> None:
     """Applies to an import of TensorFlow that follows, whoever imports it.
 
     Keras imports it under every backend, for instance to save a model. Without the
-    variable, and once TensorFlow is found, Python's imports are as ever.
+    variable, and once TensorFlow is imported, Python's imports are as ever.
     """
     if _level():
         sys.meta_path.insert(0, _Finder())
@@ -29,8 +29,6 @@ class _Finder:
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow" or not _level():
             return None
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(name, spec.loader.path)
@@ -39,6 +37,8 @@ class _Finder:
 
 class _Loader(SourceFileLoader):
     def exec_module(self, module):
+        # Not before: others only look whether TensorFlow is installed.
+        sys.meta_path[:] = [one for one in sys.meta_path if type(one) is not _Finder]
         with _filtered():
             super().exec_module(module)
 

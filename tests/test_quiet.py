@@ -30,10 +30,15 @@ def import_it(monkeypatch, tmp_path, level, end=""):
     quiet_tensorflow()
     if sys.meta_path == finders:
         return None
-    spec = sys.meta_path[0].find_spec("tensorflow")
-    assert sys.meta_path == finders
+    finder = sys.meta_path[0]
+    assert finder.find_spec("tensorflow")  # as a look whether it is installed does
+    assert sys.meta_path[0] is finder
+    spec = finder.find_spec("tensorflow")
     module = ModuleType("tensorflow")
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        assert sys.meta_path == finders
     return module.value
 
 
