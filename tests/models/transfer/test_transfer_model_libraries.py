@@ -172,5 +172,5 @@ def test_presets_by_name(images, tmp_path):
     assert not all(equal(values(backbone.weights), values(scratch.backbone.weights)))
     with pytest.raises(ValueError, match="the preset does not define one"):
         TransferModel("keras_hub:no_such_preset", 2)
-    with pytest.raises(ValueError, match="`backbone` must be keras_hub: and a preset"):
+    with pytest.raises(ValueError, match="`backbone` must be 'keras_hub:<preset>'"):
         TransferModel("keras_hub:no_such_preset", 2, preprocessing="tf")
