@@ -71,7 +71,7 @@ def test_chosen_classes_and_images(read):
     assert all(number % 3 == 2 * label for number, label in pairs)
     assert len(set(pairs)) == 6
     assert content(data.dataset("val", image_size=8)) == [(5, 1)]
-    with pytest.raises(ValueError, match="with known labels. Received: split='test'"):
+    with pytest.raises(ValueError, match=r"with known labels\. .*split='test'"):
         data.dataset("test")
 
 
