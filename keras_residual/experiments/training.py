@@ -52,7 +52,8 @@ def begin_training(seed: int) -> None:
     """Clears what Keras keeps of earlier networks, and seeds what a training draws.
 
     `keras.utils.set_random_seed` also seeds what `tf.data` draws; it imports TensorFlow
-    for that, under every backend. Keras's own draws follow from those of Python.
+    for that, under every backend. Keras's own draws follow from those of Python, but
+    for dropout on PyTorch.
     """
     keras.utils.clear_session()
     if "tensorflow" in sys.modules:
@@ -60,6 +61,10 @@ def begin_training(seed: int) -> None:
     else:
         random.seed(seed)
         np.random.seed(seed)
+        if keras.config.backend() == "torch":
+            import torch
+
+            torch.manual_seed(seed)
 
 
 def trainable_parameters(model: keras.Model) -> int:

@@ -23,7 +23,10 @@ def test_without_tensorflow_the_seeds_are_those_of_keras(monkeypatch):
         layer = keras.layers.Dense(4)
         layer.build((None, 3))
         numbers = random.random(), np.random.rand()
-        return *numbers, *keras.ops.convert_to_numpy(layer.kernel).ravel().tolist()
+        kept = keras.layers.Dropout(0.5)(np.ones(20, "float32"), training=True)
+        for values in (layer.kernel, kept):
+            numbers += tuple(keras.ops.convert_to_numpy(values).ravel().tolist())
+        return numbers
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(3)
