@@ -25,14 +25,13 @@ from keras_residual.experiments.long_training import NORMS
 from keras_residual.experiments.measuring import with_outcomes
 from keras_residual.experiments.reporting import (
     Story,
-    Trainings,
     claim_panel,
     count,
-    findings,
     in_percent,
     write_story,
 )
 from keras_residual.experiments.tables import by_group, under_occlusion
+from keras_residual.experiments.trainings import Trainings
 
 KEY = ["network", "seed"]
 # A diverged training has none of these.
@@ -139,8 +138,7 @@ def write_imagenet_report(
             claim.name: claim_panel(
                 *(claim, tested, results, "network", LABELS.get(claim.measure))
             )
-            for claim in claims
-            if claim.name in findings(tested)
+            for claim in about(claims, results)
         },
         **prediction_panels(results, predictions, classes, pictures, **looks),
         **gradient_panels(norms, **looks),
@@ -181,9 +179,13 @@ def write_imagenet_report(
 
 def test_claims(results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     """One row for each claim about networks that were trained, with a verdict."""
+    return compare_claims(about(claims, results), results, "network")
+
+
+def about(claims: Sequence[Claim], results: pd.DataFrame) -> list[Claim]:
+    """The claims about networks that were trained."""
     trained = set(results["network"])
-    about = [claim for claim in claims if {claim.larger, claim.smaller} <= trained]
-    return compare_claims(about, results, "network")
+    return [claim for claim in claims if {claim.larger, claim.smaller} <= trained]
 
 
 # --- Sections

@@ -15,6 +15,7 @@ from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments import RunFolder, Task, figures, gradients, reporting
 from keras_residual.experiments.figures import Draw, log_norms, panel, toward_input
 from keras_residual.experiments.reporting import count, verdicts
+from keras_residual.experiments.trainings import Trainings
 
 NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
 NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
@@ -134,7 +135,7 @@ def write_sim4_report(
     """
     settings = folder.settings
     trained = [task for task in tasks if "net" in task.arguments]
-    trainings = reporting.Trainings(folder, trained, KEY, NUMBERS)
+    trainings = Trainings(folder, trained, KEY, NUMBERS)
     results, history = trainings.results, trainings.read("history.csv")
     norms = trainings.read("gradient_norms.csv", gradients.read_norms)
     scales = gradients.gradient_scales(norms, history, KEY)

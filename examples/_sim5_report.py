@@ -22,6 +22,7 @@ from keras_residual.experiments.figures import (
 from keras_residual.experiments.hypotheses import compare_claims
 from keras_residual.experiments.reporting import count, in_percent
 from keras_residual.experiments.training import spread
+from keras_residual.experiments.trainings import Trainings, read_result
 
 APPROACHES = {
     "scratch": plots.STYLES[0],
@@ -100,7 +101,7 @@ def write_sim5_report(
     # All but the source.
     approaches = [task for task in tasks if "seed" in task.arguments]
     numbers = ["accuracy", "epochs_to_best"]
-    trainings = reporting.Trainings(folder, approaches, KEY, numbers)
+    trainings = Trainings(folder, approaches, KEY, numbers)
     results, history = trainings.results, trainings.read("history.csv")
     tested = test_claims(results)
     folder.write_tables(results=results, history=history, hypotheses=tested)
@@ -194,7 +195,7 @@ def weights_in_words(folder: RunFolder) -> str:
         return "ImageNet, as keras.applications or the library gives them"
     if settings["source"] == "file":
         return f"a file, SHA-256 {settings['weights_sha256'][:16]}..."
-    source = reporting.read_result(folder.units / SOURCE)
+    source = read_result(folder.units / SOURCE)
     return (
         f"trained on {settings['source_images']} generated images of "
         f"{settings['source_image_size']} pixels, {settings['source_classes']} classes "

@@ -27,7 +27,7 @@ def quiet_tensorflow() -> None:
 
 class _Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "tensorflow" or not _level():
+        if name != "tensorflow":
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

@@ -9,6 +9,9 @@ make wider than all values is not drawn, and the subtitle says so.
 """
 
 from keras_residual.analysis._axes import STYLES as STYLES
+from keras_residual.analysis._calibration_plots import (
+    reliability_diagram as reliability_diagram,
+)
 from keras_residual.analysis._class_plots import confusion_matrix as confusion_matrix
 from keras_residual.analysis._class_plots import most_wrong as most_wrong
 from keras_residual.analysis._comparison_plots import (
@@ -44,9 +47,6 @@ from keras_residual.analysis._robustness_plots import (
 )
 from keras_residual.analysis._robustness_plots import (
     generalization_gap as generalization_gap,
-)
-from keras_residual.analysis._robustness_plots import (
-    reliability_diagram as reliability_diagram,
 )
 from keras_residual.analysis._training_plots import (
     epochs_to_threshold as epochs_to_threshold,

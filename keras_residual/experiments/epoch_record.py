@@ -149,3 +149,8 @@ class EpochRecord(keras.callbacks.Callback):
             f"At the last record, update {steps[-1]}, the gradient was largest in the "
             f"layer {names[largest]}: its norm was {norms[-1, largest]:.3g}."
         )
+
+
+def total_seconds(history: list[dict[str, Any]]) -> float:
+    """Seconds of all epochs, also of those in a process that was killed."""
+    return round(sum(row["seconds"] for row in history), 3)

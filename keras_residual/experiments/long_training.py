@@ -14,7 +14,7 @@ import keras
 from keras_residual.callbacks.gradient_norm import GradientNormCallback
 from keras_residual.experiments.checkpoints import Checkpoints
 from keras_residual.experiments.devices import Connection
-from keras_residual.experiments.epoch_record import EpochRecord
+from keras_residual.experiments.epoch_record import EpochRecord, total_seconds
 from keras_residual.experiments.processes import say
 from keras_residual.experiments.run_folder import digest
 
@@ -130,10 +130,7 @@ def summary(
         "diverged" and "reason" in place of numbers.
     """
     name = monitor.removeprefix("val_")
-    # Those of a process that was killed as well.
-    result: dict[str, Any] = {
-        "seconds": round(sum(row["seconds"] for row in history), 3)
-    }
+    result: dict[str, Any] = {"seconds": total_seconds(history)}
     if diverged:
         return {**result, "diverged": True, "reason": diverged, name: None}
     best = max(history, key=lambda row: row[monitor])

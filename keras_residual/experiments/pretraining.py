@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from keras_residual.experiments.checkpoints import Checkpoints
-from keras_residual.experiments.epoch_record import EpochRecord
+from keras_residual.experiments.epoch_record import EpochRecord, total_seconds
 from keras_residual.experiments.tasks import Output, StoppedError
 from keras_residual.experiments.training import (
     begin_training,
@@ -151,8 +151,7 @@ def pretrain_backbone(
         weights = (Path(folder) / WEIGHTS).read_bytes()
     result = {
         "accuracy": history[-1]["val_accuracy"],
-        # Those of a process that was killed as well.
-        "seconds": round(sum(row["seconds"] for row in history), 3),
+        "seconds": total_seconds(history),
     }
     return result, {"history.csv": pd.DataFrame(history), WEIGHTS: weights}
 

@@ -143,8 +143,13 @@ def run_experiment(
         run_tasks(
             folder, tasks, train, shared, run.jobs, scheduler=run.scheduler, **options
         )
-        _name_report(report())
-        shutil.rmtree(folder.states, ignore_errors=True)
+        _finish(folder, report)
+
+
+def _finish(folder: RunFolder, report: Callable[[], Path]) -> None:
+    """Reports; nothing needs the checkpoints after that."""
+    _name_report(report())
+    shutil.rmtree(folder.states, ignore_errors=True)
 
 
 def _name_report(path: Path) -> None:
@@ -202,8 +207,7 @@ def run_on_devices(
             compute(run, writes=False)
         if coordinates:
             compute(run.replace(hosts=()), writes=True)
-            _name_report(report())
-            shutil.rmtree(folder.states, ignore_errors=True)
+            _finish(folder, report)
 
 
 class _TimeLeft:
