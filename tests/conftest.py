@@ -126,6 +126,16 @@ def released_memory():
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """What tests share has the same weights whichever test or worker needs it first."""
+    if fixturedef.scope != "function":
+        import keras
+
+        keras.utils.set_random_seed(0)
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     import keras

@@ -7,7 +7,7 @@ import pytest
 from keras_residual import ResNet, TransferModel
 from keras_residual.analysis import feature_maps, first_filters, first_maps
 
-IMAGE = np.random.default_rng(0).uniform(0, 255, (32, 32, 3))
+IMAGE = np.random.default_rng(0).uniform(0, 1, (32, 32, 3))
 
 
 @pytest.fixture(scope="module")
