@@ -23,6 +23,7 @@ from keras_residual.experiments.figures import panel, save_figure
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the training photos, for the learning curve
 DRAWS = 5  # of each share
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # behind text
 SHOWN = 12  # photos that are most wrong, at most; the maps show half as many
 
 
@@ -44,7 +45,7 @@ def draw_inputs(model, photos, places, out):
         for place, (image, name) in enumerate(zip(images, names, strict=True)):
             left, top = size * (place % 3), size * (place // 3)
             ax.imshow(image, extent=(left, left + size, top + size, top))
-            ax.text(left + 3, top + 3, name, va="top", backgroundcolor="white")
+            ax.text(left + 5, top + 5, name, va="top", bbox=WHITE)
         ax.set(xlim=(0, 3 * size), ylim=(size * -(-len(images) // 3), 0))
         ax.axis("off")
         return ax
@@ -65,7 +66,7 @@ def write_photo_report(photos, folds, probabilities, options, exported):
     test = np.concatenate([fold[2] for fold in folds])
     truth = photos.labels[test]
     correct = probabilities.argmax(1) == truth
-    answer = _share(correct.sum(), len(test))
+    answer = _share(correct.sum(), len(test), unit=" %")
     common = np.bincount(truth).max() / len(truth)
     sections = [
         _classes(photos, truth, probabilities, options.out),
@@ -81,7 +82,8 @@ def write_photo_report(photos, folds, probabilities, options, exported):
         options.out,
         f"{options.photos.resolve().name}: {', '.join(photos.names)}",
         f"{answer} of {len(test)} test photos are classified correctly, with the 95 % "
-        f"interval in parentheses. Naming the most common class alone: {common:.1%}.",
+        "interval in parentheses. Naming the most common class alone: "
+        f"{100 * common:.1f} %.",
         sections,
     )
     return answer
@@ -96,8 +98,8 @@ def _classes(photos, truth, probabilities, out):
         {
             "class": names,
             "test photos": of_class,
-            "precision": list(map(_share, right, called)),
-            "recall": list(map(_share, right, of_class)),
+            "precision (%)": list(map(_share, right, called)),
+            "recall (%)": list(map(_share, right, of_class)),
         }
     )
     return Section(
@@ -207,6 +209,10 @@ def _training(photos, folds, correct_by_fold, options, exported):
     ]
     table = pd.DataFrame(chosen)
     table["test_accuracy"] = correct_by_fold
+    # A row for each measure: there are more of them than trainings, mostly.
+    table = table.rename(columns=lambda name: name.replace("_", " ")).T
+    table.columns = [f"training {number + 1}" for number in table.columns]
+    table = table.rename_axis("measure")
     kept = sum(choice["fine_tuned"] for choice in chosen)
     parts = ", ".join(str(len(part)) for part in folds[0])
     return Section(
@@ -227,9 +233,10 @@ def _training(photos, folds, correct_by_fold, options, exported):
     )
 
 
-def _share(count, number):
-    """A share with its 95 % interval (Wilson), as text."""
+def _share(count, number, unit=""):
+    """A share in percent with its 95 % interval (Wilson), as text."""
     if not number:
         return "no photo"
-    low, high = binomtest(int(count), int(number)).proportion_ci(method="wilson")
-    return f"{count / number:.1%} ({low:.1%} to {high:.1%})"
+    interval = binomtest(int(count), int(number)).proportion_ci(method="wilson")
+    low, high = (f"{100 * end:.1f}" for end in interval)
+    return f"{100 * count / number:.1f}{unit} ({low} to {high}{unit})"

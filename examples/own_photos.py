@@ -183,7 +183,7 @@ def fine_tune(photos, fold, options, folder):
     held_out = (photos.images[validation], photos.labels[validation])
     chosen = json.loads((folder / "head.json").read_text())
     chosen["head_loss"], chosen["head_accuracy"] = model.evaluate(*held_out, verbose=0)
-    chosen["fine_tuned"] = False
+    chosen["fine_tuned"], why = False, ""
     if options.tuning_epochs:
         with refusing():
             model.unfreeze(options.unfreeze)
@@ -200,9 +200,10 @@ def fine_tune(photos, fold, options, folder):
         loss, accuracy = model.evaluate(*held_out, verbose=0)
         chosen.update(tuned_loss=loss, tuned_accuracy=accuracy)
         chosen["fine_tuned"] = loss < chosen["head_loss"]
+        why = f": validation loss {chosen['head_loss']:.3f} before, {loss:.3f} after"
     if not chosen["fine_tuned"]:
         model = keras.saving.load_model(folder / "head.keras")
-    print(f"Fine-tuning is {'kept' if chosen['fine_tuned'] else 'not kept'}.")
+    print(f"Fine-tuning is {'kept' if chosen['fine_tuned'] else 'not kept'}{why}.")
     write_json(folder / "chosen.json", chosen)
     save(model, folder / "model.keras")
 
@@ -301,7 +302,7 @@ def predict(arguments):
         model = keras.saving.load_model(options.model)
         ranked = model.classify(options.photos)
     for file, row in zip(options.photos, ranked, strict=True):
-        print(f"{file}: {', '.join(f'{name} {p:.1%}' for name, p in row[:5])}")
+        print(f"{file}: {', '.join(f'{name} {100 * p:.1f} %' for name, p in row[:5])}")
 
 
 def main():

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from keras_residual._unbroken import unbroken
 from keras_residual.analysis._frames import intervals, too_wide
 from keras_residual.analysis._intervals import mean_interval
 
@@ -30,7 +31,7 @@ STYLES: tuple[Style, ...] = (
 # In the label of shares, which figures show in percent.
 PERCENT = "(%"
 # Why only single seeds are drawn.
-NO_INTERVAL = "no 95\xa0% t intervals: with so few seeds they are wider than all values"
+NO_INTERVAL = "no 95 % t intervals: with so few seeds they are wider than all values"
 # Labels of Keras's metrics.
 _LABELS = {
     "accuracy": "final accuracy (% of images)",
@@ -66,7 +67,7 @@ def finish(
     # Titles do not wrap by themselves and would overlap the next axes.
     figure = ax.get_figure()
     width = ax.bbox.width / figure.dpi if figure else 6.0
-    lines = textwrap.wrap(note, max(24, int(17 * width)))
+    lines = textwrap.wrap(unbroken(note), max(24, int(17 * width)))
     ax.text(
         0,
         1.015,
@@ -77,9 +78,9 @@ def finish(
         va="bottom",
         gid="note",
     )
-    title = textwrap.fill(title, max(24, int(12 * width)))
+    title = textwrap.fill(unbroken(title), max(24, int(12 * width)))
     ax.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
-    ax.set_xlabel(textwrap.fill(xlabel, max(24, int(15 * width))))
+    ax.set_xlabel(textwrap.fill(unbroken(xlabel), max(24, int(15 * width))))
     ax.set_ylabel(ylabel)
     if PERCENT in ylabel:
         # The interval of two seeds may leave what an accuracy can be.

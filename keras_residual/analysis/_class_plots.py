@@ -12,6 +12,8 @@ from keras_residual.analysis.most_wrong import most_wrong as find_most_wrong
 
 # With more classes the numbers in the cells could not be read.
 _MOST_NUMBERS = 20
+# Letters below a square of a report's panel.
+_MOST_LETTERS = 36
 
 
 def confusion_matrix(
@@ -75,7 +77,14 @@ def confusion_matrix(
     # More labels than this run into each other.
     step = -(-classes // 40)
     places = range(0, classes, step)
-    ax.set_xticks(places, names[::step], rotation=45, ha="right")
+    # Short names of few classes need no turning.
+    turned = classes * max(map(len, names)) > _MOST_LETTERS
+    ax.set_xticks(
+        places,
+        names[::step],
+        rotation=45 if turned else 0,
+        ha="right" if turned else "center",
+    )
     ax.set_yticks(places, names[::step])
     right, total = int(np.trace(counts)), int(counts.sum())
     return finish(

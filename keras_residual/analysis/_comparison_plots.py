@@ -180,13 +180,13 @@ def paired_difference(
             if found.n == 1
             else f"95 % t interval {low:.3g} to {high:.3g}"
         )
-        p = f"sign-flip p\xa0=\xa0{found.sign_flip_p_value:.3g}"
+        p = f"sign-flip p = {found.sign_flip_p_value:.3g}"
         if p_value is not None:
-            p = f"corrected p\xa0=\xa0{p_value:.3g}"
+            p = f"corrected p = {p_value:.3g}"
         mean = f"{scale * found.mean_difference:+.3g}{unit}"
         title += f": {mean}"
         drawn = "square" if wide else "square and bar"
-        note = f"{drawn}: mean {mean}, {interval}; n\xa0=\xa0{found.n}; {p}"
+        note = f"{drawn}: mean {mean}, {interval}; n = {found.n}; {p}"
     else:
         note = "nothing to compare"
     if not finite.all():

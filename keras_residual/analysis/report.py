@@ -19,6 +19,7 @@ import jinja2
 import pandas as pd
 
 from keras_residual._atomic_file import atomic_file
+from keras_residual._unbroken import unbroken
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,18 @@ def _render(template: str, content: dict[str, Any], *, autoescape: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # Browsers break lines; the Markdown is read as it is.
+        finalize=_unbroken if autoescape else None,
     )
     environment.filters["text"] = _markdown
     environment.filters["line"] = lambda text: " ".join(_markdown(text).split())
     source = resources.files("keras_residual.analysis").joinpath(template)
     rendered = environment.from_string(source.read_text("utf-8")).render(content)
     return rendered.strip() + "\n"
+
+
+def _unbroken(value: Any) -> Any:
+    return unbroken(value) if isinstance(value, str) else value
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 
+from keras_residual._unbroken import unbroken
 from keras_residual.analysis import plots
 
 # Draws on the axes that it is given as `ax`.
@@ -83,8 +84,8 @@ def _retitle(ax: Axes, finding: str) -> None:
     # Not `findobj`, which makes all ticks of the axes.
     for text in ax.get_children():
         if isinstance(text, Text) and text.get_text() == old:
-            words = finding.replace(" = ", "\xa0=\xa0")
-            text.set_text(textwrap.fill(words, max(24, int(13 * width))))
+            words = textwrap.fill(unbroken(finding), max(24, int(13 * width)))
+            text.set_text(words)
             text.set_fontsize(11)
 
 
@@ -107,7 +108,9 @@ def save_figure(folder: Path, name: str, *draw: Draw, title: str = "") -> str:
         else:
             ax.remove()
     if title:
-        figure.suptitle(textwrap.fill(title, 80), fontweight="bold", fontsize=13)
+        figure.suptitle(
+            textwrap.fill(unbroken(title), 80), fontweight="bold", fontsize=13
+        )
     path = folder / ("" if title else "figures") / name
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path)

@@ -84,9 +84,15 @@ def test_confusion_matrix_shows_shares_of_rows_and_counts():
     assert numbers[(1, 0)] == "1"
     assert numbers[(2, 2)] == "5"
     assert len(numbers) == 6
-    assert ax.get_title(loc="left") == "8 of 14 right (57.1 %)"
+    assert ax.get_title(loc="left") == "8 of 14 right (57.1\xa0%)"
     assert [t.get_text() for t in ax.get_yticklabels()] == ["cat", "dog", "fox"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
+
+
+@pytest.mark.parametrize(("dog", "rotation"), [("dog", 0), ("Bernese mountain", 45)])
+def test_names_of_classes_are_turned_if_they_are_long(dog, rotation):
+    ax = plots.confusion_matrix(np.eye(3, dtype=int), ["cat", dog, "fox"])
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {rotation}
 
 
 def test_many_classes_have_no_numbers_and_few_labels():

@@ -64,7 +64,7 @@ def test_epochs_to_threshold_draws_seeds_and_median():
     np.testing.assert_allclose(residual[:, 1], [4, 5, 6, 7])
     assert len(np.unique(plain[:, 0])) == 4
     assert [segment[0][1] for segment in bars_of(ax)] == [9.5, 5.5]
-    assert ax.get_title(loc="left") == "Epochs to 75 %: plain 9.5; residual 5.5"
+    assert ax.get_title(loc="left") == "Epochs to 75\xa0%: plain 9.5; residual 5.5"
     assert "never" not in [label.get_text() for label in ax.get_yticklabels()]
 
 

@@ -106,7 +106,7 @@ def test_the_whole_way_killed_in_between(
     assert model.class_names == ["bright", "dark"]
     outputs = model.predict(photos.images[test], verbose=0)
     accuracy = (outputs.argmax(1) == photos.labels[test]).mean()
-    assert f"{accuracy:.1%} (" in report
+    assert f"{100 * accuracy:.1f} % (" in report
     choice = json.loads((out / "folds/0/chosen.json").read_text())
     assert choice["fine_tuned"] == (choice["tuned_loss"] < choice["head_loss"])
 
@@ -133,7 +133,7 @@ def test_every_photo_tests_once_with_folds(program, small_network, folder, monke
         outputs = model.predict(photos.images[test], verbose=0)
         right += (outputs.argmax(1) == photos.labels[test]).sum()
     report = (chosen.out / "report.md").read_text()
-    assert f"{right / 30:.1%} (" in report
+    assert f"{100 * right / 30:.1f} % (" in report
     assert "of 30 test photos are classified correctly" in report
     assert "in 0 of 3 trainings" in report
     assert "model.keras and its export are the network of the first training" in report

@@ -1,11 +1,13 @@
 """What all reports say in the same words."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from keras_residual.analysis import plots
 from keras_residual.experiments import RefusedError
-from keras_residual.experiments.figures import toward_input
+from keras_residual.experiments.figures import panel, toward_input
 from keras_residual.experiments.reporting import in_percent
 from keras_residual.experiments.tasks import refusing
 
@@ -30,6 +32,13 @@ def test_how_the_gradient_goes_to_the_input():
     assert words == (
         "plain grows 4-fold; residual shrinks 2-fold; dead shrinks 10^38-fold"
     )
+
+
+def test_no_line_of_a_title_ends_before_percent():
+    draw = panel("97 % " * 40, plots.confusion_matrix, np.eye(2, dtype=int), "ab")
+    lines = draw(ax=plt.figure().gca()).get_title(loc="left").split("\n")
+    assert len(lines) > 2
+    assert all(line.endswith("97\xa0%") for line in lines)
 
 
 def test_shares_in_words():
