@@ -17,6 +17,7 @@ BATCH, STEPS, EPOCHS = 4, 6, 2
 SAVED_AFTER = 4
 
 MODEL = """
+import os
 import sys
 import warnings
 
@@ -55,28 +56,35 @@ def state(model):
 CONTINUE = """
 # A state that is not loaded as a whole is a warning of Keras.
 warnings.simplefilter("error", UserWarning)
-folder, policy, saved_after = sys.argv[1], sys.argv[2], int(sys.argv[3])
-# Keras wraps the optimizer for loss scaling only where the policy is set.
-keras.config.set_dtype_policy(policy)
+saved_after = int(sys.argv[1])
 x, y = data()
 rest = slice(4 * saved_after, None)
 fit = {"batch_size": 4, "shuffle": False, "verbose": 0}
 
-whole = keras.saving.load_model(f"{folder}/whole.keras")
-weights = build(policy)
-weights.optimizer.build(weights.trainable_variables)
-weights.load_weights(f"{folder}/only.weights.h5")
-restored = build(policy)
-for model in (whole, weights):
-    model.fit(x[rest], y[rest], **fit)
-    model.fit(x, y, **fit)
-backup = keras.callbacks.BackupAndRestore(f"{folder}/backup", delete_checkpoint=False)
-history = restored.fit(x, y, epochs=2, callbacks=[backup], **fit)
-assert len(history.history["loss"]) == 1
 
+def go_on(folder, policy):
+    # Keras wraps the optimizer for loss scaling only where the policy is set.
+    keras.config.set_dtype_policy(policy)
+    whole = keras.saving.load_model(f"{folder}/whole.keras")
+    weights = build(policy)
+    weights.optimizer.build(weights.trainable_variables)
+    weights.load_weights(f"{folder}/only.weights.h5")
+    restored = build(policy)
+    for model in (whole, weights):
+        model.fit(x[rest], y[rest], **fit)
+        model.fit(x, y, **fit)
+    backup = keras.callbacks.BackupAndRestore(
+        f"{folder}/backup", delete_checkpoint=False
+    )
+    history = restored.fit(x, y, epochs=2, callbacks=[backup], **fit)
+    assert len(history.history["loss"]) == 1
+    for name, model in {"whole": whole, "only": weights, "backup": restored}.items():
+        np.savez(f"{folder}/{name}.npz", *state(model))
+
+
+for folder in sys.argv[2:]:
+    go_on(folder, os.path.basename(folder))
 assert "keras_residual" not in sys.modules
-for name, model in {"whole": whole, "only": weights, "backup": restored}.items():
-    np.savez(f"{folder}/{name}.npz", *state(model))
 """
 
 namespace: dict = {}
@@ -101,51 +109,66 @@ class StopAtEpoch(keras.callbacks.Callback):
             raise RuntimeError("killed")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("policy", "order"),
-    [("float32", "recorder first"), ("mixed_float16", "recorder last")],
-)
-def test_checkpoints_continue_elsewhere(tmp_path, policy, order):
-    x, y = namespace["data"]()
-    uninterrupted = namespace["build"](policy)
-    arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0, "epochs": EPOCHS}
-    uninterrupted.fit(x, y, **arguments)
-    model = namespace["build"](policy)
-    recorder = GradientNormCallback(filepath=tmp_path / "norms.csv")
-    others = [
-        SaveOnce(tmp_path / "whole.keras"),
-        keras.callbacks.ModelCheckpoint(
-            tmp_path / "only.weights.h5", save_weights_only=True, save_freq=SAVED_AFTER
-        ),
-        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
-        StopAtEpoch(),
-    ]
-    callbacks = (
-        [recorder, *others] if order == "recorder first" else [*others, recorder]
-    )
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory):
+    """Two trainings that were killed, and went on where this library is not known.
 
-    with pytest.raises(RuntimeError, match="killed"):
-        model.fit(x, y, callbacks=callbacks, **arguments)
-    script = tmp_path / "continue.py"
+    From a policy to the states that they ended with, and that of a training which
+    nobody recorded or killed.
+    """
+    x, y = namespace["data"]()
+    arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0, "epochs": EPOCHS}
+    root = tmp_path_factory.mktemp("checkpoints")
+    expected, before = {}, keras.config.dtype_policy()
+    for policy, recorder_first in (("float32", True), ("mixed_float16", False)):
+        folder = root / policy
+        folder.mkdir()
+        uninterrupted = namespace["build"](policy)
+        uninterrupted.fit(x, y, **arguments)
+        expected[policy] = namespace["state"](uninterrupted)
+        model = namespace["build"](policy)
+        recorder = GradientNormCallback(filepath=folder / "norms.csv")
+        others = [
+            SaveOnce(folder / "whole.keras"),
+            keras.callbacks.ModelCheckpoint(
+                folder / "only.weights.h5",
+                save_weights_only=True,
+                save_freq=SAVED_AFTER,
+            ),
+            keras.callbacks.BackupAndRestore(folder / "backup"),
+            StopAtEpoch(),
+        ]
+        callbacks = [recorder, *others] if recorder_first else [*others, recorder]
+        with pytest.raises(RuntimeError, match="killed"):
+            model.fit(x, y, callbacks=callbacks, **arguments)
+        # In half precision some steps overflow and update nothing.
+        records = len(recorder.steps)
+        assert records == STEPS if policy == "float32" else 0 < records <= STEPS
+    keras.config.set_dtype_policy(before)
+    script = root / "continue.py"
     script.write_text(MODEL + CONTINUE)
     subprocess.run(
-        [sys.executable, script, tmp_path, policy, str(SAVED_AFTER)],
+        [sys.executable, script, str(SAVED_AFTER), *(root / name for name in expected)],
         env={**os.environ, "PYTHONPATH": ""},
-        cwd=tmp_path,
+        cwd=root,
         check=True,
     )
 
-    # In half precision some steps overflow and update nothing.
-    records = len(recorder.steps)
-    assert records == STEPS if policy == "float32" else 0 < records <= STEPS
-    expected = namespace["state"](uninterrupted)
-    for name in ("whole", "only", "backup"):
-        with np.load(tmp_path / f"{name}.npz") as file:
-            values = [file[f"arr_{i}"] for i in range(len(file))]
-        assert len(values) == len(expected)
-        for value, right in zip(values, expected, strict=True):
-            np.testing.assert_allclose(value, right, rtol=1e-5, atol=1e-6, err_msg=name)
+    def states(policy, name):
+        with np.load(root / policy / f"{name}.npz") as file:
+            return [file[f"arr_{i}"] for i in range(len(file))], expected[policy]
+
+    return states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whole", "only", "backup"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_checkpoints_continue_elsewhere(continued, policy, name):
+    values, expected = continued(policy, name)
+    assert len(values) == len(expected)
+    for value, right in zip(values, expected, strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

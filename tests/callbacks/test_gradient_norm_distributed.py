@@ -1,13 +1,15 @@
 """Norms under data parallelism equal those of one device, on two virtual devices."""
 
 import json
+import os
 import subprocess
 import sys
 
 import keras
 import pytest
 
-# Trains the same model on one device and on several, and prints what was recorded.
+# Trains the same model on one device and on several, for each optimizer that is named,
+# and prints what was recorded.
 PROGRAM = """
 import contextlib, json, sys
 import keras, numpy as np
@@ -39,7 +41,7 @@ def record(optimizer, inside=False, strategy=None):
     ratios = np.nan_to_num(callbacks[1].update_ratios, posinf=0.0)
     return [callbacks[0].norms.tolist(), callbacks[1].norms.tolist(), ratios.tolist()]
 
-optimizer = sys.argv[1]
+chosen = sys.argv[1:]
 """
 TENSORFLOW = """
 import tensorflow as tf
@@ -48,22 +50,40 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(2)])
 assert strategy.num_replicas_in_sync == 2
-print(json.dumps([record(optimizer), record(optimizer, False, strategy),
-                  record(optimizer, True, strategy)]))
+print(json.dumps({name: [record(name), record(name, False, strategy),
+                         record(name, True, strategy)] for name in chosen}))
 """
 JAX = """
-alone = record(optimizer)
+alone = {name: record(name) for name in chosen}
 devices = keras.distribution.list_devices("cpu")
 assert len(devices) == 2
 parallel = keras.distribution.DataParallel(devices=devices)
 keras.distribution.set_distribution(parallel)
-print(json.dumps([alone, record(optimizer)]))
+print(json.dumps({name: [alone[name], record(name)] for name in chosen}))
 """
 # Keras itself refuses accumulation under a MirroredStrategy.
-SLOW = ["clipped", "scaled", "averaged"] + (
+CASES = ["sgd", "clipped", "scaled", "averaged"] + (
     ["accumulating"] if keras.backend.backend() == "jax" else []
 )
-CASES = ["sgd", *SLOW]
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """From the name of an optimizer to the records of one device, and of several."""
+    branch = {"tensorflow": TENSORFLOW, "jax": JAX}[keras.backend.backend()]
+    flags = "--xla_force_host_platform_device_count=2"
+    variables = {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM + branch, *CASES],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -71,27 +91,16 @@ CASES = ["sgd", *SLOW]
     keras.backend.backend() == "torch", reason="Keras has no data parallelism there"
 )
 @pytest.mark.parametrize("optimizer", CASES)
-def test_data_parallelism(monkeypatch, optimizer):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    branch = {"tensorflow": TENSORFLOW, "jax": JAX}[keras.backend.backend()]
-
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM + branch, optimizer],
-        capture_output=True,
-        text=True,
-    )
-
-    assert run.returncode == 0, run.stderr
-    alone, *distributed = json.loads(run.stdout.splitlines()[-1])
+def test_data_parallelism(recorded, optimizer):
+    alone, *distributed = recorded[optimizer]
     updates = 2 if optimizer == "accumulating" else 4
     assert [len(rows) for rows in alone] == [updates, updates // 2, updates // 2]
     # Under a MirroredStrategy Keras clips what each replica has, and only then adds up:
     # from the first update on it trains another way than one device.
     if optimizer == "clipped" and keras.backend.backend() == "tensorflow":
         alone, *distributed = [
-            [norms[:1] for norms in recorded[:2]] for recorded in (alone, *distributed)
+            [norms[:1] for norms in rows[:2]] for rows in (alone, *distributed)
         ]
-    for recorded in distributed:
-        for rows, expected in zip(recorded, alone, strict=True):
+    for rows_of_each in distributed:
+        for rows, expected in zip(rows_of_each, alone, strict=True):
             assert rows == [pytest.approx(row, rel=1e-4) for row in expected]

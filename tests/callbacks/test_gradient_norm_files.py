@@ -212,6 +212,7 @@ def held_bytes(output, steps):
     return after - before
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(linear_data, tmp_path):
     """Of the part behind the train step, whose own buffers have a fixed size."""
