@@ -299,8 +299,25 @@ def test_refuses_a_folder_with_other_settings(run_here, finished):
 
 
 @pytest.mark.slow
+def test_what_is_missing_is_computed_to_the_same_numbers(run_here, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "report.md").unlink()
+    for unit in folder.glob("units/*-seed001"):
+        shutil.rmtree(unit)
+    assert len(list(folder.glob("units/*"))) < 6
+
+    status, out, err = run_here("sim4_residual.py", "--out", folder, *TINY)
+
+    assert status == 0, err
+    assert "are there already" in out
+    assert _numbers(folder) == _numbers(finished)
+
+
+@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path):
+def test_stopped_twice_ends_with_the_same_numbers(start, run_here, finished, tmp_path):
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY)
 
     process = start(*arguments)
@@ -318,7 +335,7 @@ def test_stopped_twice_ends_with_the_same_numbers(start, run, finished, tmp_path
     process.communicate(timeout=60)
     assert not (tmp_path / "run" / "report.md").exists()
 
-    status, out, err = run(*arguments)
+    status, out, err = run_here(*arguments)
     assert status == 0, err
     assert "are there already" in out
     assert _numbers(tmp_path / "run") == _numbers(finished)
@@ -406,10 +423,10 @@ def test_unreadable_folder(run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.once
-def test_unknown_tfds_name(run, tmp_path):
+def test_unknown_tfds_name(run_here, tmp_path):
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
 
-    status, out, err = run(
+    status, out, err = run_here(
         "sim4_residual.py", "--out", tmp_path / "run", "--dataset", "tfds:no_such_set"
     )
 
@@ -421,7 +438,7 @@ def test_unknown_tfds_name(run, tmp_path):
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_on_class_folders(run, tmp_path):
+def test_on_class_folders(run_here, tmp_path):
     """Images that one pixel tells apart: any net that sees them must learn them."""
     for label, name in enumerate(("dark", "light")):
         folder = tmp_path / "images" / name
@@ -430,7 +447,7 @@ def test_on_class_folders(run, tmp_path):
             grey = 200 * label + number
             Image.new("RGB", (32, 32), (grey,) * 3).save(folder / f"{number}.png")
 
-    status, _, err = run(
+    status, _, err = run_here(
         *("sim4_residual.py", "--out", tmp_path / "run"),
         *("--dataset", tmp_path / "images", "--images", 80, "--epochs", 6),
         *("--blocks", 1, 2, "--seeds", 1, "--width", 4, "--batch-size", 8),
