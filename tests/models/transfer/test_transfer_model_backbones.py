@@ -28,6 +28,7 @@ MODULES = {
     "Xception": "xception",
 }
 WEIGHTS = "mobilenet_v2_imagenet.weights.h5"
+ONCE = [pytest.mark.once, pytest.mark.slow]
 
 
 def tiny():
@@ -58,29 +59,27 @@ def test_preprocessing_is_that_of_the_network(name, value_range, monkeypatch):
     [
         # Blocks and stages as the papers count them, and the stem.
         ("ResNet50", 16 + 1, 4 + 1),
-        pytest.param("ResNet50V2", 16 + 1, 4 + 1, marks=pytest.mark.slow),
-        pytest.param(
-            "DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1, marks=pytest.mark.slow
-        ),
+        pytest.param("ResNet50V2", 16 + 1, 4 + 1, marks=ONCE),
+        pytest.param("DenseNet121", 6 + 12 + 24 + 16 + 1, 4 + 1, marks=ONCE),
         ("EfficientNetB0", 16 + 1, 7 + 1),
-        pytest.param("EfficientNetV2B0", 21 + 1, 6 + 1, marks=pytest.mark.slow),
-        pytest.param("ConvNeXtTiny", 18 + 3 + 1, 7 + 1, marks=pytest.mark.slow),
+        pytest.param("EfficientNetV2B0", 21 + 1, 6 + 1, marks=ONCE),
+        pytest.param("ConvNeXtTiny", 18 + 3 + 1, 7 + 1, marks=ONCE),
         ("VGG16", 5, 5),
-        pytest.param("MobileNet", 13 + 1, 5 + 1, marks=pytest.mark.slow),
+        pytest.param("MobileNet", 13 + 1, 5 + 1, marks=ONCE),
         ("MobileNetV2", 17 + 1, 5 + 1),
-        pytest.param("MobileNetV3Small", 11 + 1, 4 + 1, marks=pytest.mark.slow),
-        pytest.param("InceptionV3", 11 + 1, 3 + 1, marks=pytest.mark.slow),
+        pytest.param("MobileNetV3Small", 11 + 1, 4 + 1, marks=ONCE),
+        pytest.param("InceptionV3", 11 + 1, 3 + 1, marks=ONCE),
         # 5b, 10 of 35 x 35, 6a, 20 of 17 x 17, 7a, 10 of 8 x 8.
         pytest.param(
             "InceptionResNetV2",
             3 + 10 + 20 + 10 + 1,
             3 + 1,
-            marks=pytest.mark.slow,
+            marks=ONCE,
         ),
         # Two reducing cells in the stem, three times four cells, two between them.
         pytest.param("NASNetMobile", 2 + 3 * 4 + 2 + 1, 4 + 1, marks=pytest.mark.slow),
         # By image size; the first two convolutions are the stem, called block1.
-        pytest.param("Xception", 14, 5, marks=pytest.mark.slow),
+        pytest.param("Xception", 14, 5, marks=ONCE),
     ],
 )
 def test_blocks_and_stages(network, blocks, stages):
@@ -134,6 +133,7 @@ def test_weights_of_the_whole_network_and_another_size(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_weights_of_another_network(tmp_path):
     ResNet(8, variant="cifar").save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="does not fit the model 'resnet18'"):
@@ -194,7 +194,8 @@ def test_real_photos_with_real_weights(shared_data, tmp_path):
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    model.fit(*read(range(20)), batch_size=10, epochs=6, verbose=0)
+    features = model.cache_features(*read(range(20)), batch_size=10, verbose=0)
+    model.fit(features, batch_size=10, epochs=6, verbose=0)
     test = read(range(100, 115))
     accuracy = model.evaluate(*test, verbose=0)[1]
     # By chance 80 % of 30 would be right once in 1,400 times.

@@ -187,7 +187,14 @@ def test_what_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["ResNet50", "MobileNetV2", "EfficientNetB0", "DenseNet121", "ConvNeXtTiny"],
+    [
+        "ResNet50",
+        "MobileNetV2",
+        *(
+            pytest.param(name, marks=pytest.mark.once)
+            for name in ("EfficientNetB0", "DenseNet121", "ConvNeXtTiny")
+        ),
+    ],
 )
 def test_networks_of_keras(name):
     build = getattr(keras.applications, name)

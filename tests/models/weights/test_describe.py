@@ -37,7 +37,7 @@ def lines_of(model, **arguments):
         (18, 1.814),
         (50, 4.089),
         *(
-            pytest.param(depth, giga, marks=pytest.mark.slow)
+            pytest.param(depth, giga, marks=[pytest.mark.once, pytest.mark.slow])
             for depth, giga in [(34, 3.664), (101, 7.801), (152, 11.514)]
         ),
     ],
@@ -50,6 +50,7 @@ def test_multiply_adds_are_those_of_torchvision(depth, giga):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_multiply_adds_of_keras_applications():
     """He et al. 2015, table 1: 3.8 billion for 50 layers, the stride on 1x1."""
     lines = lines_of(keras.applications.ResNet50(weights=None))
@@ -115,6 +116,7 @@ def test_multiply_adds_are_those_that_run(build):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_every_line_of_a_network():
     assert lines_of(ResNet(50, variant="paper", num_classes=7)) == {
         "title": 'ResNet-50, variant "paper"',
@@ -191,6 +193,7 @@ def test_variants(model, title):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_lines_of_wide_networks():
     lines = lines_of(ResNet(50, groups=32, width_per_group=4, output_stride=8))
     assert lines["widths"] == "64, 128, 256, 512"
@@ -254,6 +257,7 @@ def by_hand(padding, stride_on_first):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_network_in_layers_of_keras():
     assert lines_of(by_hand("same", stride_on_first=False))["title"] == (
         'ResNet-50, nearest to variant "keras": stride on 3x3 in place of 1x1; padding '

@@ -47,16 +47,24 @@ SMALL = {"input_shape": (40, 32, 3)}
             ResNet, 18, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
         ),
         pytest.param(
-            ResNet, 50, {"variant": "torchvision", **SMALL}, marks=pytest.mark.slow
+            ResNet,
+            50,
+            {"variant": "torchvision", **SMALL},
+            marks=[pytest.mark.once, pytest.mark.slow],
         ),
         pytest.param(ResNet, 50, {"variant": "keras", **SMALL}, marks=pytest.mark.slow),
-        pytest.param(ResNet, 18, {"variant": "paper", **SMALL}, marks=pytest.mark.slow),
+        pytest.param(
+            ResNet,
+            18,
+            {"variant": "paper", **SMALL},
+            marks=[pytest.mark.once, pytest.mark.slow],
+        ),
         (ResNet, 8, {"variant": "cifar", "include_top": False}),
         pytest.param(
             PlainNet,
             18,
             {"variant": "torchvision", "input_shape": (None, None, 3)},
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.once, pytest.mark.slow],
         ),
         (PlainNet, 14, {"variant": "cifar"}),
     ],

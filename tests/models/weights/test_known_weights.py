@@ -147,6 +147,7 @@ def test_the_cache_of_keras_is_the_default(monkeypatch, tmp_path, published):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_table_is_torchvisions(torchvision):
     names = {
         (50, 32, 4): "resnext50_32x4d",

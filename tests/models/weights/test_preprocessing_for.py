@@ -187,6 +187,7 @@ def test_unknown_network(network):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_changed_network_is_not_guessed():
     network = ResNet(8, variant="cifar")
     network.get_layer("stage1_block1").bn1.epsilon = 0.01

@@ -123,6 +123,7 @@ def test_every_weight_must_be_there(data, state, refused):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @fewer_examples
 @given(
     name=st.from_regex(r"(layer[1-4]\.\d\.|extra\.)[a-z]{1,8}", fullmatch=True),
@@ -264,10 +265,14 @@ def test_the_model_must_be_the_network_of_the_file(build, words, state, refused)
     [
         # Equal names and shapes, other outputs: only the stride tells them apart.
         pytest.param(
-            {"depth": 50, "variant": "paper"}, "paper", marks=pytest.mark.slow
+            {"depth": 50, "variant": "paper"},
+            "paper",
+            marks=[pytest.mark.once, pytest.mark.slow],
         ),
         pytest.param(
-            {"depth": 50, "variant": "keras"}, "keras", marks=pytest.mark.slow
+            {"depth": 50, "variant": "keras"},
+            "keras",
+            marks=[pytest.mark.once, pytest.mark.slow],
         ),
         ({"depth": 18, "variant": "paper"}, "paper"),
         ({"depth": 18, "shortcut": "pad"}, "paper"),
@@ -290,6 +295,7 @@ def test_weights_of_torchvision_need_their_variant(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_paper_with_projections_is_torchvisions(torch_resnet, torch, tmp_path):
     torch.save(torch_resnet(18).state_dict(), tmp_path / "weights.pth")
     model = ResNet(18, variant="paper", shortcut="projection", input_shape=(32, 32, 3))
@@ -325,7 +331,7 @@ def test_own_files_of_plain_networks(tmp_path, values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.once)])
 def test_export_loads_strictly_into_torchvision(
     depth, torchvision, torch_resnet, forward, draw_images, values, tmp_path
 ):

@@ -20,7 +20,7 @@ def outputs(model, batch):
     ("depth", "sizes"),
     [
         (18, [(65, 97), (224, 224)]),
-        pytest.param(34, [(64, 97)], marks=pytest.mark.slow),
+        pytest.param(34, [(64, 97)], marks=[pytest.mark.once, pytest.mark.slow]),
         pytest.param(50, [(64, 64), (65, 97)], marks=pytest.mark.slow),
         pytest.param(101, [(65, 65)], marks=[pytest.mark.once, pytest.mark.slow]),
     ],
@@ -44,7 +44,9 @@ def test_outputs_are_those_of_torchvision(
     ("name", "arguments"),
     [
         ("resnext50_32x4d", {"groups": 32, "width_per_group": 4}),
-        ("wide_resnet50_2", {"width_per_group": 128}),
+        pytest.param(
+            "wide_resnet50_2", {"width_per_group": 128}, marks=pytest.mark.once
+        ),
     ],
 )
 def test_wide_and_grouped_networks_are_those_of_torchvision(
@@ -69,7 +71,10 @@ def test_wide_and_grouped_networks_are_those_of_torchvision(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("output_stride", "dilated"),
-    [(8, [False, True, True]), (16, [False, False, True])],
+    [
+        (8, [False, True, True]),
+        pytest.param(16, [False, False, True], marks=pytest.mark.once),
+    ],
 )
 def test_dilated_networks_are_those_of_torchvision(
     output_stride, dilated, torch, torch_resnet, forward, draw_images, tmp_path
@@ -93,7 +98,7 @@ def test_dilated_networks_are_those_of_torchvision(
     ("name", "depth", "arguments"),
     [
         ("resnet50d", 50, {"variant": "resnet_d"}),
-        ("resnet18d", 18, {"variant": "resnet_d"}),
+        pytest.param("resnet18d", 18, {"variant": "resnet_d"}, marks=pytest.mark.once),
         ("seresnet50", 50, {"squeeze_excitation": 16}),
     ],
 )
