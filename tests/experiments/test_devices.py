@@ -28,7 +28,10 @@ def start(root):
             variables = {
                 "PYTHONPATH": str(root),
                 "TF_CPP_MIN_LOG_LEVEL": "3",
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "XLA_FLAGS": (
+                    f"{os.environ.get('XLA_FLAGS', '')} "
+                    f"--xla_force_host_platform_device_count={devices}"
+                ),
             }
             arguments = {
                 "folder": str(folder),
@@ -78,7 +81,7 @@ def one_device(start, tmp_path_factory):
 
 
 def computed(process):
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1])
 
@@ -97,37 +100,43 @@ def assert_same(result, expected, epochs):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.slow
-@DEVICES
-def test_four_devices_train_as_one(start, one_device, tmp_path):
-    result = computed(start(tmp_path, {"devices": "all"}, devices=4))
-
-    assert (one_device["replicas"], result["replicas"]) == (1, 4)
-    assert_same(result, one_device, epochs=range(3))
-    assert "4 CPU devices of one host" in result["describe"]
+@pytest.fixture(scope="module")
+def four_devices(start, tmp_path_factory):
+    """The same on four devices, after a batch that they do not divide."""
+    folder = tmp_path_factory.mktemp("four")
+    return computed(start(folder, {"devices": "all"}, devices=4, refused_batch=6))
 
 
 @pytest.mark.slow
 @DEVICES
-def test_batch_that_the_devices_do_not_divide(start, tmp_path):
-    process = start(tmp_path, {"devices": "all"}, devices=4, batch=6)
+def test_four_devices_train_as_one(one_device, four_devices):
+    assert (one_device["replicas"], four_devices["replicas"]) == (1, 4)
+    assert_same(four_devices, one_device, epochs=range(3))
+    assert "4 CPU devices of one host" in four_devices["describe"]
 
-    _, err = process.communicate(timeout=200)
 
-    assert process.returncode == 1
-    assert "StoppedError: the batch of 6 images cannot be divided among 4 dev" in err
-    assert "a batch size of 4 or 8 can" in err
+@pytest.mark.slow
+@DEVICES
+def test_batch_that_the_devices_do_not_divide(four_devices):
+    message = "the batch of 6 images cannot be divided among 4 devices"
+    assert message in four_devices["refused"]
+    assert "a batch size of 4 or 8 can" in four_devices["refused"]
 
 
 @pytest.mark.slow
 @HOSTS
-def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
-    survivor, killed = start_hosts(tmp_path, {}, {"end": "killed"})
-    _, err = survivor.communicate(timeout=200)
-    killed.communicate()
+def test_hosts_that_disagree_lost_host_and_resumed_training(
+    start_hosts, one_device, tmp_path
+):
+    survivor, killed = start_hosts(
+        tmp_path, {"setting": "a"}, {"setting": "b", "end": "killed"}
+    )
+    errors = [process.communicate(timeout=600)[1] for process in (survivor, killed)]
 
+    for error in errors:
+        assert "the hosts must have the same setting" in error
     assert survivor.returncode == 1
-    assert "StoppedError: host 0 of 2 lost another host" in err
+    assert "StoppedError: host 0 of 2 lost another host" in errors[0]
 
     results = [computed(process) for process in start_hosts(tmp_path, {}, {})]
 
@@ -141,22 +150,12 @@ def test_lost_host_and_resumed_training(start_hosts, one_device, tmp_path):
 def test_silent_host(start_hosts, tmp_path):
     survivor, stopped = start_hosts(tmp_path, {}, {"end": "silent"})
 
-    _, err = survivor.communicate(timeout=200)
+    _, err = survivor.communicate(timeout=600)
     stopped.kill()
 
     assert survivor.returncode != 0
     assert "JAX distributed service detected fatal errors" in err
     assert "another task died" in err
-
-
-@pytest.mark.slow
-@HOSTS
-def test_hosts_that_disagree(start_hosts, tmp_path):
-    for process in start_hosts(tmp_path, {"setting": "a"}, {"setting": "b"}):
-        _, err = process.communicate(timeout=200)
-
-        assert process.returncode == 1
-        assert "StoppedError: the hosts must have the same setting" in err
 
 
 @pytest.mark.parametrize(

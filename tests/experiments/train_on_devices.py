@@ -57,7 +57,16 @@ class Killed(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
+def refusal(function, *arguments):
+    """What it says that cannot work."""
+    try:
+        function(*arguments)
+    except StoppedError as error:
+        return str(error)
+    return None
+
+
+def main(folder, cluster, logical=1, end=None, refused_batch=None, setting=None):
     if logical > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -66,11 +75,15 @@ def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
             [tf.config.LogicalDeviceConfiguration()] * logical,
         )
     cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
-    check_cluster(cluster, batch)
-    connection = connect(cluster, batch)
+    check_cluster(cluster, BATCH)
+    refused = refused_batch and refusal(connect, cluster, refused_batch)
+    connection = connect(cluster, BATCH)
     if end == "silent":
         os.kill(os.getpid(), signal.SIGSTOP)
-    connection.agree("setting", setting)
+    connection.agree("what all have", "the same")
+    if setting:
+        refused = refusal(connection.agree, "setting", setting)
+        print(refused, file=sys.stderr, flush=True)
     generator = np.random.default_rng(0)
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
     labels = generator.integers(0, 3, TRAIN + VALIDATION)
@@ -123,6 +136,7 @@ def main(folder, cluster, logical=1, end=None, batch=BATCH, setting=""):
                 "outputs": local.predict(images[TRAIN:], verbose=0).tolist(),
                 "replicas": connection.replicas,
                 "describe": connection.describe(),
+                "refused": refused,
             }
         ),
         flush=True,
