@@ -47,10 +47,16 @@ NETWORKS = {
 @contextlib.contextmanager
 def layers_of_keras():
     """Within it, the networks of this library are built of Keras's own layers."""
-    with unittest.mock.patch.multiple(
-        "keras_residual.layers._convolutions",
-        Conv2D=keras.layers.Conv2D,
-        BatchNormalization=keras.layers.BatchNormalization,
+    stock = keras.layers
+    with (
+        unittest.mock.patch.multiple(
+            "keras_residual.layers._convolutions",
+            Conv2D=stock.Conv2D,
+            BatchNormalization=stock.BatchNormalization,
+        ),
+        unittest.mock.patch.multiple(
+            "keras_residual.models.networks._builder", MaxPooling2D=stock.MaxPooling2D
+        ),
     ):
         yield
 

@@ -310,8 +310,9 @@ def test_native_batch_norm():
 def test_one_dnn(monkeypatch, capsys):
     """On a CPU, TensorFlow's own kernel is left to Keras's operations."""
     program = (
-        "import tensorflow as tf; from keras_residual.layers import _kernels\n"
-        "tf.function(lambda: print(_kernels.has_fused_normalization()))()"
+        "import tensorflow as tf\n"
+        "from keras_residual.layers import _fused_normalization as fused\n"
+        "tf.function(lambda: print(fused.has_fused_normalization()))()"
     )
     exec(program, {})  # with oneDNN, as tests/conftest.py asks for
     assert capsys.readouterr().out == "True\n"

@@ -9,6 +9,7 @@ from keras_residual.layers.depthwise_conv2d import DepthwiseConv2D as DepthwiseC
 from keras_residual.layers.image_preprocessing import (
     ImagePreprocessing as ImagePreprocessing,
 )
+from keras_residual.layers.max_pooling2d import MaxPooling2D as MaxPooling2D
 from keras_residual.layers.plain_block import PlainBlock as PlainBlock
 from keras_residual.layers.residual_block import ResidualBlock as ResidualBlock
 from keras_residual.layers.squeeze_excitation import (
@@ -22,6 +23,7 @@ __all__ = [
     "Cutout",
     "DepthwiseConv2D",
     "ImagePreprocessing",
+    "MaxPooling2D",
     "PlainBlock",
     "ResidualBlock",
     "SqueezeExcitation",

@@ -2,7 +2,11 @@
 
 import keras
 
-from keras_residual.layers._kernels import can_normalize, normalize, normalize_batch
+from keras_residual.layers._fused_normalization import (
+    can_normalize,
+    normalize,
+    normalize_batch,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_residual")

@@ -234,7 +234,7 @@ class PlainBlock(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         x = self._branch(self._entry(inputs, training), training)
-        return self._exit(x)
+        return x if self.preactivation else self.activation(x)
 
     def _entry(self, inputs, training):
         """Returns what the branch and a projection start from."""
@@ -257,9 +257,6 @@ class PlainBlock(keras.layers.Layer):
             if not self.preactivation:
                 x = parts.normalize(norm, x, training)
         return x if self.excitation is None else self.excitation(x)
-
-    def _exit(self, outputs):
-        return outputs if self.preactivation else self.activation(outputs)
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)

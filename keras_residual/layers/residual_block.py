@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_residual.layers import _convolutions as parts
 from keras_residual.layers._checks import check_choice, check_fraction, check_seed
+from keras_residual.layers._kernels import activate_own
 from keras_residual.layers.plain_block import PlainBlock
 from keras_residual.layers.stochastic_depth import StochasticDepth
 
@@ -251,7 +252,8 @@ class ResidualBlock(PlainBlock):
         x = self._branch(entry, training)
         if self.stochastic_depth is not None:
             x = self.stochastic_depth(x, training=training)
-        return self._exit(x + self._shortcut(inputs, entry, training))
+        total = x + self._shortcut(inputs, entry, training)
+        return total if self.preactivation else activate_own(self.activation, total)
 
     def _shortcut(self, inputs, entry, training):
         if self.projection is None:

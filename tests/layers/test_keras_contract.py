@@ -8,6 +8,7 @@ from keras_residual.layers import (
     BatchNormalization,
     Conv2D,
     DepthwiseConv2D,
+    MaxPooling2D,
     SqueezeExcitation,
 )
 
@@ -30,6 +31,12 @@ CASES = {
         (DepthwiseConv2D, {"kernel_size": 3, "strides": 2}),
         ((2, 9, 7, 3), (2, 4, 3, 3)),
         (2, 0),
+        {},
+    ),
+    "MaxPooling2D": (
+        (MaxPooling2D, {"pool_size": 3, "strides": 2}),
+        ((2, 9, 7, 3), (2, 4, 3, 3)),
+        (0, 0),
         {},
     ),
     "BatchNormalization": (

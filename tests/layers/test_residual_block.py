@@ -286,3 +286,25 @@ def test_pad_cannot_remove_channels(images):
 def test_wrong_rank():
     with pytest.raises(ValueError, match=r"rank 4.*Received: input_shape=\(2, 8\)"):
         ResidualBlock(4)(np.ones((2, 8), "float32"))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="on PyTorch alone")
+@pytest.mark.parametrize("filters", [4, 6])
+def test_a_sum_that_relu_writes_over(filters, randomize):
+    """Against the same ReLU under another name, which gets a tensor of its own."""
+    import torch
+
+    data = np.random.default_rng(0).normal(size=(2, 4, 4, 4)).astype("float32")
+    found = []
+    for activation in ("relu", lambda x: torch.relu(x)):
+        block = ResidualBlock(filters, activation=activation)
+        images = torch.tensor(data, requires_grad=True)
+        block.build(images.shape)
+        randomize(block)
+        outputs = block(images, training=True)
+        (first,) = torch.autograd.grad((outputs**3).sum(), images, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), images)
+        assert (images.detach().numpy() == data).all()
+        found.append([x.detach().numpy() for x in (outputs, first, second)])
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, expected)

@@ -17,6 +17,7 @@ from keras_residual.layers._convolutions import (
     make_convolution,
     make_normalization,
 )
+from keras_residual.layers.max_pooling2d import MaxPooling2D
 from keras_residual.layers.residual_block import ResidualBlock
 from keras_residual.models._variants import STEMS, VARIANTS, depths_of, find_blocks
 from keras_residual.models.networks._outputs import add_top, check_outputs
@@ -221,7 +222,7 @@ def _stem(images, settings, outer, preactivation):
     x = keras.layers.ZeroPadding2D(
         1, data_format=data_format, dtype=policy, name="stem_pool_pad"
     )(x)
-    return keras.layers.MaxPooling2D(
+    return MaxPooling2D(
         3, strides=2, data_format=data_format, dtype=policy, name="stem_pool"
     )(x)
 

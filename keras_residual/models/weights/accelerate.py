@@ -4,13 +4,15 @@ import collections
 
 import keras
 
+from keras_residual.layers._fused_normalization import has_fused_normalization
 from keras_residual.layers._kernels import (
     has_direct_convolution,
-    has_fused_normalization,
+    has_direct_pooling,
 )
 from keras_residual.layers.batch_normalization import BatchNormalization
 from keras_residual.layers.conv2d import Conv2D
 from keras_residual.layers.depthwise_conv2d import DepthwiseConv2D
+from keras_residual.layers.max_pooling2d import MaxPooling2D
 from keras_residual.models._backbone import Backbone
 from keras_residual.models._graph import functional
 from keras_residual.models._recompile import recompile
@@ -25,8 +27,8 @@ _CONVOLUTIONS = {
 def accelerate(model: keras.Model, *, verbose: bool = True) -> keras.Model:
     """Returns a faster copy with the same results, in training and inference.
 
-    Each `Conv2D`, `DepthwiseConv2D` and `BatchNormalization` of `keras.layers` in the
-    graph and in nested models becomes the layer of that name in
+    Each `Conv2D`, `DepthwiseConv2D`, `BatchNormalization` and `MaxPooling2D` of
+    `keras.layers` in the graph and in nested models becomes the layer of that name in
     [`keras_residual.layers`][keras_residual.layers.Conv2D] if that one is faster on the
     running backend: all of them on PyTorch, batch normalization on TensorFlow, 1x1
     convolutions on JAX without an accelerator. The blocks and networks of this library
@@ -96,6 +98,8 @@ def _faster_class(layer):
         layer, "quantization_mode", None
     ):
         return None
+    if type(layer) is keras.layers.MaxPooling2D:
+        return MaxPooling2D if has_direct_pooling(layer.data_format) else None
     if type(layer) is keras.layers.BatchNormalization and has_fused_normalization():
         return BatchNormalization
     faster = _CONVOLUTIONS.get(type(layer))

@@ -4,12 +4,13 @@ import pytest
 from keras import layers
 
 from keras_residual import ResidualBlock, ResNet, TransferModel, accelerate
-from keras_residual.layers import BatchNormalization, Conv2D
+from keras_residual.layers import BatchNormalization, Conv2D, MaxPooling2D
 
 BACKEND = keras.backend.backend()
 # What is faster than Keras's own layer, on a machine without an accelerator.
 NORM = BatchNormalization if BACKEND != "jax" else layers.BatchNormalization
 WIDE = Conv2D if BACKEND == "torch" else layers.Conv2D  # 3x3
+MAXIMA = MaxPooling2D if BACKEND == "torch" else layers.MaxPooling2D
 POINT = Conv2D if BACKEND != "tensorflow" else layers.Conv2D  # 1x1
 
 
@@ -32,6 +33,7 @@ def network(dropout=0.0):
         name="inner",
     )
     x = layers.DepthwiseConv2D(3, name="depthwise")(inner(x))
+    x = layers.MaxPooling2D(2, name="maxima")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(images, layers.Dense(3, name="logits")(x), name="small")
@@ -64,6 +66,7 @@ def test_layers_names_flags_and_outputs():
     assert type(faster.get_layer("wide")) is WIDE
     assert type(faster.get_layer("point")) is POINT
     assert type(faster.get_layer("norm")) is NORM
+    assert type(faster.get_layer("maxima")) is MAXIMA
     inner = faster.get_layer("inner")
     assert type(inner.get_layer("inner_point")) is POINT
     assert type(inner.get_layer("inner_norm")) is NORM
@@ -127,7 +130,7 @@ def test_the_report(capsys):
     replaced = {
         "tensorflow": "2 BatchNormalization",
         "jax": "2 Conv2D",
-        "torch": "2 BatchNormalization, 3 Conv2D, 1 DepthwiseConv2D",
+        "torch": "2 BatchNormalization, 3 Conv2D, 1 DepthwiseConv2D, 1 MaxPooling2D",
     }[BACKEND]
     assert out[0] == f"accelerate: {replaced} replaced on {BACKEND}"
     assert out[1:] == []
