@@ -104,7 +104,8 @@ def test_features_of_a_distributed_dataset(make_model, images, labels):
 def test_data_parallelism():
     tensorflow = keras.backend.backend() == "tensorflow"
     branch = DEVICES + PROGRAM + TENSORFLOW if tensorflow else PROGRAM + JAX
-    variables = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = "--xla_force_host_platform_device_count=2"
+    variables = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
     run = subprocess.run(
         [sys.executable, "-c", branch + COMPARE],
         capture_output=True,
