@@ -48,7 +48,7 @@ def run(start):
 
     def run(example, *arguments):
         process = start(example, *arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return process.returncode, out, err
 
     return run
