@@ -31,6 +31,13 @@ def test_table_of_the_guide(step_time, root):
     assert table in guide.read_text(encoding="utf-8")
 
 
+def test_table_of_the_profile(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    profile = importlib.import_module("step_profile")
+    guide = root / "docs" / "guides" / "fused_layers.md"
+    assert profile.table(profile.read("step_profile")) in guide.read_text("utf-8")
+
+
 def test_table_of_inference(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
     inference = importlib.import_module("inference")
