@@ -52,7 +52,12 @@ SMALL = {"input_shape": (40, 32, 3)}
             {"variant": "torchvision", **SMALL},
             marks=[pytest.mark.once, pytest.mark.slow],
         ),
-        pytest.param(ResNet, 50, {"variant": "keras", **SMALL}, marks=pytest.mark.slow),
+        pytest.param(
+            ResNet,
+            50,
+            {"variant": "keras", **SMALL},
+            marks=[pytest.mark.once, pytest.mark.slow],
+        ),
         pytest.param(
             ResNet,
             18,
