@@ -46,13 +46,6 @@ FIGURES = (
     ),
 )
 LEADING = ("kernels", "curves", "difference")
-# Whose claims the reports of simulations 4 and 5 hold against theirs.
-COURSE_PROJECT = "course project (illustration)"
-NOTE = (
-    'The claims are those of a course project, "ResNet and Big Data in Computer '
-    'Vision". Its figures are illustrations and not measurements; they stand for what '
-    "is widely said. Numbers of other data cannot be met, directions can."
-)
 
 INITIAL = """\
 New networks, whose weights are drawn and not trained, and the gradients of one batch.
@@ -200,8 +193,8 @@ def write_sim4_report(
         f"{count(settings['seeds'], 'seed')}.",
         tested=tested,
         panels=leading,
-        others=[(said, COURSE_PROJECT, found, ruled) for said, found, ruled in others],
-        others_note=NOTE,
+        others=reporting.of_course_project(others),
+        others_note=reporting.COURSE_PROJECT_NOTE,
         limits=LIMITS,
         method=method,
         tables=[(sizes.reset_index(), caption)],

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _sim4_report import COURSE_PROJECT, NOTE
 from sim5_transfer import CLAIMS, GENERATED, KEY, SOURCE
 
 from keras_residual.analysis import plots
@@ -137,11 +136,8 @@ def write_sim5_report(
         f"fine-tuning, with each of {count(settings['seeds'], 'seed')}.",
         tested=tested,
         panels=[panels[name] for name in LEADING if name in panels],
-        others=[
-            (claim, COURSE_PROJECT, found, verdict)
-            for claim, found, verdict in against_claims(results, whole, tested)
-        ],
-        others_note=NOTE,
+        others=reporting.of_course_project(against_claims(results, whole, tested)),
+        others_note=reporting.COURSE_PROJECT_NOTE,
         limits=LIMITS,
         method=METHOD,
         facts={"weights": weights_in_words(folder), "epochs": epochs},

@@ -22,6 +22,12 @@ BANNER = (
     "A demonstration: this quick run is too short and too small to conclude anything "
     "from. Leave --preset quick out for the experiment."
 )
+# Of the claims that simulations 4 and 5 hold against what they measured.
+COURSE_PROJECT_NOTE = (
+    'The claims are those of a course project, "ResNet and Big Data in Computer '
+    'Vision". Its figures are illustrations and not measurements; they stand for what '
+    "is widely said. Numbers of other data cannot be met, directions can."
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,14 @@ def write_story(
         answers=answers(story.tested),
         figure=(picture, "The run at a glance (dashboard.png)."),
     )
+
+
+def of_course_project(
+    rows: Sequence[tuple[str, str, str]],
+) -> list[tuple[str, str, str, str]]:
+    """Rows of claim, measured and verdict, as `Story.others` takes them."""
+    who = "course project (illustration)"
+    return [(claim, who, measured, ruled) for claim, measured, ruled in rows]
 
 
 def answers(tested: pd.DataFrame) -> list[tuple[str, str]]:
