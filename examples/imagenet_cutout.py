@@ -229,7 +229,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Any:
     name = task_name(network, seed)
     state = job.states / name
     # Before anything else: JAX must not have started when hosts come together.
-    connection = connect(job.options.cluster, settings["batch_size"])
+    connection = connect(job.options.cluster, settings["batch_size"], settings)
     data = job.open_data(settings["per_class"])
     keras.utils.clear_session()
     keras.config.set_dtype_policy(settings["precision"])

@@ -4,6 +4,7 @@ Run it with `python examples/run_all.py --preset quick`; `--help` lists the rest
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,11 +26,11 @@ from keras_residual.experiments import (
 from keras_residual.experiments.run_folder import check_output_path
 
 Experiment = Literal["sim4_residual", "sim5_transfer", "imagenet_cutout"]
-EXPERIMENTS: tuple[Experiment, ...] = (
-    "sim4_residual",
-    "sim5_transfer",
-    "imagenet_cutout",
-)
+EXPERIMENTS: dict[Experiment, str] = {
+    "sim4_residual": "Simulation 4: what shortcuts are worth",
+    "sim5_transfer": "Simulation 5: what transfer learning is worth",
+    "imagenet_cutout": "ImageNet: shortcuts and Cutout",
+}
 DESCRIPTION = """\
 Run simulation 4, simulation 5 and the ImageNet comparison one after the other, each in
 a folder of its own below --out, and write one page with the verdicts of all three. One
@@ -50,7 +51,7 @@ class Settings(Run):
     """
 
     jobs: Natural = 0
-    only: tuple[Experiment, ...] = EXPERIMENTS
+    only: tuple[Experiment, ...] = tuple(EXPERIMENTS)
 
     def checked(self) -> "Settings":
         for name in self.only:  # the folder itself holds no run
@@ -74,7 +75,10 @@ def run_one(name: str, settings: Settings) -> bool:
     if settings.report_only:
         command.append("--report-only")
     print(f"== {name}", flush=True)
-    return subprocess.run(command, env=os.environ, check=False).returncode == 0
+    status = subprocess.run(command, env=os.environ, check=False).returncode
+    if status < 0:  # it could not say so itself
+        print(f"{name}: killed by {signal.Signals(-status).name}", file=sys.stderr)
+    return status == 0
 
 
 def write_page(settings: Settings, failed: Sequence[str]) -> Path:
@@ -85,18 +89,23 @@ def write_page(settings: Settings, failed: Sequence[str]) -> Path:
     sections = []
     for name in settings.only:
         file = settings.out / name / "hypotheses.csv"
-        text = f"The whole report is {name}/report.html."
         if not file.is_file() or not file.stat().st_size > 1:
-            sections.append(Section(name, "No verdict is there."))
+            sections.append(Section(EXPERIMENTS[name], "There is no answer yet."))
             continue
         rows = pd.read_csv(file).itertuples()
         claims = "\n".join(f"- {r.hypothesis}. {r.claim}: {r.answer}." for r in rows)
         picture = f"{name}/dashboard.png"
-        there = [(picture, name)] if (settings.out / picture).is_file() else []
-        sections.append(Section(name, f"{claims}\n\n{text}", figures=there))
-    summary = "All experiments ended."
+        there = (settings.out / picture).is_file()
+        figures = [(picture, "The run at a glance.")] if there else []
+        links = [(f"{name}/report.html", "The whole report")]
+        section = Section(EXPERIMENTS[name], claims, figures, links=links)
+        sections.append(section)
+    summary = f"Done: {', '.join(settings.only)}."
     if failed:
-        summary = f"These failed, as their output says: {', '.join(failed)}."
+        summary = (
+            f"These failed, as their output says: {', '.join(failed)}. The same "
+            "command continues where they stopped."
+        )
     banner = BANNER if settings.preset == "quick" else ""
     return write_report(
         settings.out, "All experiments", summary, sections, banner=banner
@@ -110,7 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = write_page(settings, failed).with_suffix(".html")
     print(f"Page: {page}", flush=True)
     if failed:
-        raise StoppedError(f"these experiments failed: {', '.join(failed)}")
+        raise StoppedError(
+            f"these experiments failed: {', '.join(failed)}; the same command "
+            "continues where they stopped"
+        )
 
 
 if __name__ == "__main__":

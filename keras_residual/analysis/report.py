@@ -33,6 +33,7 @@ class Section:
         figures: Pairs (image file relative to the report's folder, caption).
         tables: Pairs (pandas frame, caption). An index that only counts the rows is not
             shown; floats have four digits.
+        links: Pairs (file relative to the report's folder, words).
 
     Example:
         ```python
@@ -51,6 +52,7 @@ class Section:
     text: str = ""
     figures: Sequence[tuple[str | Path, str]] = ()
     tables: Sequence[tuple[pd.DataFrame, str]] = ()
+    links: Sequence[tuple[str, str]] = ()
 
 
 def write_report(
@@ -108,6 +110,7 @@ def write_report(
             {
                 "heading": section.heading,
                 "paragraphs": _paragraphs(section.text),
+                "links": [(quote(path), words) for path, words in section.links],
                 "tables": [_table(frame, caption) for frame, caption in section.tables],
                 "figures": [
                     _figure(folder, file, caption) for file, caption in section.figures

@@ -1,6 +1,7 @@
 """The devices of a training: their interface, and that of a single one."""
 
 import contextlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -89,11 +90,14 @@ class Connection:
             copy.set_weights(model.get_weights())
         return copy
 
-    def agree(self, name: str, value: str) -> None:
+    def agree(self, values: Mapping[str, Any]) -> None:
         """Checks that all hosts are about to do the same.
 
+        Args:
+            values: By name what must be equal on all hosts, of types that JSON has.
+
         Raises:
-            StoppedError: On all hosts, if their values differ.
+            StoppedError: On all hosts, with the names of those that differ.
         """
 
     def close(self) -> None:

@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import keras
@@ -60,20 +63,43 @@ class DataParallel(Connection):
         finally:
             keras.distribution.set_distribution(before)
 
-    def agree(self, name: str, value: str) -> None:
+    def agree(self, values: Mapping[str, Any]) -> None:
         if self.hosts == 1:
             return
-        digest = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
-        with self._loss_said():
-            digests = np.asarray(multihost_utils.process_allgather(digest))
-        others = [
-            str(host) for host, row in enumerate(digests) if (row != digests[0]).any()
-        ]
+        texts = {
+            name: json.dumps(value, sort_keys=True, default=str)
+            for name, value in values.items()
+        }
+        # First the names: what is gathered must have one shape on all hosts.
+        others, _ = self._others([json.dumps(list(texts))])
         if others:
             raise StoppedError(
-                f"the hosts must have the same {name}: those of host 0 and of host "
-                f"{', '.join(others)} differ; here it is {value}"
+                "the hosts must run the same version of the program: "
+                f"{_named(others)} has other settings than host 0"
             )
+        others, places = self._others([*texts.values()])
+        if others:
+            pairs = [*texts.items()]
+            here = "; ".join(
+                f"{pairs[place][0]} is {textwrap.shorten(pairs[place][1], 80)} here"
+                for place in places
+            )
+            raise StoppedError(
+                f"the hosts must have the same settings and data: {_named(others)} "
+                f"differs from host 0: {here}"
+            )
+
+    def _others(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Hosts with other texts than host 0, and the places of these texts."""
+        digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+        rows = np.array([np.frombuffer(digest, np.uint8) for digest in digests])
+        with self._loss_said():
+            gathered = np.asarray(multihost_utils.process_allgather(rows))
+        other = (gathered != gathered[0]).any(-1)
+        return (
+            np.flatnonzero(other.any(1)).tolist(),
+            np.flatnonzero(other.any(0)).tolist(),
+        )
 
     def close(self) -> None:
         if self.hosts == 1:
@@ -114,6 +140,10 @@ class DataParallel(Connection):
                 f"{first_line(error)}. Its own output says why it ended. "
                 "Start all hosts again: the training continues from the last checkpoint"
             ) from error
+
+
+def _named(hosts: Sequence[int]) -> str:
+    return f"host {', '.join(map(str, hosts))}"
 
 
 def join_hosts(

@@ -21,6 +21,7 @@ all hosts, and its file on the writer only.
 """
 
 import typing
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,7 @@ import keras
 
 from keras_residual.experiments._connection import Connection as Connection
 from keras_residual.experiments._connection import not_divisible
+from keras_residual.experiments.run_folder import versions
 from keras_residual.experiments.settings import Aside, Positive, Run, refuse
 from keras_residual.experiments.tasks import RefusedError, StoppedError
 
@@ -143,7 +145,11 @@ def check_cluster(cluster: Cluster, batch_size: int) -> None:
         raise RefusedError(not_divisible(batch_size, count, "hosts"))
 
 
-def connect(cluster: Cluster, batch_size: int | None = None) -> Connection:
+def connect(
+    cluster: Cluster,
+    batch_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Connection:
     """Takes the devices, and waits for the other hosts.
 
     Call it before the first model or tensor. With several hosts it can be called once
@@ -153,10 +159,12 @@ def connect(cluster: Cluster, batch_size: int | None = None) -> Connection:
         cluster: One that passed `check_cluster`.
         batch_size: Images in a step, over all devices and hosts, to be checked against
             the number of devices.
+        settings: What must be equal on all hosts, such as the settings and a digest of
+            the data. The versions of the packages are compared as well.
 
     Raises:
         StoppedError: If the devices do not divide the batch, or the hosts did not come
-            together within `connect_timeout` seconds.
+            together within `connect_timeout` seconds, or differ.
     """
     if cluster.hosts or (cluster.devices == "all" and keras.config.backend() == "jax"):
         # JAX is there under its own backend only.
@@ -174,6 +182,8 @@ def connect(cluster: Cluster, batch_size: int | None = None) -> Connection:
         connection = _Mirrored()
     else:
         connection = Connection()
+    # Before what one host alone may refuse, and before the others wait for it.
+    connection.agree({**versions(), **(settings or {})})
     if batch_size is not None and batch_size % connection.replicas:
         raise StoppedError(not_divisible(batch_size, connection.replicas, "devices"))
     return connection

@@ -3,7 +3,6 @@
 `recipes.compile_by_recipe` compiles the network that it trains.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from keras_residual.experiments.checkpoints import Checkpoints
 from keras_residual.experiments.devices import Connection
 from keras_residual.experiments.epoch_record import EpochRecord, total_seconds
 from keras_residual.experiments.processes import say
-from keras_residual.experiments.run_folder import digest
 
 NORMS = "gradient_norms.csv"
 DIVERGED = "diverged.txt"
@@ -41,7 +39,7 @@ def fit_from_checkpoint(
             host's part of them.
         validation: What `fit` validates with.
         state: Folder for the checkpoints and the gradient norms of this training.
-        settings: Those of a `Recipe`, and "steps_per_epoch". Hosts compare all of them.
+        settings: Those of a `Recipe`, and "steps_per_epoch".
         monitor: Metric of the validation images; the network is best where it is
             largest.
         connection: The devices; one by default.
@@ -58,12 +56,8 @@ def fit_from_checkpoint(
     with connection.scope():
         history = checkpoints.restore(model)
     first, epochs = len(history), settings["epochs"]
-    # A digest: nobody would see the one setting that differs among all.
-    text = json.dumps(settings, sort_keys=True, default=str)
-    shown = digest(text.encode())[:12]
-    connection.agree("settings", f"settings with the digest {shown}")
     # All hosts must read the same folder, or they would train separately.
-    connection.agree("checkpoint", f"of {state.name} after epoch {first}")
+    connection.agree({"checkpoint": f"of {state.name} after epoch {first}"})
     if (state / DIVERGED).is_file():
         return history, (state / DIVERGED).read_text("utf-8")
     if history:

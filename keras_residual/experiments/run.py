@@ -91,10 +91,15 @@ def run_tasks(
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     # On a terminal, where it moves what is printed above itself.
     progress = Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        refresh_per_second=2,
     )
     with progress, contextlib.closing(outputs):
-        bar = progress.add_task("", total=len(tasks), completed=done)
+        words = "the first result takes longest"
+        bar = progress.add_task(words, total=len(tasks), completed=done)
         time_left = _TimeLeft([task.weight for task in missing], processes)
         for task, output in outputs:
             if writes:

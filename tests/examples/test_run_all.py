@@ -22,14 +22,19 @@ def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monke
             row = {"hypothesis": "H0", "claim": f"A claim of {folder.name}"}
             row["answer"] = "undecided"
             pd.DataFrame([row]).to_csv(folder / "hypotheses.csv")
-        return subprocess.CompletedProcess(command, int(failed))
+        return subprocess.CompletedProcess(command, -9 * failed)
 
     monkeypatch.setattr(subprocess, "run", started)
     for _ in range(2):  # the same command goes on in the same folder
         status, out, err = run_here("run_all.py", "--preset", "quick", "--jobs", "1")
 
         assert status == 1
-        assert err == "run_all.py: error: these experiments failed: sim5_transfer\n"
+        killed, last = err.splitlines()
+        assert killed == "sim5_transfer: killed by SIGKILL"
+        assert last == (
+            "run_all.py: error: these experiments failed: sim5_transfer; the same "
+            "command continues where they stopped"
+        )
         assert out.splitlines()[-1] == "Page: runs/all-quick/report.html"
     assert len(commands) == 6
     assert commands[0][2:6] == [
@@ -41,3 +46,6 @@ def test_one_that_fails_does_not_stop_the_others(run_here, load, tmp_path, monke
     assert "A demonstration" in text
     assert "H0. A claim of sim4_residual: undecided." in text
     assert "A claim of imagenet_cutout: undecided." in text
+    assert "[The whole report](imagenet_cutout/report.html)" in text
+    html = (tmp_path / "runs/all-quick/report.html").read_text("utf-8")
+    assert 'href="imagenet_cutout/report.html"' in html

@@ -134,7 +134,7 @@ def test_hosts_that_disagree_lost_host_and_resumed_training(
     errors = [process.communicate(timeout=600)[1] for process in (survivor, killed)]
 
     for error in errors:
-        assert "the hosts must have the same setting" in error
+        assert "host 1 differs from host 0: setting is" in error
     assert survivor.returncode == 1
     assert "StoppedError: host 0 of 2 lost another host" in errors[0]
 
@@ -216,7 +216,7 @@ def test_one_device_needs_nothing():
     assert connection.shard == (0, 1)
     assert connection.validation("dataset", 5, 7) == "dataset"
     assert connection.local_copy(model) is model
-    connection.agree("setting", "value")
+    connection.agree({"setting": "value"})
     with connection.scope(), connection.alone():
         connection.close()
     assert BACKEND in connection.describe()

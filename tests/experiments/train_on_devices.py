@@ -80,9 +80,9 @@ def main(folder, cluster, logical=1, end=None, refused_batch=None, setting=None)
     connection = connect(cluster, BATCH)
     if end == "silent":
         os.kill(os.getpid(), signal.SIGSTOP)
-    connection.agree("what all have", "the same")
+    connection.agree({"what all have": "the same"})
     if setting:
-        refused = refusal(connection.agree, "setting", setting)
+        refused = refusal(connection.agree, {"other": "equal", "setting": setting})
         print(refused, file=sys.stderr, flush=True)
     generator = np.random.default_rng(0)
     images = generator.normal(size=(TRAIN + VALIDATION, 6, 6, 3)).astype("float32")
