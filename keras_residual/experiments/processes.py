@@ -6,6 +6,7 @@ weights.
 """
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -156,7 +157,9 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.tasks_done = 0
-        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self._unsent: bytes | None = work
+        self._sender: threading.Thread | None = None
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         variables = dict(SHARING)
         if one_thread:
             variables |= _ONE_THREAD
@@ -170,9 +173,19 @@ class Worker:
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Hands over a task."""
+        # A new worker reads once it has imported its backend: others start meanwhile.
+        self._sender = threading.Thread(
+            target=self._send, args=(dict(arguments),), daemon=True
+        )
+        self._sender.start()
+
+    def _send(self, arguments: dict[str, Any]) -> None:
         # A worker that died already is noticed where its answer is read.
         with contextlib.suppress(OSError):
-            self.connection.send(dict(arguments))
+            if self._unsent is not None:
+                self.connection.send_bytes(self._unsent)
+                self._unsent = None
+            self.connection.send(arguments)
 
     def answer(self, name: str) -> Output | None:
         """The output of the task of this name; None if the worker said something.
@@ -201,6 +214,8 @@ class Worker:
         """Ends the process, whatever it does."""
         self._process.kill()
         self._process.join()
+        if self._sender is not None:
+            self._sender.join()
         self.connection.close()
 
     def _death(self) -> str:
@@ -228,7 +243,7 @@ def _inherited_by_children(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _serve(connection: Connection, packed: bytes) -> None:
+def _serve(connection: Connection) -> None:
     global _to_parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # It warns of what is meant here: every task compiles a network of its own.
@@ -238,10 +253,12 @@ def _serve(connection: Connection, packed: bytes) -> None:
     # What a keras.json of this machine may say otherwise.
     keras.config.set_image_data_format("channels_last")
     _to_parent = connection
+    packed: bytes | None = None
     train: Train | None = None
     shared = None
     while True:
         try:
+            packed = packed or connection.recv_bytes()
             arguments = connection.recv()
         except EOFError:
             return
@@ -249,6 +266,9 @@ def _serve(connection: Connection, packed: bytes) -> None:
         try:
             if train is None:
                 train, shared = _unpack(packed)
+                # Before each training Keras collects garbage, which would look at all
+                # that was imported.
+                gc.freeze()
             answer = "done", train(arguments, shared)
         except Exception as error:
             answer = _failure(error)
