@@ -49,7 +49,7 @@ from keras_residual.experiments.images import (
     open_data,
     open_source,
 )
-from keras_residual.experiments.long_training import NORMS, summary
+from keras_residual.experiments.long_training import DEVICES, NORMS, summary
 from keras_residual.experiments.measuring import measure_file
 from keras_residual.experiments.recipes import PUBLISHED, Recipe, compile_by_recipe
 from keras_residual.experiments.run import run_on_devices
@@ -242,7 +242,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Any:
     result = {
         **arguments,
         "parameters": model.count_params(),
-        "devices": connection.describe(),
+        "devices": (state / DEVICES).read_text("utf-8"),
         **summary(history, diverged),
     }
     files: dict[str, Any] = {"history.csv": pd.DataFrame(history)} if history else {}

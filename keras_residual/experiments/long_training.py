@@ -18,6 +18,7 @@ from keras_residual.experiments.processes import say
 
 NORMS = "gradient_norms.csv"
 DIVERGED = "diverged.txt"
+DEVICES = "devices.txt"
 
 
 def fit_from_checkpoint(
@@ -68,6 +69,9 @@ def fit_from_checkpoint(
             model.optimizer.finalize_variable_values(model.trainable_variables)
         return history, ""
     state.mkdir(parents=True, exist_ok=True)
+    if connection.is_writer:
+        # One host alone reports on what all of them trained.
+        (state / DEVICES).write_text(connection.describe(), "utf-8")
     norms = None
     if settings["record_every"]:
         norms = GradientNormCallback(

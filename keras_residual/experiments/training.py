@@ -11,7 +11,10 @@ import keras
 import numpy as np
 import pandas as pd
 
+from keras_residual.experiments._untuned import untuned_arrays, untuned_batches
 from keras_residual.experiments.tasks import RefusedError
+
+_VALIDATION_BATCH = 500
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -115,13 +118,27 @@ def fit_classifier(
     """
     batches = ShuffledBatches(*train, batch_size=batch_size, seed=seed)
     batches.begin_epoch(initial_epoch)
+    given: Any = batches
+    held_out: Any = validation
+    callbacks = [EpochTimer(), *callbacks]
+    if keras.config.backend() == "tensorflow":
+        given = untuned_batches(batches)
+        if validation is not None:
+            held_out = untuned_arrays(validation, _VALIDATION_BATCH)
+        # `fit` does so for a `PyDataset` alone, also before the first epoch.
+        batches.on_epoch_end()
+        ended = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: batches.on_epoch_end()
+        )
+        callbacks.append(ended)
     fitted = model.fit(
-        batches,
+        given,
         initial_epoch=initial_epoch,
         epochs=epochs,
-        validation_data=validation,
-        validation_batch_size=500,
-        callbacks=[EpochTimer(), *callbacks],
+        validation_data=held_out,
+        validation_batch_size=_VALIDATION_BATCH,
+        callbacks=callbacks,
+        shuffle=given is batches,  # the others are shuffled
         verbose=0,
     )
     history = pd.DataFrame(fitted.history)
