@@ -260,7 +260,7 @@ def _serve(connection: Connection) -> None:
         try:
             packed = packed or connection.recv_bytes()
             arguments = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # its parent is not there anymore
             return
         answer: tuple[str, Any]
         try:
