@@ -46,6 +46,8 @@ AMOUNTS = (
 AMOUNT = "Accuracy against the amount of data"
 MEANS = "Means over the seeds, 95 % t intervals."
 PHOTO_CAPTION = "Test images and what they were taken for: {}, seed 0."
+# Names of `first_maps` in words.
+PLACES = {"first": "first convolution", "quarter": "at a quarter of the size"}
 MAPS_CAPTION = (
     "What the first layers make of the first test image: {}; left behind the first "
     "convolution, right behind the last layer at a quarter of the image's size. The "
@@ -225,7 +227,7 @@ def make_panels(
 
     accuracy = each("{approach}: {accuracy:.1%}").replace("%", " %")
     trained = each("{approach} trains {trained:,}")
-    time = f"One training: {each('{approach} {seconds:.2g} s')}"
+    time = f"One training: {each('{approach} {seconds:,.1f} s')}"
     panels = {
         "accuracy": panel(accuracy, plots.accuracy_by_seed, whole, **chance, **looks),
         "parameters": panel(trained, plots.trainable_parameters, whole, **styles),
@@ -346,7 +348,8 @@ def pictures(
         for file in sorted(unit.glob("*.npy")):
             names.append(f"{approach} {file.stem}")
             maps = np.load(file, allow_pickle=False)
-            panels[names[-1]] = panel("", plots.feature_maps, maps)
+            finding = f"{approach}: {PLACES.get(file.stem, file.stem)}"
+            panels[names[-1]] = panel(finding, plots.feature_maps, maps)
         if names:  # the fine-tuned network has those of the frozen one
             figures.append((f"maps-{approach}", names, MAPS_CAPTION.format(approach)))
     return panels, figures

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 
 import keras
@@ -38,6 +39,14 @@ FUNCTIONS = {
     # A module of re-exports lists them; any other exports what it defines.
     and name in getattr(module, "__all__", [name])
     and (hasattr(module, "__all__") or function.__module__ == module.__name__)
+}
+# What functions return, and the classes of experiments.
+CLASSES = {
+    f"{module.__name__.split('.')[-1]}.{name}": public
+    for module in (datasets, analysis, experiments)
+    for name, public in vars(module).items()
+    if inspect.isclass(public) and public not in PUBLIC.values()
+    if not issubclass(public, Exception)
 }
 
 # A value other than the default for every argument of every layer.
@@ -185,11 +194,28 @@ def test_docstring_example_runs(name, tmp_path, monkeypatch):
     assert namespace[name] is PUBLIC[name]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_docstring_example_of_a_function_runs(name, tmp_path, monkeypatch):
+# These start worker processes.
+STARTING = {"experiments.run_tasks", "experiments.run_experiment"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.once])
+        if name in STARTING
+        else name
+        for name in [*FUNCTIONS, *CLASSES]
+    ],
+)
+def test_docstring_example_of_what_is_imported_by_name_runs(
+    name, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    # Readers of data that has to be downloaded have no example.
-    run_blocks(python_blocks(inspect.getdoc(FUNCTIONS[name])), name)
+    monkeypatch.setattr("os.environ", {**os.environ})  # `run_main` sets variables
+    blocks = python_blocks(inspect.getdoc((FUNCTIONS | CLASSES)[name]))
+    # The one whose data have to be downloaded.
+    assert blocks or name == "datasets.load_tfds", f"{name} has no example"
+    run_blocks(blocks, name)
 
 
 @pytest.mark.parametrize("name", LAYERS)

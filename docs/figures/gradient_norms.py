@@ -3,28 +3,44 @@
     python docs/figures/gradient_norms.py
 
 Trains networks of 20 layers on generated images for a few steps each: about a minute on
-two CPU cores. Needs the extra `analysis`, for matplotlib.
+two CPU cores. Needs the extra `analysis`. With the names of figures, such as `ratios`,
+it draws those alone.
 """
 
 import pathlib
+import sys
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
 from keras_residual import GradientNormCallback, PlainNet, ResNet, gradient_norms
+from keras_residual.analysis import plots
 from keras_residual.datasets import sinusoid_images
 
 ASSETS = pathlib.Path(__file__).parents[1] / "assets"
 SEED = 0
 BATCH = 32
+VERMILLION, BLUE, GREEN = (colour for colour, _ in plots.STYLES[:3])
 NETS = {
-    "plain, batch normalization": (PlainNet, True, "C1", "-"),
-    "plain, without": (PlainNet, False, "C1", ":"),
-    "residual, batch normalization": (ResNet, True, "C0", "-"),
-    "residual, without": (ResNet, False, "C0", ":"),
+    "plain, batch normalization": (PlainNet, True, VERMILLION, "-"),
+    "plain, without": (PlainNet, False, VERMILLION, ":"),
+    "residual, batch normalization": (ResNet, True, BLUE, "-"),
+    "residual, without": (ResNet, False, BLUE, ":"),
 }
-LEARNING_RATES = {1e-5: "C2", 1e-3: "C0", 1e-1: "C3"}
+LEARNING_RATES = {1e-5: GREEN, 1e-3: BLUE, 1e-1: VERMILLION}
+# As in the figures of the library, at the size of a page.
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
 
 
 def train(network, batch_norm, learning_rate, steps):
@@ -74,8 +90,7 @@ def draw_depth():
         ax.set_xlabel("depth (1 = convolution nearest the input)")
         ax.xaxis.set_major_locator(plt.MultipleLocator(3))
         ax.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=2)
-    save(figure, "depth", bottom=0.15)
+    save(figure, "depth", axes[0], columns=2)
 
 
 def draw_initial():
@@ -97,16 +112,14 @@ def draw_initial():
         )
     ax.set(xlabel="block (1 = nearest the input)", ylabel="gradient norm (L2)")
     ax.set_title(
-        "New networks: with batch normalization the gradient of the plain one explodes",
-        fontsize="medium",
+        "New networks: with batch normalization the gradient of the plain one explodes"
     )
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
-    save(figure, "initial")
+    save(figure, "initial", ax, columns=2)
 
 
 def draw_ratios():
-    figure, axes = plt.subplots(1, 3, figsize=(7, 3))
+    figure, axes = plt.subplots(1, 3, figsize=(7, 3.2))
     for rate, colour in LEARNING_RATES.items():
         norms, losses = train(ResNet, True, rate, steps=60)
         values, ratios = columns(norms, "/kernel")
@@ -123,22 +136,24 @@ def draw_ratios():
             f"{label}: norm {np.median(values[late]):.2g}, "
             f"ratio {np.median(ratios[late]):.2g}, loss {losses[-10:].mean():.2f}"
         )
-    axes[0].set(title="gradient norm, kernels", xlabel="step")
-    axes[1].set(title="update-to-weight ratio", xlabel="step")
-    axes[2].set(title="loss (mean of 10 steps)", xlabel="step", yscale="log")
-    axes[1].legend(fontsize="small")
+    axes[0].set(title="gradient norm", xlabel="step")
+    axes[1].set(title="update / weight norm", xlabel="step")
+    axes[2].set(title="loss, 10 steps' mean", xlabel="step", yscale="log")
     for ax in axes:
         ax.grid(alpha=0.3)
-    save(figure, "ratios")
+    save(figure, "ratios", axes[0], columns=3)
 
 
-def save(figure, name, bottom=0.0):
-    figure.tight_layout(rect=(0, bottom, 1, 1))
+def save(figure, name, ax, columns):
+    """With the legend of the axes below, where it hides nothing."""
+    lines = ax.get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=columns)
     figure.savefig(ASSETS / f"gradient_norms_{name}.png", dpi=200)
 
 
+FIGURES = {"depth": draw_depth, "initial": draw_initial, "ratios": draw_ratios}
+
 if __name__ == "__main__":
-    plt.rcParams.update({"font.size": 9, "axes.titlesize": 10})
-    draw_depth()
-    draw_initial()
-    draw_ratios()
+    plt.rcParams.update(STYLE)
+    for chosen in sys.argv[1:] or FIGURES:
+        FIGURES[chosen]()

@@ -289,14 +289,15 @@ def draw(data):
     )
     right.set_xticks(BLOCKS, BLOCKS)
     right.set_xticks([], minor=True)
-    right.legend(fontsize=7)
+    right.legend(fontsize=8, frameon=False)
     for ax in (left, right):
         ax.grid(alpha=0.3)
     figure.legend(
         *left.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=2,
-        fontsize=7,
+        fontsize=8.5,
+        frameon=False,
     )
     figure.savefig(DATA.parent / "initialization.png", dpi=200)
 

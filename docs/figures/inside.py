@@ -4,10 +4,12 @@
 
 Trains a plain and a residual network of 20 layers on generated images, and computes
 their loss landscapes: minutes on two CPU cores, and a second run goes on where the
-first one ended. Needs the extra `analysis`.
+first one ended. Needs the extra `experiments`. `gradients` or `landscape` as an
+argument draws one of the two.
 """
 
 import pathlib
+import sys
 import tempfile
 
 import keras
@@ -17,6 +19,7 @@ import numpy as np
 from keras_residual import PlainNet, ResNet
 from keras_residual.analysis import input_gradients, loss_landscape, plots
 from keras_residual.datasets import sinusoid_images
+from keras_residual.experiments.figures import panel
 
 ASSETS = pathlib.Path(__file__).resolve().parents[1] / "assets"
 KEPT = pathlib.Path(tempfile.gettempdir()) / "keras_residual_inside"
@@ -65,13 +68,12 @@ def landscapes(models):
         min(np.nanmin(each.losses) for each in found.values()),
         max(np.nanpercentile(each.losses, 90) for each in found.values()),
     )
-    figure = plt.figure(figsize=(8, 6.8), layout="constrained")
+    figure = plt.figure(figsize=(7, 6.2), layout="constrained")
     for column, (name, landscape) in enumerate(found.items()):
         flat = figure.add_subplot(2, 2, 1 + column)
         solid = figure.add_subplot(2, 2, 3 + column, projection="3d")
-        plots.loss_landscape(landscape, flat, limits=limits)
         title = f"{name}: {landscape.centre:.2g} in the middle"
-        flat.set_title(title, loc="left", pad=36)
+        panel(title, plots.loss_landscape, landscape, limits=limits)(ax=flat)
         plots.loss_surface(landscape, solid, limits=limits)
         solid.set_title("")
     return figure
@@ -81,7 +83,7 @@ def shattered():
     """Correlation of input gradients of new networks of several depths."""
     images, _ = sinusoid_images(5, seed=SEED)
     figure, axes = plt.subplots(
-        1, 2, figsize=(8, 3.6), sharey=True, layout="constrained"
+        1, 2, figsize=(7, 3.6), sharey=True, layout="constrained"
     )
     for ax, depth in zip(axes, (8, 56), strict=True):
         measured = {}
@@ -90,18 +92,20 @@ def shattered():
             model = network(depth, 10, variant="cifar", use_batch_norm=False)
             measured[name] = input_gradients(model, images, 128)
             print(depth, name, measured[name].correlations[[1, 8, 32]].round(2))
-        plots.input_gradients(measured, ax)
-        ax.set_title(f"{depth} layers", loc="left", pad=36)
+        panel(f"{depth} layers", plots.input_gradients, measured)(ax=ax)
     return figure
 
 
 def save(figure, name):
-    # 126 dots per inch in the file: 880 pixels are as wide as a page.
-    path = ASSETS / f"inside_{name}.png"
-    figure.savefig(path, dpi=110, pil_kwargs={"dpi": (126, 126)})
+    # As wide as a page, with two pixels for each of its own.
+    figure.savefig(ASSETS / f"inside_{name}.png", dpi=200)
 
+
+FIGURES = {
+    "gradients": shattered,
+    "landscape": lambda: landscapes({name: trained(name) for name in NETS}),
+}
 
 if __name__ == "__main__":
-    save(shattered(), "gradients")
-    networks = {name: trained(name) for name in NETS}
-    save(landscapes(networks), "landscape")
+    for chosen in sys.argv[1:] or FIGURES:
+        save(FIGURES[chosen](), chosen)

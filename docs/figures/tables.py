@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {ROOT / "README.md": "docs/", ROOT / "docs/index.md": ""}
 
 HE = "[He et al. 2015](https://arxiv.org/abs/1512.03385)"
+IDENTITY = "[He et al. 2016](https://arxiv.org/abs/1603.05027)"
 DE = "[De and Smith 2020](https://arxiv.org/abs/2002.10444)"
 DEVRIES = "[DeVries and Taylor 2017](https://arxiv.org/abs/1708.04552)"
 KERAS = "[Keras guide](https://keras.io/guides/transfer_learning/)"
@@ -25,7 +26,7 @@ KERAS = "[Keras guide](https://keras.io/guides/transfer_learning/)"
 CLAIMS = [
     (
         "Shortcuts make the gradient near the input larger",
-        f"popular explanation; doubted in {HE}, section 4.1",
+        f'{IDENTITY}, section 2: it "does not vanish"; doubted in {HE}, section 4.1',
         "sim4/cifar10",
         "H1a",
         "powers of ten, residual minus plain",

@@ -23,6 +23,14 @@ class InputGradients(NamedTuple):
             gradients of two inputs: 1 for parallel ones, 0 for unrelated ones.
         distances: Array `(steps,)`, the distance between the inputs, from 0 to 1, as a
             share of the way from one image to the next.
+
+    Example:
+        ```python
+        from keras_residual.analysis import InputGradients, plots
+
+        found = InputGradients(correlations=[1.0, 0.6], distances=[0.0, 0.1])
+        plots.input_gradients({"plain": found})
+        ```
     """
 
     correlations: NDArray[np.float64]

@@ -31,6 +31,15 @@ class LossLandscape(NamedTuple):
             rows. Losses that overflow are infinite or NaN.
         distances: Array `(steps,)`, the distances along each direction, 0 in the
             middle. At 1 a filter has moved by its own norm.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual.analysis import LossLandscape
+
+        landscape = LossLandscape(np.array([2.0, 0.5, 3.0]), np.array([-1, 0, 1]))
+        print(landscape.centre)  # 0.5
+        ```
     """
 
     losses: NDArray[np.float64]

@@ -56,6 +56,20 @@ def load_images(
         FileNotFoundError: If a folder is missing.
         ImportError: If the package that reads this source is not installed.
         ConnectionError: If the data must be downloaded and cannot be.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from PIL import Image
+        from keras_residual.datasets import load_images
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        for name in ("red", "blue"):
+            (root / name).mkdir()
+            Image.new("RGB", (32, 32), name).save(root / name / "0.png")
+        images, labels, names = load_images(str(root), number=1)
+        print(images.shape, names)  # (1, 32, 32, 3) ['blue', 'red']
+        ```
     """
     images, labels, names = _images_of(source, data_dir, image_size)
     if number is None:
@@ -102,6 +116,18 @@ def load_cifar10(path: str | Path | None = None, *, split: str = "train") -> Ima
         ValueError: If the split is unknown or a file cannot be read.
         FileNotFoundError: If the folder or one of its files is missing.
         ConnectionError: If the data must be downloaded and cannot be.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        import numpy as np
+        from keras_residual.datasets import load_cifar10
+
+        folder = pathlib.Path(tempfile.mkdtemp())
+        np.zeros((2, 3073), "uint8").tofile(folder / "test_batch.bin")
+        images, labels, names = load_cifar10(folder, split="test")
+        print(images.shape, names[labels[0]])  # (2, 32, 32, 3) airplane
+        ```
 
     Reference:
         Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
@@ -195,6 +221,11 @@ def load_tfds(
         ValueError: If the name or the split is unknown, or the data are not images of
             this size with one label each.
         ConnectionError: If the data must be downloaded and cannot be.
+
+    Example, which downloads the data the first time:
+        ```text
+        images, labels, names = load_tfds("cifar10", split="test")
+        ```
     """
     builder = _tfds.find_builder(name, data_dir)
     shape = _tfds.image_shape(builder)

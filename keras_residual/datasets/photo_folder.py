@@ -20,6 +20,20 @@ class Photos:
         names: The names of the classes, in the order of their numbers.
         files: The path of each photo, relative to the root, with forward slashes.
         left_out: Pairs (path, reason) of the other files.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from PIL import Image
+        from keras_residual.datasets import read_photos
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        for name in ("red", "blue"):
+            (root / name).mkdir()
+            Image.new("RGB", (200, 180), name).save(root / name / "0.jpg")
+        photos = read_photos(root)
+        print(len(photos), photos.names[photos.labels[0]])  # 2 blue
+        ```
     """
 
     images: np.ndarray

@@ -24,14 +24,20 @@ import typing
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
 from keras_residual.experiments._connection import Connection as Connection
 from keras_residual.experiments._connection import not_divisible
 from keras_residual.experiments.run_folder import versions
-from keras_residual.experiments.settings import Aside, Positive, Run, refuse
+from keras_residual.experiments.settings import (
+    Aside,
+    Positive,
+    Run,
+    refuse,
+    shown_default,
+)
 from keras_residual.experiments.tasks import RefusedError, StoppedError
 
 
@@ -70,7 +76,7 @@ class Devices(Run):
 
     # On TensorFlow each device normalizes its share of a batch.
     devices: Literal["one", "all"] = "one"
-    hosts: Aside[tuple[str, ...]] = ()
+    hosts: Annotated[Aside[tuple[str, ...]], shown_default("none")] = ()
     host_index: Aside[int] = 0
     host_timeout: Aside[Positive] = 100
 

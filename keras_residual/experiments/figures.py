@@ -37,6 +37,17 @@ def panel(
         *arguments: Its arguments.
         chance: Accuracy of guessing, drawn as a line.
         **how: More of its arguments.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from keras_residual.analysis import plots
+        from keras_residual.experiments.figures import panel, save_figure
+
+        matrix, names = [[3, 1], [0, 4]], ["cat", "dog"]
+        draw = panel("A cat is called a dog", plots.confusion_matrix, matrix, names)
+        print(save_figure(pathlib.Path(tempfile.mkdtemp()), "matrix.png", draw))
+        ```
     """
 
     def drawn(ax: Axes) -> Axes:
@@ -45,7 +56,9 @@ def panel(
         if chance is not None:
             ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
             low, high = ax.get_ylim()
-            ax.set_ylim(min(low, chance - 0.02), max(high, chance + 0.02))
+            low, top = min(low, chance - 0.02), max(high, chance + 0.02)
+            # With more below, the marks of the data need more room above.
+            ax.set_ylim(low, max(top, min(top + 0.03 * (top - low), 1.02)))
             # Beside the axes, where no data can be.
             ax.text(
                 *(1.01, chance, f"chance\n{100 * chance:.3g} %"),

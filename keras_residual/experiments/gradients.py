@@ -23,6 +23,15 @@ def with_depth(rows: pd.DataFrame, head: str = "logits") -> pd.DataFrame:
     Args:
         rows: A column path, such as "block01/conv1/kernel", in forward order.
         head: Name of the layer that is left out.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.experiments.gradients import with_depth
+
+        paths = ["stem/conv/kernel", "block01/conv1/kernel", "logits/kernel"]
+        print(with_depth(pd.DataFrame({"path": paths}))["depth"].tolist())  # [1, 2]
+        ```
     """
     parts = rows["path"].str.rsplit("/", n=2)
     rows = rows.assign(kind=parts.str[-1])[parts.str[-2] != head]
@@ -46,6 +55,16 @@ def kernels_by_depth(norms: pd.DataFrame, by: str) -> pd.DataFrame:
         norms: Columns `by`, seed, step, and one for each layer of a network of this
             library, whose convolutions have no other weight than their kernel.
         by: Column that names the networks.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.experiments.gradients import kernels_by_depth
+
+        norms = pd.DataFrame({"network": ["plain"], "seed": [0], "step": [0]})
+        norms = norms.assign(**{"stem/conv": 0.5, "block01/conv1": 0.4})
+        print(kernels_by_depth(norms, "network")["depth"].tolist())  # [1, 2]
+        ```
     """
     paths = [
         path
@@ -67,6 +86,18 @@ def epochs_of_equal_loss(history: pd.DataFrame, key: Sequence[str]) -> pd.DataFr
     Args:
         history: Columns `key`, epoch and loss.
         key: The network's column, and then those that its pair shares.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.experiments.gradients import epochs_of_equal_loss
+
+        nets = ["plain", "plain", "residual", "residual"]
+        history = pd.DataFrame({"net": nets, "seed": 0, "epoch": [1, 2, 1, 2]})
+        history["loss"] = [2.0, 1.0, 1.0, 0.5]
+        epochs = epochs_of_equal_loss(history, ["net", "seed"])
+        print(epochs["epoch"].tolist())  # [2, 1]
+        ```
     """
     lowest = history.groupby(list(key))["loss"].transform("min")
     levels = lowest.groupby([history[name] for name in key[1:]]).transform("max")

@@ -124,6 +124,18 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
         "answer" (a few words), "finding" (the title of a figure) and "words" (all
         numbers). Where no seed has finite numbers, only "hypothesis", "claim", "n",
         "answer", "finding" ("") and "words".
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.experiments import Hypothesis, compare_hypotheses
+
+        pairs = pd.DataFrame({"plain": [0.76, 0.79, 0.75, 0.80, 0.78, 0.77]})
+        pairs["residual"] = pairs["plain"] + [0.05, 0.04, 0.06, 0.05, 0.03, 0.04]
+        claim = Hypothesis("H1", "Residual is better", pairs, "residual", "plain")
+        (row,) = compare_hypotheses([claim])
+        print(row["verdict"], row["p_holm"])  # supported 0.03125
+        ```
     """
     comparisons = [_compare(hypothesis) for hypothesis in hypotheses]
     tested = [found for found in comparisons if found]

@@ -40,8 +40,8 @@ class Images(Run):
 
     Args:
         check: read every image file once, say what is wrong with them, and end
-        data_dir: ImageNet as Kaggle or torchvision have it, or folders of classes; with
-            --dataset the folder of TensorFlow Datasets
+        data_dir: ImageNet as Kaggle or torchvision have it, or folders of classes; the
+            folder of TensorFlow Datasets with --dataset
         dataset: tfds:<name>, such as tfds:imagenet2012
         classes: how many classes, or their names
         per_class: training images of each class

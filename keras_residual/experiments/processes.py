@@ -125,6 +125,13 @@ def say(words: str) -> None:
 
     Args:
         words: The line.
+
+    Example:
+        ```python
+        from keras_residual.experiments import say
+
+        say("plain-seed000: epoch 1 of 10")
+        ```
     """
     if _to_parent is None:
         print(words, flush=True)

@@ -80,7 +80,7 @@ def write_story(
     Returns:
         Path of report.md.
     """
-    title = f"{story.title} (a demonstration)" if quick else story.title
+    title = f"{story.title} (a\xa0demonstration)" if quick else story.title
     picture = save_figure(folder.path, "dashboard.png", *story.panels, title=title)
     rows = list(story.tested.itertuples())
     tests = sum(row.n > 0 for row in rows)

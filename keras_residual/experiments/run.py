@@ -67,6 +67,22 @@ def run_tasks(
         ValueError: If tasks have equal names or wait for each other.
         RefusedError: If the scheduler does not answer or has no worker.
         StoppedError: If a task cannot go on, or a result cannot be stored.
+
+    Example:
+        ```python
+        import tempfile
+        from keras_residual.experiments import RunFolder, Task, run_tasks
+
+        def train(arguments, shared):
+            return {"accuracy": shared[arguments["seed"]]}, {}
+
+        if __name__ == "__main__":  # workers import the program
+            folder = RunFolder(tempfile.mkdtemp(), {"epochs": 2})
+            tasks = [Task(f"seed{seed}", {"seed": seed}) for seed in range(2)]
+            with folder.locked():
+                run_tasks(folder, tasks, train, [0.7, 0.8], processes=1)
+            print(all(folder.has(task) for task in tasks))  # True
+        ```
     """
     check_order(tasks)
     missing = [task for task in tasks if not folder.has(task)]
@@ -140,6 +156,26 @@ def run_experiment(
     Raises:
         RefusedError: If the folder is in use, or the scheduler does not answer.
         StoppedError: If a task cannot go on.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+        from keras_residual.experiments import Run, RunFolder, Task, run_experiment
+
+        def train(arguments, shared):
+            return {"accuracy": 0.8}, {}
+
+        def report():
+            path = folder.path / "report.md"
+            path.write_text("One training, one result.")
+            return path
+
+        if __name__ == "__main__":  # workers import the program
+            run = Run(out=pathlib.Path(tempfile.mkdtemp()), jobs=1)
+            folder = RunFolder(run.out, run.identity())
+            tasks = [Task("seed0", {"seed": 0})]
+            run_experiment(run, folder, tasks, train, None, report)
+        ```
     """
     if run.report_only:
         _name_report(report())
@@ -254,6 +290,19 @@ def run_main(main: Callable[[], None], program: str) -> NoReturn:
 
     Raises:
         SystemExit: Always.
+
+    Example:
+        ```python
+        from keras_residual.experiments import RefusedError, run_main
+
+        def main():
+            raise RefusedError("there are no images")
+
+        try:
+            run_main(main, "mine.py")  # prints "mine.py: error: there are no images"
+        except SystemExit as end:
+            print(end.code)  # 2
+        ```
     """
     for name, value in SHARING.items():
         os.environ.setdefault(name, value)

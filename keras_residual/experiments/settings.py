@@ -146,6 +146,15 @@ def parse_settings(
     Raises:
         RefusedError: In one line, if an option or its value is not allowed.
         SystemExit: After `--help`.
+
+    Example:
+        ```python
+        from keras_residual.experiments import Run, parse_settings
+
+        presets = {"default": Run()}
+        settings = parse_settings(presets, "mine.py", "Train.", ["--jobs", "2"])
+        print(settings.jobs)  # 2
+        ```
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = choice("--preset", list(presets), "default", given)

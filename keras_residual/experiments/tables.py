@@ -22,6 +22,16 @@ def by_group(
         outcome: Column that a training which diverged does not have.
         shares: Columns of shares by their headings.
         *numbers: Columns of other numbers.
+
+    Example:
+        ```python
+        import pandas as pd
+        from keras_residual.experiments.tables import by_group
+
+        results = pd.DataFrame({"net": ["plain", "residual"], "accuracy": [0.7, 0.8]})
+        table = by_group(results, "net", "accuracy", {"accuracy (%)": "accuracy"})
+        print(table["accuracy (%)"].tolist())  # ['70.0', '80.0']
+        ```
     """
     rows = []
     for name, group in results.groupby(by, sort=False):

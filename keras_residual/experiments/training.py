@@ -241,6 +241,15 @@ def stratified_split(
         share: Share of the training images to take.
         seed: Seed.
         held_out: Share of all images that validate, and share that test.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_residual.experiments.training import stratified_split
+
+        parts = stratified_split(np.repeat([0, 1], 10), share=0.5, seed=0)
+        print(*map(len, parts.values()))  # 6 4 4
+        ```
     """
     generator = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}

@@ -1,6 +1,8 @@
-"""What the engine exports is documented, and its examples run."""
+"""What the engine exports is listed, and the examples of its modules run."""
 
 import inspect
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 from code_blocks import python_blocks, run_blocks
@@ -9,10 +11,13 @@ from keras_residual import experiments
 
 pytestmark = pytest.mark.once
 
-CLASSES = {
-    name: public
-    for name, public in vars(experiments).items()
-    if inspect.isclass(public) and not issubclass(public, Exception)
+# Those of what the engine exports are run by tests/test_contract.py.
+EXAMPLES = {
+    f"{module}.{name}": python_blocks(inspect.getdoc(public))
+    for module in (found.name for found in iter_modules(experiments.__path__))
+    for name, public in vars(import_module(f"{experiments.__name__}.{module}")).items()
+    if getattr(public, "__module__", "") == f"{experiments.__name__}.{module}"
+    if not hasattr(experiments, name) and "```python" in (inspect.getdoc(public) or "")
 }
 
 
@@ -25,9 +30,7 @@ def test_all_is_what_is_exported():
     assert exported == set(experiments.__all__)
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_example_of_a_class_runs(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_of_a_module_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = python_blocks(inspect.getdoc(CLASSES[name]))
-    assert blocks, f"{name} has no example"
-    run_blocks(blocks, name)
+    run_blocks(EXAMPLES[name], name)
