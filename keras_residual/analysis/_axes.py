@@ -1,6 +1,5 @@
 """Colours, labels and everything around the data, shared by all figures."""
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -9,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from keras_residual._unbroken import unbroken
+from keras_residual._unbroken import wrapped
 from keras_residual.analysis._frames import intervals, too_wide
 from keras_residual.analysis._intervals import mean_interval
 
@@ -67,7 +66,7 @@ def finish(
     # Titles do not wrap by themselves and would overlap the next axes.
     figure = ax.get_figure()
     width = ax.bbox.width / figure.dpi if figure else 6.0
-    lines = textwrap.wrap(unbroken(note), max(24, int(17 * width)))
+    lines = wrapped(note, 17 * width)
     ax.text(
         0,
         1.015,
@@ -78,9 +77,9 @@ def finish(
         va="bottom",
         gid="note",
     )
-    title = textwrap.fill(unbroken(title), max(24, int(12 * width)))
+    title = "\n".join(wrapped(title, 12 * width))
     ax.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
-    ax.set_xlabel(textwrap.fill(unbroken(xlabel), max(24, int(15 * width))))
+    ax.set_xlabel("\n".join(wrapped(xlabel, 15 * width)))
     ax.set_ylabel(ylabel)
     if PERCENT in ylabel:
         # The interval of two seeds may leave what an accuracy can be.

@@ -1,7 +1,6 @@
 """Figures of a report: panels with their findings, in rows of two, and a dashboard."""
 
 import math
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 
-from keras_residual._unbroken import unbroken
+from keras_residual._unbroken import wrapped
 from keras_residual.analysis import plots
 
 # Draws on the axes that it is given as `ax`.
@@ -77,7 +76,8 @@ def _move_legend(ax: Axes) -> None:
     """Puts the legend below the label of the axis, where no data can be."""
     if ax.get_legend() is None:
         return
-    points = ScaledTranslation(0, -34 / 72, ax.figure.dpi_scale_trans)
+    lines = ax.get_xlabel().count("\n")
+    points = ScaledTranslation(0, -(34 + 13 * lines) / 72, ax.figure.dpi_scale_trans)
     ax.legend(
         fontsize=9,
         ncols=min(2, len(ax.get_legend_handles_labels()[1])),
@@ -97,8 +97,7 @@ def _retitle(ax: Axes, finding: str) -> None:
     # Not `findobj`, which makes all ticks of the axes.
     for text in ax.get_children():
         if isinstance(text, Text) and text.get_text() == old:
-            words = textwrap.fill(unbroken(finding), max(24, int(13 * width)))
-            text.set_text(words)
+            text.set_text("\n".join(wrapped(finding, 13 * width)))
             text.set_fontsize(11)
 
 
@@ -121,9 +120,7 @@ def save_figure(folder: Path, name: str, *draw: Draw, title: str = "") -> str:
         else:
             ax.remove()
     if title:
-        figure.suptitle(
-            textwrap.fill(unbroken(title), 80), fontweight="bold", fontsize=13
-        )
+        figure.suptitle("\n".join(wrapped(title, 80)), fontweight="bold", fontsize=13)
     path = folder / ("" if title else "figures") / name
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path)

@@ -121,11 +121,14 @@ def run_tasks(
             if writes:
                 folder.store(task, output)
             result = output[0]
-            value = f"{result['seconds']:.0f} s"
+            values = []
             if result.get("diverged"):
-                value = f"diverged, {value}"
+                values.append("diverged")
             elif measure in result:
-                value = f"{measure} {result[measure]:.3f}, {value}"
+                values.append(f"{measure} {result[measure]:.3f}")
+            if "seconds" in result:
+                values.append(f"{result['seconds']:.0f} s")
+            value = ", ".join(values) or "done"
             done += 1
             place = f"{done:{len(str(len(tasks)))}d}/{len(tasks)}"
             left = f"{time_left.after_one()} left"

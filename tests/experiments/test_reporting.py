@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_residual.analysis import plots
+from keras_residual.analysis import InputGradients, plots
 from keras_residual.experiments import RefusedError
 from keras_residual.experiments.figures import panel, toward_input
 from keras_residual.experiments.reporting import in_percent
@@ -39,6 +39,17 @@ def test_no_line_of_a_title_ends_before_percent():
     lines = draw(ax=plt.figure().gca()).get_title(loc="left").split("\n")
     assert len(lines) > 2
     assert all(line.endswith("97\xa0%") for line in lines)
+
+
+def test_a_legend_is_below_a_label_of_two_lines():
+    gradients = {"plain": InputGradients(np.ones(2), np.arange(2))}
+    ax = panel("", plots.input_gradients, gradients)(
+        ax=plt.figure(figsize=(3, 4)).gca()
+    )
+    ax.figure.canvas.draw()
+    assert "\n" in ax.get_xlabel()
+    label, legend = ax.xaxis.label.get_window_extent(), ax.get_legend()
+    assert legend.get_window_extent().y1 <= label.y0
 
 
 def test_shares_in_words():
