@@ -16,7 +16,7 @@ DEVICES = pytest.mark.skipif(
     BACKEND == "torch", reason="Keras trains on one device there"
 )
 HOSTS = pytest.mark.skipif(BACKEND != "jax", reason="Keras has several hosts on JAX")
-HEARTBEAT = 10  # seconds
+HEARTBEAT = 20  # seconds: a busy machine must not look like a lost host
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def start_hosts(start, reserve_port):
         cluster = {
             "devices": "all",
             "hosts": [address, "second"],
-            "connect_timeout": 60,
+            "connect_timeout": 300,
             "heartbeat_timeout": HEARTBEAT,
         }
         return [
