@@ -193,6 +193,8 @@ def log_norms(norms: pd.Series) -> pd.Series:
 
 def fold(log: float) -> str:
     """A ratio in words, from its logarithm to the base 10: how it goes to the input."""
+    if f"{10 ** abs(log):.2g}" == "1":
+        return "stays level"
     verb = "grows" if log >= 0 else "shrinks"
     size = (
         f"{float(f'{10 ** abs(log):.1e}'):,.6g}"

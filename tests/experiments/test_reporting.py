@@ -20,6 +20,7 @@ def test_how_the_gradient_goes_to_the_input():
         "plain": [1.0, 8.0, 5.0, 2.0],
         "residual": [1.0, 0.1, 5.0, 0.2],
         "dead": [np.nan, 0.0, 5.0, 1.0],
+        "even": [1.0, 2.01, 5.0, 2.0],
     }
     rows = [
         (net, depth, norm)
@@ -30,7 +31,8 @@ def test_how_the_gradient_goes_to_the_input():
     words = toward_input(pd.DataFrame(rows, columns=["net", "depth", "norm"]), "net")
 
     assert words == (
-        "plain grows 4-fold; residual shrinks 2-fold; dead shrinks 10^38-fold"
+        "plain grows 4-fold; residual shrinks 2-fold; dead shrinks 10^38-fold; "
+        "even stays level"
     )
 
 
