@@ -68,12 +68,13 @@ def landscapes(models):
         min(np.nanmin(each.losses) for each in found.values()),
         max(np.nanpercentile(each.losses, 90) for each in found.values()),
     )
-    figure = plt.figure(figsize=(7, 6.2), layout="constrained")
+    figure = plt.figure(figsize=(8, 6.8), layout="constrained")
     for column, (name, landscape) in enumerate(found.items()):
         flat = figure.add_subplot(2, 2, 1 + column)
         solid = figure.add_subplot(2, 2, 3 + column, projection="3d")
         title = f"{name}: {landscape.centre:.2g} in the middle"
-        panel(title, plots.loss_landscape, landscape, limits=limits)(ax=flat)
+        plots.loss_landscape(landscape, flat, limits=limits)
+        flat.set_title(title, loc="left", pad=36)
         plots.loss_surface(landscape, solid, limits=limits)
         solid.set_title("")
     return figure
@@ -97,8 +98,11 @@ def shattered():
 
 
 def save(figure, name):
-    # As wide as a page, with two pixels for each of its own.
-    figure.savefig(ASSETS / f"inside_{name}.png", dpi=200)
+    # As wide as a page. The surfaces have many colours: fewer pixels keep them small.
+    dots = 200 if name == "gradients" else 110
+    scale = figure.get_figwidth() / 7
+    path = ASSETS / f"inside_{name}.png"
+    figure.savefig(path, dpi=dots, pil_kwargs={"dpi": (scale * dots, scale * dots)})
 
 
 FIGURES = {
