@@ -110,7 +110,9 @@ def main():
     labels = generator.integers(0, 10, BATCH)
     builders = contestants("resnet50", "auto", False)
     train = {label: builders[label]() for label in (OURS, PEER)}
-    measured = {kind: {OURS: [], PEER: []} for kind in (*KINDS, REST)}
+    measured: dict[str, dict[str, list[float]]] = {
+        kind: {OURS: [], PEER: []} for kind in (*KINDS, REST)
+    }
     for number in range(arguments.rounds + 1):
         for label in (OURS, PEER)[:: -1 if number % 2 else 1]:
             found = measure_step(lambda step=train[label]: step(images, labels, BATCH))
