@@ -42,11 +42,12 @@ FUNCTIONS = {
 }
 # What functions return, and the classes of experiments.
 CLASSES = {
-    f"{module.__name__.split('.')[-1]}.{name}": public
+    f"{module.__name__.split('.')[-1]}.{name}": getattr(module, name)
     for module in (datasets, analysis, experiments)
-    for name, public in vars(module).items()
-    if inspect.isclass(public) and public not in PUBLIC.values()
-    if not issubclass(public, Exception)
+    for name in module.__all__
+    if inspect.isclass(getattr(module, name))
+    and getattr(module, name) not in PUBLIC.values()
+    and not issubclass(getattr(module, name), Exception)
 }
 
 # A value other than the default for every argument of every layer.

@@ -39,6 +39,15 @@ class ImageNetReport:
         tree: Names by kind: classes without folder or images, images without label and
             the reverse, files that are no images by their suffix.
         without_val: Why there is no split "val", "" if there is one.
+
+    Example:
+        ```python
+        from keras_residual.datasets import ImageNetReport
+
+        files = {"unreadable": ["empty.jpg"], "truncated": [], "unsupported": []}
+        report = ImageNetReport({"train": 30}, 3, files, tree={}, without_val="")
+        print(report.unusable)  # ['empty.jpg']
+        ```
     """
 
     num_images: dict[str, int]
