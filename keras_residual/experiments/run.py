@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -25,6 +24,7 @@ from keras_residual.experiments.tasks import (
     Train,
     check_order,
 )
+from keras_residual.experiments.time_left import TimeLeft
 
 AnyDevices = TypeVar("AnyDevices", bound=Devices)
 
@@ -116,7 +116,7 @@ def run_tasks(
     with progress, contextlib.closing(outputs):
         words = "the first result takes longest"
         bar = progress.add_task(words, total=len(tasks), completed=done)
-        time_left = _TimeLeft([task.weight for task in missing], processes)
+        time_left = TimeLeft([task.weight for task in missing], processes)
         for task, output in outputs:
             if writes:
                 folder.store(task, output)
@@ -252,31 +252,6 @@ def run_on_devices(
         if coordinates:
             compute(run.replace(hosts=()), writes=True)
             _finish(folder, report)
-
-
-class _TimeLeft:
-    def __init__(self, weights: list[float], processes: int) -> None:
-        self._weights = weights
-        self._processes = processes
-        self._count = 0
-        self._start = time.monotonic()
-
-    def after_one(self) -> str:
-        self._count += 1
-        # Those that run at the moment are half done, on average.
-        running = self._weights[self._count : self._count + self._processes]
-        computed = sum(self._weights[: self._count]) + sum(running) / 2
-        elapsed = time.monotonic() - self._start
-        return duration(elapsed * (sum(self._weights) - computed) / computed)
-
-
-def duration(seconds: float) -> str:
-    """A time in words, such as "about 10 min"."""
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def run_main(main: Callable[[], None], program: str) -> NoReturn:

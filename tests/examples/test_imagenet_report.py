@@ -364,13 +364,13 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
         **{"image_size": 32, "depth": depth, "variant": variant},
         **{"classes": "abc", "cutout_size": 8},
     }
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), "uint8")
     frames = []
     for network in ("plain", "resnet"):
         model = load("imagenet_cutout").build_network(network, settings, seed=0)
         model.compile("sgd", "sparse_categorical_crossentropy")
         norms = GradientNormCallback(by="layer", filepath=tmp_path / "norms.csv")
-        images = np.zeros((2, 32, 32, 3), "uint8")
-        model.fit(images, np.zeros(2), verbose=0, callbacks=[norms])
+        model.fit(images, np.arange(8) % 3, verbose=0, callbacks=[norms])
         frames.append(pd.read_csv(tmp_path / "norms.csv"))
         frames[-1].insert(0, "network", network)
         frames[-1].insert(1, "seed", 0)
@@ -385,7 +385,6 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
         assert found.loc[found["network"] == network, "depth"].tolist() == depths
     (draw,) = gradient_panels(norms, by="network").values()
     ax = draw(plt.figure().add_subplot())
-    title = ax.get_title(loc="left")
-    assert title.startswith("The gradient toward the input: plain ")
-    assert "; resnet " in title
+    assert "plain grows" in ax.get_title(loc="left")
+    assert "resnet" in ax.get_title(loc="left")
     plt.close()
