@@ -1,6 +1,13 @@
-"""Reading what a program of the examples says and writes."""
+"""Starting programs, and reading what they say and write."""
 
 import csv
+import os
+
+
+def devices_of_jax(number):
+    """The environment of a process whose JAX sees a CPU as so many devices."""
+    count = f"--xla_force_host_platform_device_count={number}"
+    return {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {count}"}
 
 
 def table(path):

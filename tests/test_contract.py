@@ -42,12 +42,11 @@ FUNCTIONS = {
 }
 # What functions return, and the classes of experiments.
 CLASSES = {
-    f"{module.__name__.split('.')[-1]}.{name}": getattr(module, name)
+    f"{module.__name__.split('.')[-1]}.{name}": public
     for module in (datasets, analysis, experiments)
-    for name in module.__all__
-    if inspect.isclass(getattr(module, name))
-    and getattr(module, name) not in PUBLIC.values()
-    and not issubclass(getattr(module, name), Exception)
+    for name, public in ((name, getattr(module, name)) for name in module.__all__)
+    if inspect.isclass(public) and public not in PUBLIC.values()
+    if not issubclass(public, Exception)
 }
 
 # A value other than the default for every argument of every layer.

@@ -1,12 +1,12 @@
 """Norms under data parallelism equal those of one device, on two virtual devices."""
 
 import json
-import os
 import subprocess
 import sys
 
 import keras
 import pytest
+from programs import devices_of_jax
 
 # Trains the same model on one device and on several, for each optimizer that is named,
 # and prints what was recorded.
@@ -71,16 +71,11 @@ CASES = ["sgd", "clipped", "scaled", "averaged"] + (
 def recorded():
     """From the name of an optimizer to the records of one device, and of several."""
     branch = {"tensorflow": TENSORFLOW, "jax": JAX}[keras.backend.backend()]
-    flags = "--xla_force_host_platform_device_count=2"
-    variables = {
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM + branch, *CASES],
         capture_output=True,
         text=True,
-        env={**os.environ, **variables},
+        env={**devices_of_jax(2), "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])

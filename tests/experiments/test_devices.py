@@ -1,13 +1,13 @@
 """Several devices and hosts train as one device does, and lose a host with a word."""
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import ExitStack
 
 import keras
 import pytest
+from programs import devices_of_jax
 
 from keras_residual.experiments import RefusedError, StoppedError, devices
 
@@ -25,14 +25,7 @@ def start(root):
     with ExitStack() as stack:
 
         def start(folder, cluster=None, devices=1, **arguments):
-            variables = {
-                "PYTHONPATH": str(root),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "XLA_FLAGS": (
-                    f"{os.environ.get('XLA_FLAGS', '')} "
-                    f"--xla_force_host_platform_device_count={devices}"
-                ),
-            }
+            variables = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
             arguments = {
                 "folder": str(folder),
                 "cluster": cluster or {},
@@ -46,7 +39,7 @@ def start(root):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
-                    env={**os.environ, **variables},
+                    env={**devices_of_jax(devices), **variables},
                 )
             )
             stack.callback(process.kill)

@@ -1,12 +1,12 @@
 """Training on two virtual devices is training on one."""
 
-import os
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from programs import devices_of_jax
 
 from keras_residual.models.transfer._first_batch import as_array
 
@@ -104,12 +104,10 @@ def test_features_of_a_distributed_dataset(make_model, images, labels):
 def test_data_parallelism():
     tensorflow = keras.backend.backend() == "tensorflow"
     branch = DEVICES + PROGRAM + TENSORFLOW if tensorflow else PROGRAM + JAX
-    flags = "--xla_force_host_platform_device_count=2"
-    variables = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
     run = subprocess.run(
         [sys.executable, "-c", branch + COMPARE],
         capture_output=True,
         text=True,
-        env={**os.environ, **variables},
+        env=devices_of_jax(2),
     )
     assert run.returncode == 0, run.stderr
