@@ -72,8 +72,8 @@ def landscapes(models):
     for column, (name, landscape) in enumerate(found.items()):
         flat = figure.add_subplot(2, 2, 1 + column)
         solid = figure.add_subplot(2, 2, 3 + column, projection="3d")
-        title = f"{name}: {landscape.centre:.2g} in the middle"
         plots.loss_landscape(landscape, flat, limits=limits)
+        title = f"{name}: {landscape.centre:.2g} in the middle"
         flat.set_title(title, loc="left", pad=36)
         plots.loss_surface(landscape, solid, limits=limits)
         solid.set_title("")
