@@ -118,6 +118,9 @@ def fit_classifier(
     """
     batches = ShuffledBatches(*train, batch_size=batch_size, seed=seed)
     batches.begin_epoch(initial_epoch)
+    for _ in range(initial_epoch):
+        # Keras shuffles the batches of each epoch once more, by Python's generator.
+        random.shuffle(list(range(len(batches))))
     given: Any = batches
     held_out: Any = validation
     callbacks = [EpochTimer(), *callbacks]
