@@ -20,12 +20,16 @@ from keras_residual.experiments.classifier_panels import (
     prediction_panels,
 )
 from keras_residual.experiments.figures import save_figures
-from keras_residual.experiments.hypotheses import Claim, compare_claims
+from keras_residual.experiments.hypotheses import (
+    Claim,
+    about_groups,
+    compare_claims,
+)
 from keras_residual.experiments.long_training import NORMS
 from keras_residual.experiments.measuring import with_outcomes
 from keras_residual.experiments.reporting import (
     Story,
-    claim_panel,
+    claim_panels,
     count,
     in_percent,
     write_story,
@@ -41,26 +45,44 @@ NUMBERS = ["parameters", "seconds", "images_per_second"]
 STYLES = dict(zip(("plain", "resnet", "resnet-cutout"), plots.STYLES, strict=False))
 # The panels that make up the picture on top.
 LEADING = ("val_top1", "accuracy", "gap", "occlusion")
-# Captions.
-CURVES = (
-    "Validation accuracy (top-1, with more than five classes top-5) and training loss "
-    "over the epochs."
+# Figures: name, panels, caption.
+FIGURES = (
+    (
+        *("curves", ("val_top1", "val_top5", "loss")),
+        "Validation accuracy (top-1, with more than five classes top-5) and training "
+        "loss over the epochs.",
+    ),
+    (
+        *("accuracy", ("accuracy", "H3a", "H3b")),
+        "Top-1 accuracy by seed after the last epoch, and its differences.",
+    ),
+    (
+        *("gap", ("gap", "H3c")),
+        "Accuracy on training and validation images, and what Cutout does to the gap "
+        "by seed.",
+    ),
+    (
+        *("occlusion", ("occlusion",)),
+        "Top-1 accuracy against the share of the pixels that was erased.",
+    ),
+    (
+        *("reliability", ("reliability", "H3e")),
+        "Accuracy against confidence, and what Cutout does to the calibration error by "
+        "seed.",
+    ),
+    (
+        *("gradient_norms", ("gradient_norms",)),
+        "Gradient norm of each convolution's kernel against its depth, plain against "
+        "residual network.",
+    ),
+    *(
+        (
+            *(f"pictures-{name}", (f"pictures-{name}",)),
+            f"Validation images and what they were taken for: {name}.",
+        )
+        for name in STYLES
+    ),
 )
-ACCURACY = "Top-1 accuracy by seed after the last epoch, and its differences."
-GAP = (
-    "Accuracy on training and validation images, and what Cutout does to the gap by "
-    "seed."
-)
-OCCLUSION = "Top-1 accuracy against the share of the pixels that was erased."
-RELIABILITY = (
-    "Accuracy against confidence, and what Cutout does to the calibration error by "
-    "seed."
-)
-GRADIENTS = (
-    "Gradient norm of each convolution's kernel against its depth, plain against "
-    "residual network."
-)
-PICTURED = "Validation images and what they were taken for: {}."
 QUESTION = (
     "Do shortcuts and Cutout raise the accuracy on ImageNet or something smaller, and "
     "what else does Cutout change? {}, with each of {}."
@@ -116,31 +138,25 @@ def write_imagenet_report(
     history = trainings.read("history.csv", columns=columns)
     occlusion = trainings.read("occlusion.csv", diverged=False)
     results = with_outcomes(trainings.results, occlusion, KEY)
-    tested = test_claims(results, claims)
+    there = about_groups(claims, results["network"])
+    tested = compare_claims(there, results, "network")
     folder.write_tables(
         results=results, history=history, occlusion=occlusion, hypotheses=tested
     )
     pictures = None
-    for unit in trainings.units:
-        if pictures is None and (unit / PICTURES).is_file():
-            with np.load(unit / PICTURES, allow_pickle=False) as file:
-                pictures = dict(file)
+    if files := [one for unit in trainings.units if (one := unit / PICTURES).is_file()]:
+        with np.load(files[0], allow_pickle=False) as file:
+            pictures = dict(file)
     predictions = trainings.read("predictions.csv", diverged=False)
-    norms = trainings.read(NORMS)
-    if len(norms):
-        # Those that differ only in the shortcuts.
-        norms = norms[norms["network"] != "resnet-cutout"]
+    norms = trainings.read(NORMS, columns=KEY)
+    # Those that differ only in the shortcuts.
+    norms = norms[norms["network"] != "resnet-cutout"]
     classes = settings["classes"]
     looks: dict[str, Any] = {"by": "network", "styles": STYLES}
     panels = {
         **accuracy_panels(results, history, occlusion, len(classes), **looks),
-        **{
-            claim.name: claim_panel(
-                *(claim, tested, results, "network", LABELS.get(claim.measure))
-            )
-            for claim in about(claims, results)
-        },
-        **prediction_panels(results, predictions, classes, pictures, **looks),
+        **claim_panels(claims, tested, results, "network", LABELS),
+        **prediction_panels(predictions, classes, pictures, **looks),
         **gradient_panels(norms, **looks),
     }
     *others, last = [
@@ -164,8 +180,9 @@ def write_imagenet_report(
         method=METHOD,
     )
 
-    def draw(name: str, caption: str, *names: str) -> list[tuple[str, str]]:
-        return save_figures(folder.path, panels, [(name, names, caption)])
+    def draw(*names: str) -> list[tuple[str, str]]:
+        figures = [figure for figure in FIGURES if figure[0] in names]
+        return save_figures(folder.path, panels, figures)
 
     sections = make_sections(draw, results, occlusion)
     return write_story(
@@ -177,27 +194,13 @@ def write_imagenet_report(
     )
 
 
-def test_claims(results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """One row for each claim about networks that were trained, with a verdict."""
-    return compare_claims(about(claims, results), results, "network")
-
-
-def about(claims: Sequence[Claim], results: pd.DataFrame) -> list[Claim]:
-    """The claims about networks that were trained."""
-    trained = set(results["network"])
-    return [claim for claim in claims if {claim.larger, claim.smaller} <= trained]
-
-
-# --- Sections
-
-
 def make_sections(
     draw: Callable[..., Any], results: pd.DataFrame, occlusion: pd.DataFrame
 ) -> list[Section]:
     """The sections of the report; those that have nothing to show are empty.
 
     Args:
-        draw: From the name of a file, its caption and its panels to figures.
+        draw: From names of `FIGURES` to figures.
         results: One row for each training.
         occlusion: One row for each training and size of the patch.
     """
@@ -223,10 +226,7 @@ def make_sections(
         Section(
             "Accuracy",
             "",
-            [
-                *draw("curves", CURVES, "val_top1", "val_top5", "loss"),
-                *draw("accuracy", ACCURACY, "accuracy", "H3a", "H3b"),
-            ],
+            draw("curves", "accuracy"),
             [
                 (table(accuracy, "best_epoch"), f"Validation images. {means}"),
                 (table({}, *NUMBERS), "Means of one training."),
@@ -240,7 +240,7 @@ def make_sections(
             "pixels, so it should memorize fewer training images: a smaller gap at the "
             "same or a higher validation accuracy. A network that has learnt little "
             "has a small gap as well.",
-            draw("gap", GAP, "gap", "H3c"),
+            draw("gap"),
             [(table(gap), means)],
         ),
         Section(
@@ -248,31 +248,25 @@ def make_sections(
             "Validation images with a square erased at a random place inside, the same "
             "for every network. A network that was wrong before has little to lose: "
             "read the accuracy that is left together with what was lost.",
-            draw("occlusion", OCCLUSION, "occlusion"),
+            draw("occlusion"),
             erased,
         ),
         Section(
             "Calibration: how sure, and how often right",
             "Below the diagonal a network is right less often than it claims.",
-            draw("reliability", RELIABILITY, "reliability", "H3e"),
+            draw("reliability"),
             errors,
         ),
         Section(
             "Gradient norms",
             "Of the gradients that updated the weights; the convolutions of the "
             "projection shortcuts, which the plain network lacks, are left out.",
-            draw("gradient_norms", GRADIENTS, "gradient_norms"),
+            draw("gradient_norms"),
         ),
         Section(
             "Pictures",
             "",
-            [
-                figure
-                for name in STYLES
-                for figure in draw(
-                    *(f"pictures-{name}", PICTURED.format(name), f"pictures-{name}")
-                )
-            ],
+            draw(*(f"pictures-{name}" for name in STYLES)),
         ),
     ]
 

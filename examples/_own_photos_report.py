@@ -29,7 +29,7 @@ SHOWN = 12  # photos that are most wrong, at most; the maps show half as many
 
 def draw(out, name, function, *arguments, **how):
     """Saves a figure of `plots`; returns its path in the folder of the results."""
-    return save_figure(out, f"{name}.png", panel("", function, *arguments, **how))
+    return save_figure(out, f"{name}.png", panel(function, *arguments, **how))
 
 
 def draw_inputs(model, photos, places, out):

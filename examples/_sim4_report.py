@@ -1,7 +1,8 @@
 """The report of simulation 4: reads the finished trainings and draws conclusions."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,16 @@ from sim4_residual import CLAIMS, CONDITION, KEY, test_claims
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
 from keras_residual.analysis.statistics import mean_interval
-from keras_residual.experiments import RunFolder, Task, figures, gradients, reporting
-from keras_residual.experiments.figures import Draw, log_norms, panel, toward_input
+from keras_residual.experiments import RunFolder, Task, gradients, reporting
+from keras_residual.experiments.figures import Draw, panel, save_figures
 from keras_residual.experiments.reporting import count, verdicts
+from keras_residual.experiments.tables import by_group
 from keras_residual.experiments.trainings import Trainings
 
 NETS = {"plain": plots.STYLES[0], "residual": plots.STYLES[1]}
 NUMBERS = ("accuracy", "best_accuracy", "epochs_to_threshold")
+SHARES = {"accuracy (%)": "accuracy", "best epoch's accuracy (%)": "best_accuracy"}
+MEANS = "Means over seeds, 95 % t intervals (the best epoch only for information)."
 # Figures of each condition: name, panels, caption.
 FIGURES = (
     (
@@ -26,7 +30,7 @@ FIGURES = (
         "Validation accuracy and training loss over the epochs.",
     ),
     (
-        *("accuracy", ("seeds", "difference")),
+        *("accuracy", ("seeds", "H2")),
         "Final validation accuracy by seed, and the difference by seed.",
     ),
     (
@@ -45,7 +49,7 @@ FIGURES = (
         "the stated one, and the validation loss.",
     ),
 )
-LEADING = ("kernels", "curves", "difference")
+LEADING = ("kernels", "curves", "H2")
 
 INITIAL = """\
 New networks, whose weights are drawn and not trained, and the gradients of one batch.
@@ -142,9 +146,7 @@ def write_sim4_report(
         hypotheses=claims,
     )
 
-    def draw(panels: Mapping[str, Draw], drawn: Any, suffix: str = "") -> Any:
-        return figures.save_figures(folder.path, panels, drawn, suffix)
-
+    draw = partial(save_figures, folder.path)
     sections, leading = [], []
     if len(initial):
         panels = initial_panels(initial)
@@ -166,25 +168,26 @@ def write_sim4_report(
         if key == lead:
             leading += [panels[name] for name in LEADING if name in panels]
             tested, others, said = of.claims, against_claims(of, settings), []
-        means = 100 * of.results.groupby("net")[["accuracy", "best_accuracy"]].mean()
-        means = means.rename(columns="{} (%)".format).reset_index()
-        best = "Means over seeds (the best epoch only for information)."
         drawn = draw(panels, FIGURES, f"-blocks{key[0]:03d}-bn_{key[1]}")
-        tables = [(means, best), (on_equal_terms(of.scales), ON_EQUAL_TERMS)]
+        means = by_group(of.results, "net", "accuracy", SHARES, "parameters", "seconds")
+        tables = [(means, MEANS), (on_equal_terms(of.scales), ON_EQUAL_TERMS)]
         sections.append(Section(heading(*key), "\n".join(said), drawn, tables))
     if results["blocks"].nunique() > 1:
-        panels = depth_panels(results)
+        panels = {
+            f"degradation-bn_{batch_norm}": panel(
+                *(plots.degradation, rows),
+                about=f"Batch normalization {batch_norm}.",
+                styles=NETS,
+            )
+            for batch_norm, rows in results.groupby("batch_norm", sort=False)
+        }
         caption = "Final accuracy against the depth."
         drawn = draw(panels, [(name, (name,), caption) for name in panels])
         sections.append(Section("Accuracy against depth", figures=drawn))
-    sizes = results.groupby([*CONDITION, "net"], sort=False).agg(
-        parameters=("parameters", "first"), seconds=("seconds", "mean")
-    )
     data = settings["dataset"].replace("synthetic", "synthetic images")
     method = METHOD.format(threshold=f"{100 * settings['threshold']:g}")
     if len(conditions) > 1:
         method += FAMILIES.format(len(conditions))
-    caption = "Trainable parameters; mean seconds of a training."
     story = reporting.Story(
         title=f"Simulation 4: plain and residual networks on {data}",
         question="Do shortcuts keep the gradients of a deep network stronger, and does "
@@ -197,7 +200,6 @@ def write_sim4_report(
         others_note=reporting.COURSE_PROJECT_NOTE,
         limits=LIMITS,
         method=method,
-        tables=[(sizes.reset_index(), caption)],
     )
     return reporting.write_story(
         folder, story, sections, incomplete=trainings.incomplete, quick=quick
@@ -244,90 +246,49 @@ def initial_panels(initial: pd.DataFrame) -> dict[str, Draw]:
     """One panel for each depth, first without and then with batch normalization."""
     panels = {}
     for key in itertools.product(sorted(set(initial["blocks"])), ("off", "on")):
-        rows = select(initial, *key)
-        words = f"toward the input {toward_input(rows, 'net')}"
+        rows, finding = select(initial, *key), ""
         if key[1] == "off":
             # The levels part, and not the slopes.
-            logs = log_norms(rows["norm"])[rows["depth"] == 2]
+            logs = gradients.log_norms(rows["norm"])[rows["depth"] == 2]
             levels = 10 ** logs.groupby(rows["net"]).mean()
-            words = "; ".join(
-                f"{net} {float(f'{levels[net]:.2g}'):,g}" for net in levels.index
+            words = (
+                f"{net} {float(f'{level:.2g}'):,g}" for net, level in levels.items()
             )
-            words = f"near the input {words}"
+            finding = f"Near the input: {'; '.join(words)}"
         panels[heading(*key)] = panel(
-            f"Untrained, {heading(*key)}: {words}",
             *(plots.gradient_norm_by_depth, rows),
+            about=f"Untrained, {heading(*key)}.",
+            finding=finding,
             styles=NETS,
         )
     return panels
 
 
 def condition_panels(of: Condition, settings: dict[str, Any]) -> dict[str, Draw]:
-    """The panels of one condition by name, with what they show as their titles."""
-    found, chance = reporting.findings(of.claims), 1 / len(settings["classes"])
-    threshold, results, history = settings["threshold"], of.results, of.history
-    means = 100 * results.groupby("net")["accuracy"].mean()
-    nets = [net for net in NETS if net in means]
-    last = ", ".join(f"{net} at {means[net]:.1f} %" for net in nets)
+    """The panels of one condition by name."""
+    threshold, chance = settings["threshold"], 1 / len(settings["classes"])
+    curves = partial(panel, plots.training_curves, of.history, styles=NETS)
+    by_depth = partial(panel, plots.gradient_norm_by_depth, styles=NETS)
+    unrest = of.claims.set_index("hypothesis")["finding"]["H5"]
     kernels = of.norms[of.norms["kind"] == "kernel"]
     # The parameter that is added last to a convolution's output is a shift.
     shifts = of.norms[of.norms["kind"].isin(gradients.SHIFTS)]
-
-    def drawn(finding: str, draw: Any, *arguments: Any, **how: Any) -> Draw:
-        return panel(finding, draw, *arguments, styles=NETS, **how)
-
-    panels = {
-        "curves": drawn(
-            f"After the last epoch: {last}",
-            *(plots.training_curves, history),
-            chance=chance,
-        ),
-        "loss": drawn("", plots.training_curves, history, "loss"),
-        "seeds": drawn("", plots.accuracy_by_seed, results, chance=chance),
-        "reached": drawn(
-            f"To {100 * threshold:g} %: {found['H4']}",
-            *(plots.epochs_to_threshold, results, threshold),
-        ),
-        "unrest": drawn(
-            f"Fluctuation: {found['H5']}", plots.training_curves, history, "val_loss"
-        ),
-    }
-    for name, norms in (("kernels", kernels), ("shifts", shifts)):
-        panels[name] = drawn(
-            f"The gradient toward the input: {toward_input(norms, 'net')}",
-            *(plots.gradient_norm_by_depth, norms),
-        )
     visible = kernels["norm"][np.isfinite(kernels["norm"]) & (kernels["norm"] > 0)]
     limits = (visible.min(), visible.max()) if visible.nunique() > 1 else None
-    for net in nets:
-        norms = kernels[kernels["net"] == net]
-        panels[net] = panel(
-            f"The gradient toward the input: {toward_input(norms, 'net')}",
-            *(plots.gradient_norm_heatmap, norms),
-            limits=limits,
-        )
-    if len(nets) == 2:
-        claim = next(claim for claim in CLAIMS if claim.name == "H2")
-        panels["difference"] = reporting.claim_panel(claim, of.claims, results, "net")
-    return panels
-
-
-def depth_panels(results: pd.DataFrame) -> dict[str, Draw]:
-    """Accuracy against the number of blocks, with and without batch normalization."""
-    panels = {}
-    for batch_norm, rows in results.groupby("batch_norm", sort=False):
-        means = 100 * rows.groupby(["net", "blocks"])["accuracy"].mean()
-        ends = "; ".join(
-            f"{net}: {means[net].iloc[0]:.0f} % to {means[net].iloc[-1]:.0f} %"
-            for net in NETS
-            if net in means
-        )
-        panels[f"degradation-bn_{batch_norm}"] = panel(
-            f"Batch normalization {batch_norm}. With the depth, {ends}",
-            *(plots.degradation, rows),
-            styles=NETS,
-        )
-    return panels
+    return {
+        "curves": curves(chance=chance),
+        "loss": curves("loss"),
+        "unrest": curves("val_loss", finding=unrest and f"Fluctuation: {unrest}"),
+        "seeds": panel(plots.accuracy_by_seed, of.results, chance=chance, styles=NETS),
+        "reached": panel(plots.epochs_to_threshold, of.results, threshold, styles=NETS),
+        "kernels": by_depth(kernels),
+        "shifts": by_depth(shifts),
+        **{
+            net: panel(plots.gradient_norm_heatmap, rows, limits=limits)
+            for net, rows in kernels.groupby("net")
+        },
+        **reporting.claim_panels(CLAIMS, of.claims, of.results, "net"),
+    }
 
 
 def against_claims(

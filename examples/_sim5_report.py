@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,10 @@ from sim5_transfer import CLAIMS, GENERATED, KEY, SOURCE
 from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section
 from keras_residual.experiments import RunFolder, Task, reporting
-from keras_residual.experiments.figures import (
-    Draw,
-    panel,
-    photo_panel,
-    save_figures,
-)
-from keras_residual.experiments.hypotheses import compare_claims
-from keras_residual.experiments.reporting import count, in_percent
+from keras_residual.experiments.figures import Draw, panel, save_figure, save_figures
+from keras_residual.experiments.hypotheses import about_groups, compare_claims
+from keras_residual.experiments.reporting import count
+from keras_residual.experiments.tables import by_group
 from keras_residual.experiments.training import spread
 from keras_residual.experiments.trainings import Trainings, read_result
 
@@ -31,20 +28,20 @@ APPROACHES = {
 PHOTOS = 12
 # The panels that make up the picture on top.
 LEADING = ("accuracy", "images", "H2a", "parameters")
-CURVES = "Validation accuracy and training loss over the epochs."
 # Figures: name, panels, caption.
 ALL_IMAGES = (
     ("accuracy", ("accuracy",), "Test accuracy by seed."),
     ("differences", ("H2a", "H2b"), "Differences by seed."),
     ("parameters", ("parameters",), "What trains."),
-    ("curves", ("val_accuracy", "loss"), CURVES),
+    (
+        *("curves", ("curves", "loss")),
+        "Validation accuracy and training loss over the epochs.",
+    ),
 )
 AMOUNTS = (
     ("images", ("images",), "Test accuracy against the number of training images."),
     ("time", ("time",), "Test accuracy against the seconds of one training."),
 )
-AMOUNT = "Accuracy against the amount of data"
-MEANS = "Means over the seeds, 95 % t intervals."
 PHOTO_CAPTION = "Test images and what they were taken for: {}, seed 0."
 # Names of `first_maps` in words.
 PLACES = {"first": "first convolution", "quarter": "at a quarter of the size"}
@@ -109,28 +106,37 @@ def write_sim5_report(
 
     most = results["share"].max()
     whole = results[results["share"] == most]
-    history = history[history["share"] == most]
-    panels = make_panels(results, whole, history, settings, tested)
+    panels = make_panels(results, history[history["share"] == most], settings, tested)
     first = {
         row.approach: unit
         for row, unit in zip(results.itertuples(), trainings.units, strict=True)
         if row.share == most and row.seed == 0 and math.isfinite(row.accuracy)
     }
-    seen, drawn = pictures(first, settings, images)
-    diverged = [name for name in APPROACHES if name not in first]
-    missing = f"None of {', '.join(diverged)}: seed 0 diverged." if diverged else ""
-    amounts = means(results.sort_values("images", kind="stable"))
-    amounts = amounts.drop(columns="epochs to best")
-    largest = f"With {whole['images'].max()} training images"
+    absent = [name for name in APPROACHES if name not in first]
+    missing = f"None of {', '.join(absent)}: no result of seed 0." if absent else ""
+    draw = partial(save_figures, folder.path, panels)
     sections = [
-        Section(heading, text, save_figures(folder.path, shown, figures), tables)
-        for heading, text, shown, figures, tables in (
-            (largest, "", panels, ALL_IMAGES, [(means(whole), MEANS)]),
-            (AMOUNT, "", panels, AMOUNTS, [(amounts, MEANS)]),
-            ("Pictures", missing, seen, drawn, []),
-        )
+        Section(
+            f"With {whole['images'].max()} training images",
+            figures=draw(ALL_IMAGES),
+            tables=[means(whole, "epochs_to_best", "seconds")],
+        ),
+        Section(
+            "Accuracy against the amount of data",
+            figures=draw(AMOUNTS),
+            tables=[means(results.sort_values("images", kind="stable"), "seconds")],
+        ),
+        Section("Pictures", missing, pictures(folder, first, images)),
     ]
-    epochs = "scratch {}, frozen {}, fine-tuned {}".format(*settings["epochs"])
+    facts = {
+        "epochs": "scratch {}, frozen {}, fine-tuned {}".format(*settings["epochs"])
+    }
+    if (folder.units / SOURCE).is_dir():  # a training from scratch may end before it
+        source = read_result(folder.units / SOURCE)
+        facts["accuracy of the source"] = (
+            f"{100 * source['accuracy']:.1f} % on the tenth of its images that was "
+            f"held out, after {source['seconds']:.0f} s"
+        )
     story = reporting.Story(
         title=title(settings),
         question="What is transfer learning worth, and with how few images? A small "
@@ -142,7 +148,7 @@ def write_sim5_report(
         others_note=reporting.COURSE_PROJECT_NOTE,
         limits=LIMITS,
         method=METHOD,
-        facts={"weights": weights_in_words(folder), "epochs": epochs},
+        facts=facts,
     )
     return reporting.write_story(
         folder, story, sections, incomplete=trainings.incomplete, quick=quick
@@ -153,9 +159,7 @@ def test_claims(results: pd.DataFrame) -> pd.DataFrame:
     """One row for each claim whose shares were run, with a verdict in words."""
     share = (100 * results["share"]).map(" ({:g} % of the images)".format)
     ways = results["approach"] + share.where(results["share"] < 1, "")
-    done = set(ways)
-    claims = [claim for claim in CLAIMS if {claim.larger, claim.smaller} <= done]
-    return compare_claims(claims, results.assign(way=ways), "way")
+    return compare_claims(about_groups(CLAIMS, ways), results.assign(way=ways), "way")
 
 
 def title(settings: Mapping[str, Any]) -> str:
@@ -167,6 +171,34 @@ def title(settings: Mapping[str, Any]) -> str:
     photos = f"photos ({', '.join(settings['classes'])})"
     data = {"synthetic": "synthetic tinted images", "photos": photos}.get(data, data)
     return f"Simulation 5: {settings['backbone']}, from {source} to {data}"
+
+
+def make_panels(
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    settings: Mapping[str, Any],
+    tested: pd.DataFrame,
+) -> dict[str, Draw]:
+    """The panels by name; the curves are those of the history."""
+    looks: Any = {"by": "approach", "styles": APPROACHES}
+    chance: Any = {"chance": 1 / len(settings["classes"]), **looks}
+    whole = results[results["share"] == results["share"].max()]
+    panels = {
+        "accuracy": panel(plots.accuracy_by_seed, whole, **chance),
+        "parameters": panel(plots.trainable_parameters, whole, **looks),
+        "time": panel(plots.accuracy_by_time, results, **chance),
+        "curves": panel(plots.training_curves, history, **looks),
+        "loss": panel(plots.training_curves, history, "loss", **looks),
+        **reporting.claim_panels(CLAIMS, tested, whole, "approach"),
+    }
+    if results["images"].nunique() > 1:
+        panels["images"] = panel(
+            *(plots.accuracy_by_images, results),
+            reference="scratch",
+            finding="; ".join(fewest_in_words(results).values()),
+            **chance,
+        )
+    return panels
 
 
 def fewest_images(results: pd.DataFrame) -> dict[str, int | None]:
@@ -184,71 +216,6 @@ def fewest_images(results: pd.DataFrame) -> dict[str, int | None]:
             enough = reached[reached.cummin()].index
             fewest[approach] = int(enough.min()) if len(enough) else None
     return fewest
-
-
-def weights_in_words(folder: RunFolder) -> str:
-    """Where the weights of the backbone come from, and how good their source was."""
-    settings = folder.settings
-    if settings["source"] == "ImageNet":
-        return "ImageNet, as keras.applications or the library gives them"
-    if settings["source"] == "file":
-        return f"a file, SHA-256 {settings['weights_sha256'][:16]}..."
-    source = read_result(folder.units / SOURCE)
-    return (
-        f"trained on {settings['source_images']} generated images of "
-        f"{settings['source_image_size']} pixels, {settings['source_classes']} classes "
-        f"of shapes and textures, {count(settings['source_epochs'], 'epoch')}, "
-        f"{source['seconds']:.0f} s: accuracy {100 * source['accuracy']:.1f} % on the "
-        "tenth that was held out"
-    )
-
-
-def make_panels(
-    results: pd.DataFrame,
-    whole: pd.DataFrame,
-    history: pd.DataFrame,
-    settings: Mapping[str, Any],
-    tested: pd.DataFrame,
-) -> dict[str, Draw]:
-    """The figures of accuracy by name, with what they show as their titles."""
-    styles: Any = {"styles": APPROACHES}
-    looks: Any = {"by": "approach", **styles}
-    chance: Any = {"chance": 1 / len(settings["classes"])}
-    means = whole.groupby("approach").agg(
-        accuracy=("accuracy", "mean"),
-        trained=("trainable_parameters", "first"),
-        seconds=("seconds", "mean"),
-    )
-    means = means.reindex([name for name in APPROACHES if name in means.index])
-
-    def each(words: str) -> str:
-        rows = means.reset_index().to_dict("records")
-        return "; ".join(words.format(**row) for row in rows)
-
-    accuracy = each("{approach}: {accuracy:.1%}").replace("%", " %")
-    trained = each("{approach} trains {trained:,}")
-    time = f"One training: {each('{approach} {seconds:,.1f} s')}"
-    panels = {
-        "accuracy": panel(accuracy, plots.accuracy_by_seed, whole, **chance, **looks),
-        "parameters": panel(trained, plots.trainable_parameters, whole, **styles),
-        "time": panel(time, plots.accuracy_by_time, results, **chance, **styles),
-    }
-    for metric in ("val_accuracy", "loss"):
-        panels[metric] = panel("", plots.training_curves, history, metric, **looks)
-    if results["images"].nunique() > 1:
-        panels["images"] = panel(
-            "; ".join(fewest_in_words(results).values()),
-            plots.accuracy_by_images,
-            results,
-            reference="scratch",
-            **chance,
-            **styles,
-        )
-    for claim in CLAIMS[:2]:
-        if {claim.larger, claim.smaller} <= set(means.index):
-            shown = reporting.claim_panel(claim, tested, whole, "approach")
-            panels[claim.name] = shown
-    return panels
 
 
 def fewest_in_words(results: pd.DataFrame) -> dict[str, str]:
@@ -309,47 +276,47 @@ def against_claims(
     ]
 
 
-def means(results: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds that did not diverge."""
-    groups = results.groupby(["approach", "images"], sort=False)
-    table = groups.agg(
-        **{
-            "seeds": ("accuracy", "count"),
-            "test accuracy (%)": ("accuracy", in_percent),
-            "trainable parameters": ("trainable_parameters", "first"),
-            "epochs to best": ("epochs_to_best", "mean"),
-            "seconds": ("seconds", "mean"),
-        }
-    )
-    return table.reset_index().rename(columns={"images": "training images"})
+def means(results: pd.DataFrame, *numbers: str) -> tuple[pd.DataFrame, str]:
+    """A table of means over the seeds that did not diverge, with its caption."""
+    shares = {"test accuracy (%)": "accuracy"}
+    by, numbers = ["approach", "images"], ("trainable_parameters", *numbers)
+    table = by_group(results, by, "accuracy", shares, *numbers)
+    table = table.rename(columns={"images": "training images"})
+    return table, "Means over the seeds, 95 % t intervals."
 
 
 def pictures(
-    first: dict[str, Path], settings: dict[str, Any], images: np.ndarray
-) -> tuple[dict[str, Draw], list[tuple[str, Sequence[str], str]]]:
-    """Panels and figures of what the networks of the first seed make of test images."""
-    panels: dict[str, Draw] = {}
-    figures: list[tuple[str, Sequence[str], str]] = []
+    folder: RunFolder, first: Mapping[str, Path], images: np.ndarray
+) -> list[tuple[str, str]]:
+    """Figures of what the networks of the first seed make of test images.
+
+    Args:
+        folder: The run folder.
+        first: The folder of the training of each approach.
+        images: The images of the run.
+    """
+    photos, layers = [], []
     for approach, unit in first.items():
         rows = pd.read_csv(unit / "predictions.csv")
         # The classes follow each other in the file: take some of each.
         rows = rows.iloc[spread(len(rows), PHOTOS)]
-        name = f"photos-{approach}"
-        panels[name] = photo_panel(
-            approach,
-            images[rows["image"]],
-            rows["label"].to_numpy(),
+        grid = panel(
+            *(plots.photo_grid, images[rows["image"]], rows["label"].to_numpy()),
             rows.filter(like="probability_").to_numpy(),
-            settings["classes"],
+            folder.settings["classes"],
+            about=f"{approach}:",
         )
-        figures.append((name, [name], PHOTO_CAPTION.format(approach)))
-    for approach, unit in first.items():
-        names = []
-        for file in sorted(unit.glob("*.npy")):
-            names.append(f"{approach} {file.stem}")
-            maps = np.load(file, allow_pickle=False)
-            finding = f"{approach}: {PLACES.get(file.stem, file.stem)}"
-            panels[names[-1]] = panel(finding, plots.feature_maps, maps)
-        if names:  # the fine-tuned network has those of the frozen one
-            figures.append((f"maps-{approach}", names, MAPS_CAPTION.format(approach)))
-    return panels, figures
+        file = save_figure(folder.path, f"photos-{approach}.png", grid)
+        photos.append((file, PHOTO_CAPTION.format(approach)))
+        maps = [
+            panel(
+                *(plots.feature_maps, np.load(file, allow_pickle=False)),
+                about=f"{approach}:",
+                finding=PLACES.get(file.stem, file.stem),
+            )
+            for file in sorted(unit.glob("*.npy"))
+        ]
+        if maps:  # the fine-tuned network has those of the frozen one
+            file = save_figure(folder.path, f"maps-{approach}.png", *maps)
+            layers.append((file, MAPS_CAPTION.format(approach)))
+    return photos + layers

@@ -93,7 +93,7 @@ def shattered():
             model = network(depth, 10, variant="cifar", use_batch_norm=False)
             measured[name] = input_gradients(model, images, 128)
             print(depth, name, measured[name].correlations[[1, 8, 32]].round(2))
-        panel(f"{depth} layers", plots.input_gradients, measured)(ax=ax)
+        panel(plots.input_gradients, measured, finding=f"{depth} layers")(ax=ax)
     return figure
 
 

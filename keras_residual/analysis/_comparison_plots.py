@@ -255,13 +255,18 @@ def degradation(
         groups.append((name, style, x, by_seed))
     note = means_over_seeds(ax, groups)
     ax.set_xticks(blocks)
-    deepest = frame[frame["blocks"] == blocks[-1]]
     label = label_of("accuracy")
-    ends = means_in_words(deepest, by, "accuracy", names, label)
+    usable = frame[np.isfinite(frame["accuracy"].astype(float))]
+    ends = {
+        number: means_in_words(rows, by, "accuracy", names, label)
+        for number, rows in usable.groupby("blocks")
+        if number in (blocks[0], blocks[-1])
+    }
     return finish(
         ax,
         xlabel="number of blocks",
         ylabel=label,
-        title=f"With {blocks[-1]} blocks: {ends}",
+        title=". ".join(f"With {n} blocks: {words}" for n, words in ends.items())
+        or "no value",
         note=note,
     )

@@ -155,7 +155,8 @@ def accuracy_by_images(
     ax.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f"{number:,.0f}" for number in numbers])
-    most = frame[frame["images"] == numbers[-1]]
+    usable = frame[np.isfinite(frame["accuracy"].astype(float))]
+    most = usable[usable["images"] == numbers[-1]]
     label = label_of("accuracy")
     ends = means_in_words(most, by, "accuracy", names, label)
     return finish(

@@ -86,6 +86,35 @@ def with_logarithm(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def toward_input(frame: pd.DataFrame, by: str, names: Iterable[str]) -> str:
+    """How the norm goes from the last convolution to the second, for a title.
+
+    The first one has another shape than the others; it counts where there are only two.
+
+    Args:
+        frame: Columns `by`, depth and log.
+        by: Column that names the groups.
+        names: The groups, in the order of drawing.
+    """
+    depths = np.unique(frame["depth"])
+    logs = frame.groupby([by, "depth"])["log"].mean().unstack()
+    first = depths[1] if depths.size > 2 else depths[0]
+    changes = logs[first] - logs[depths[-1]]
+    words = [f"{name} {_fold(changes[name])}" for name in names]
+    return f"The gradient toward the input: {'; '.join(words)}"
+
+
+def _fold(change: float) -> str:
+    """A change of the logarithm to the base 10 in words."""
+    size = 10 ** abs(change)
+    if np.isnan(change):
+        return "has no value"
+    if f"{size:.2g}" == "1":
+        return "stays level"
+    words = f"{float(f'{size:.1e}'):,.6g}" if size < 1e5 else f"10^{abs(change):.0f}"
+    return f"{'grows' if change > 0 else 'shrinks'} {words}-fold"
+
+
 def power_of_ten(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Undoes the logarithm, within bounds: intervals of two seeds can overflow floats.
 

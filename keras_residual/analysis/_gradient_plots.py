@@ -20,6 +20,7 @@ from keras_residual.analysis._frames import (
     one_condition,
     power_of_ten,
     too_wide,
+    toward_input,
     with_logarithm,
 )
 
@@ -77,7 +78,8 @@ def gradient_norm_by_depth(
     periods = np.array_split(steps, 3) if steps.size >= 3 else [steps]
     lines = tuple(_PERIODS.values())[-len(periods) :]
     parts = []
-    for name, style in styled(frame[by], styles).items():
+    names = styled(frame[by], styles)
+    for name, style in names.items():
         rows = frame[frame[by] == name]
         words = count(name, rows["seed"].nunique())
         for period, line in zip(periods, lines, strict=True):
@@ -118,7 +120,7 @@ def gradient_norm_by_depth(
         ax,
         xlabel="depth (1 = convolution nearest the input)",
         ylabel="gradient norm (L2)",
-        title="Gradient norm by depth",
+        title=toward_input(frame, by, names),
         note="line: geometric mean over steps and seeds; "
         + (
             f"thin: single seeds; {NO_INTERVAL}"
@@ -205,7 +207,7 @@ def gradient_norm_heatmap(
         ax,
         xlabel="training step",
         ylabel="depth (1 = convolution nearest the input)",
-        title=f"Gradient norm: {names[0]}",
+        title=toward_input(frame, by, names),
         note=("one seed" if seeds == 1 else f"geometric mean over {seeds} seeds")
         + _left_out(frame),
         grid=False,

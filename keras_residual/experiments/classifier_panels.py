@@ -1,21 +1,17 @@
-"""Figures of the results of classifiers, by name, with what they show as their titles.
+"""Figures of the results of classifiers, by name.
 
 They show what `measuring` and `long_training` found: columns `by`, seed and theirs.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from keras_residual.analysis import plots
-from keras_residual.experiments.figures import (
-    Draw,
-    panel,
-    photo_panel,
-    toward_input,
-)
+from keras_residual.experiments.figures import Draw, panel
 from keras_residual.experiments.gradients import kernels_by_depth
 from keras_residual.experiments.training import spread
 
@@ -50,45 +46,30 @@ def accuracy_panels(
         "accuracy", "val_top1", "val_top5", "loss", "gap", "occlusion"; without those of
         no data.
     """
-    by, chance = looks["by"], 1 / num_classes
-    title = in_words(results, by, "top1")
+    chance = 1 / num_classes
     # What the figures call them.
     names = {"top1": "accuracy", "train_top1": "train_accuracy"}
-    renamed, erased = results.rename(columns=names), occlusion.rename(columns=names)
+    results, occlusion = (frame.rename(columns=names) for frame in (results, occlusion))
     panels = {
-        "accuracy": panel(
-            title, plots.accuracy_by_seed, renamed, chance=chance, **looks
-        )
+        "accuracy": panel(plots.accuracy_by_seed, results, chance=chance, **looks)
     }
-    curves = ("", plots.training_curves, history)
     if len(history):
-        panels["val_top1"] = panel(
-            *(f"Top-1, {title}", *curves[1:], "val_top1"),
-            label=LABELS["val_top1"],
-            chance=chance,
-            **looks,
-        )
-        panels["loss"] = panel(*curves, "loss", **looks)
+        curves = partial(panel, plots.training_curves, history, **looks)
+        panels["val_top1"] = curves("val_top1", label=LABELS["val_top1"], chance=chance)
+        panels["loss"] = curves("loss")
         # With five classes or fewer the right one is always among the first five.
         if num_classes > 5 and "val_top5" in history:
-            panels["val_top5"] = panel(
-                *(*curves, "val_top5"), label=LABELS["val_top5"], **looks
-            )
-    if results["train_top1"].notna().any():
-        title = f"Gap, {in_words(results, by, 'gap', ' points')}"
-        panels["gap"] = panel(title, plots.generalization_gap, renamed, **looks)
+            panels["val_top5"] = curves("val_top5", label=LABELS["val_top5"])
+    if results["train_accuracy"].notna().any():
+        panels["gap"] = panel(plots.generalization_gap, results, **looks)
     if len(occlusion):
         panels["occlusion"] = panel(
-            f"With a patch, {in_words(results, by, 'occluded_top1')}",
-            *(plots.accuracy_by_occlusion, erased),
-            chance=chance,
-            **looks,
+            plots.accuracy_by_occlusion, occlusion, chance=chance, **looks
         )
     return panels
 
 
 def prediction_panels(
-    results: pd.DataFrame,
     predictions: pd.DataFrame,
     classes: Sequence[str],
     pictures: Mapping[str, np.ndarray] | None,
@@ -98,7 +79,6 @@ def prediction_panels(
     """Reliability, and the same images as the first seed of each network sees them.
 
     Args:
-        results: Columns `by`, seed and ece.
         predictions: One row for each image of each training.
         classes: Names of the classes; of synonyms the first one is shown.
         pictures: "images" and their "places" among those that were classified.
@@ -110,21 +90,15 @@ def prediction_panels(
     """
     if predictions.empty:
         return {}
-    by = looks["by"]
     right = predictions["label"] == predictions["predicted_1"]
-    panels = {
-        "reliability": panel(
-            f"Calibration error, {in_words(results, by, 'ece')}",
-            *(plots.reliability_diagram, predictions.assign(correct=right)),
-            **looks,
-        )
-    }
+    predictions = predictions.assign(correct=right)
+    panels = {"reliability": panel(plots.reliability_diagram, predictions, **looks)}
     if pictures is None:
         return panels
     images, places = pictures["images"], pictures["places"]
     chosen = spread(len(places), most)
     names = [name.split(",")[0] for name in classes]
-    for network, rows in predictions.groupby(by, sort=False):
+    for network, rows in predictions.groupby(looks["by"], sort=False):
         seed = rows["seed"].min()
         by_image = rows[rows["seed"] == seed].set_index("image")
         there = chosen[np.isin(places[chosen], by_image.index)]
@@ -135,9 +109,10 @@ def prediction_panels(
         probabilities = np.zeros((len(there), len(names)))
         best = found["predicted_1"].to_numpy(int)
         probabilities[range(len(there)), best] = found["confidence"]
-        labels = found["label"].to_numpy(int)
-        panels[f"pictures-{network}"] = photo_panel(
-            f"{network}, seed {seed}", images[there], labels, probabilities, names
+        panels[f"pictures-{network}"] = panel(
+            *(plots.photo_grid, images[there], found["label"].to_numpy(int)),
+            *(probabilities, names),
+            about=f"{network}, seed {seed}:",
         )
     return panels
 
@@ -156,17 +131,4 @@ def gradient_panels(norms: pd.DataFrame, **looks: Any) -> dict[str, Draw]:
     kernels = kernels_by_depth(norms, looks["by"]) if len(norms) else norms
     if kernels.empty:
         return {}
-    words = toward_input(kernels, looks["by"])
-    return {
-        "gradient_norms": panel(
-            f"The gradient toward the input: {words}",
-            *(plots.gradient_norm_by_depth, kernels),
-            **looks,
-        )
-    }
-
-
-def in_words(results: pd.DataFrame, by: str, outcome: str, unit: str = " %") -> str:
-    """The mean of a share for each group that has it."""
-    means = 100 * results.groupby(by, sort=False)[outcome].mean().dropna()
-    return "; ".join(f"{name}: {mean:.1f}{unit}" for name, mean in means.items())
+    return {"gradient_norms": panel(plots.gradient_norm_by_depth, kernels, **looks)}

@@ -10,14 +10,11 @@ import matplotlib
 matplotlib.use("Agg")  # Figures go to files, also where there is no display.
 
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 
 from keras_residual._unbroken import wrapped
-from keras_residual.analysis import plots
 
 # Draws on the axes that it is given as `ax`.
 Draw = Callable[..., Axes]
@@ -26,14 +23,20 @@ PANEL = (5.0, 4.0)
 
 
 def panel(
-    finding: str, draw: Draw, *arguments: Any, chance: float | None = None, **how: Any
+    draw: Draw,
+    *arguments: Any,
+    about: str = "",
+    finding: str = "",
+    chance: float | None = None,
+    **how: Any,
 ) -> Draw:
     """A draw function whose title is what the data show.
 
     Args:
-        finding: The title; "" keeps that of the figure.
         draw: A function of `keras_residual.analysis.plots`.
         *arguments: Its arguments.
+        about: What stands before the title.
+        finding: The title; "" keeps that of the figure.
         chance: Accuracy of guessing, drawn as a line.
         **how: More of its arguments.
 
@@ -44,32 +47,37 @@ def panel(
         from keras_residual.experiments.figures import panel, save_figure
 
         matrix, names = [[3, 1], [0, 4]], ["cat", "dog"]
-        draw = panel("A cat is called a dog", plots.confusion_matrix, matrix, names)
+        draw = panel(plots.confusion_matrix, matrix, names, about="Photos:")
         print(save_figure(pathlib.Path(tempfile.mkdtemp()), "matrix.png", draw))
         ```
     """
 
     def drawn(ax: Axes) -> Axes:
         draw(*arguments, ax=ax, **how)
-        _retitle(ax, finding or " ".join(ax.get_title(loc="left").split()))
+        title = finding or " ".join(ax.get_title(loc="left").split())
+        _retitle(ax, f"{about} {title}".strip())
         if chance is not None:
-            ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
-            low, high = ax.get_ylim()
-            low, top = min(low, chance - 0.02), max(high, chance + 0.02)
-            # With more below, the marks of the data need more room above.
-            ax.set_ylim(low, max(top, min(top + 0.03 * (top - low), 1.02)))
-            # Beside the axes, where no data can be.
-            ax.text(
-                *(1.01, chance, f"chance\n{100 * chance:.3g} %"),
-                transform=ax.get_yaxis_transform(),
-                va="center",
-                fontsize=9,
-                color="0.4",
-            )
+            _draw_chance(ax, chance)
         _move_legend(ax)
         return ax
 
     return drawn
+
+
+def _draw_chance(ax: Axes, chance: float) -> None:
+    ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", zorder=1)
+    low, high = ax.get_ylim()
+    low, top = min(low, chance - 0.02), max(high, chance + 0.02)
+    # With more below, the marks of the data need more room above.
+    ax.set_ylim(low, max(top, min(top + 0.03 * (top - low), 1.02)))
+    # Beside the axes, where no data can be.
+    ax.text(
+        *(1.01, chance, f"chance\n{100 * chance:.3g} %"),
+        transform=ax.get_yaxis_transform(),
+        va="center",
+        fontsize=9,
+        color="0.4",
+    )
 
 
 def _move_legend(ax: Axes) -> None:
@@ -150,55 +158,3 @@ def save_figures(
             file = save_figure(folder, f"{name}{suffix}.png", *there)
             files.append((file, caption))
     return files
-
-
-def photo_panel(
-    name: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-) -> Draw:
-    """Images, and what the network of this name took them for."""
-    right = (probabilities.argmax(1) == labels).sum()
-    finding = f"{name}: {right} of these {len(labels)} right"
-    return panel(finding, plots.photo_grid, images, labels, probabilities, classes)
-
-
-def toward_input(norms: pd.DataFrame, by: str) -> str:
-    """How the gradient goes from the last convolution to the second, by group.
-
-    The first has another shape than the others. Means over seeds and steps of the
-    logarithms, as `log_norms` gives them.
-
-    Args:
-        norms: Columns `by`, depth and norm.
-        by: Column that names the groups.
-    """
-    rows = norms[np.isfinite(norms["norm"])]
-    rows = rows[rows["depth"].isin([2, rows["depth"].max()])]
-    logs = log_norms(rows["norm"])
-    means = logs.groupby([rows[by], rows["depth"]], sort=False).mean().unstack()
-    ratios = means.iloc[:, 0] - means.iloc[:, -1]
-    return "; ".join(f"{name} {fold(ratio)}" for name, ratio in ratios.items())
-
-
-def log_norms(norms: pd.Series) -> pd.Series:
-    """Logarithms to the base 10; zero counts as the smallest normal float32.
-
-    A dead network has gradients of exactly zero, which have no logarithm.
-    """
-    return np.log10(norms.clip(lower=float(np.finfo(np.float32).tiny)))
-
-
-def fold(log: float) -> str:
-    """A ratio in words, from its logarithm to the base 10: how it goes to the input."""
-    if f"{10 ** abs(log):.2g}" == "1":
-        return "stays level"
-    verb = "grows" if log >= 0 else "shrinks"
-    size = (
-        f"{float(f'{10 ** abs(log):.1e}'):,.6g}"
-        if abs(log) < 5
-        else f"10^{abs(log):.0f}"
-    )
-    return f"{verb} {size}-fold"

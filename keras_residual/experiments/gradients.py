@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from keras_residual.experiments.figures import log_norms
-
 FIRST_RECORDS = 3
 # The parameter that is added last to a convolution's output.
 SHIFTS = ("bias", "beta")
@@ -103,6 +101,14 @@ def epochs_of_equal_loss(history: pd.DataFrame, key: Sequence[str]) -> pd.DataFr
     levels = lowest.groupby([history[name] for name in key[1:]]).transform("max")
     rows = history[history["loss"] <= levels]
     return rows.groupby(list(key), as_index=False)["epoch"].min()
+
+
+def log_norms(norms: pd.Series) -> pd.Series:
+    """Logarithms to the base 10; zero counts as the smallest normal float32.
+
+    A dead network has gradients of exactly zero, which have no logarithm.
+    """
+    return np.log10(norms.clip(lower=float(np.finfo(np.float32).tiny)))
 
 
 def gradient_scales(

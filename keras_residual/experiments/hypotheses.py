@@ -1,7 +1,7 @@
 """Hypotheses stated before the runs, tested together and put into words."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -75,6 +75,12 @@ class Claim(NamedTuple):
     smaller: str
     unit: str
     claim: str
+
+
+def about_groups(claims: Sequence[Claim], groups: Iterable[str]) -> list[Claim]:
+    """The claims both of whose groups are there."""
+    there = set(groups)
+    return [claim for claim in claims if {claim.larger, claim.smaller} <= there]
 
 
 def compare_claims(

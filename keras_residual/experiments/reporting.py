@@ -15,7 +15,11 @@ from keras_residual.analysis import plots
 from keras_residual.analysis.report import Section, write_report
 from keras_residual.analysis.statistics import mean_interval
 from keras_residual.experiments.figures import Draw, panel, save_figure
-from keras_residual.experiments.hypotheses import Claim, needed_seeds
+from keras_residual.experiments.hypotheses import (
+    Claim,
+    about_groups,
+    needed_seeds,
+)
 from keras_residual.experiments.run_folder import RunFolder
 
 BANNER = (
@@ -45,7 +49,6 @@ class Story:
         limits: What the run does not show.
         method: How it was done.
         facts: What stands above the settings.
-        tables: More tables about the run, with captions.
     """
 
     title: str
@@ -57,7 +60,6 @@ class Story:
     limits: str
     method: str
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tables: Sequence[tuple[pd.DataFrame, str]] = ()
 
 
 def write_story(
@@ -82,28 +84,31 @@ def write_story(
     """
     title = f"{story.title} (a\xa0demonstration)" if quick else story.title
     picture = save_figure(folder.path, "dashboard.png", *story.panels, title=title)
-    rows = list(story.tested.itertuples())
-    tests = sum(row.n > 0 for row in rows)
     others = pd.DataFrame(
         story.others, columns=["claim", "who claims it", "measured here", "verdict"]
     )
-    after = [Section("What this does not show", story.limits)]
-    if rows:
-        words = "\n".join(f"- {row.hypothesis}. {row.words}" for row in rows)
-        after.insert(0, Section("The tests in full", f"{_tests(tests)}\n\n{words}"))
+    before, after = [], []
     if len(others):
         table = (others, "What others claim, and what this run measured.")
-        sections = [
-            Section("What others claim", story.others_note, tables=[table]),
-            *sections,
+        before = [Section("What others claim", story.others_note, tables=[table])]
+    if len(story.tested):
+        words = [
+            f"- {row.hypothesis}. {row.words}" for row in story.tested.itertuples()
         ]
+        tests = _tests((story.tested["n"] > 0).sum())
+        after = [Section("The tests in full", "\n".join([tests, "", *words]))]
     settings = (facts_table(folder, story.facts), "Settings, versions and hardware.")
-    done = Section("How it was done", story.method, tables=[settings, *story.tables])
     return write_report(
         folder.path,
         story.title,
         incomplete + story.question,
-        [*sections, *after, done],
+        [
+            *before,
+            *sections,
+            *after,
+            Section("What this does not show", story.limits),
+            Section("How it was done", story.method, tables=[settings]),
+        ],
         banner=BANNER if quick else "",
         answers=answers(story.tested),
         figure=(picture, "The run at a glance (dashboard.png)."),
@@ -125,11 +130,6 @@ def answers(tested: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def findings(tested: pd.DataFrame) -> dict[str, str]:
-    """What each hypothesis found, as the title of a figure; "" where nothing."""
-    return {row.hypothesis: row.finding for row in tested.itertuples()}
-
-
 def verdicts(tested: pd.DataFrame, *names: str) -> str:
     """The verdicts of the named hypotheses in words; "" where none is there."""
     words = {
@@ -139,36 +139,35 @@ def verdicts(tested: pd.DataFrame, *names: str) -> str:
     return "; ".join(f"{words[name]} ({name})" for name in names if name in words)
 
 
-def corrected(tested: pd.DataFrame) -> dict[str, float]:
-    """The corrected p-value of each hypothesis that could be tested."""
-    return {row.hypothesis: row.p_holm for row in tested.itertuples() if row.n}
-
-
-def claim_panel(
-    claim: Claim,
+def claim_panels(
+    claims: Sequence[Claim],
     tested: pd.DataFrame,
     frame: pd.DataFrame,
     by: str,
-    label: str | None = None,
-) -> Draw:
-    """The differences that a claim is about, by seed, with its finding as the title.
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Draw]:
+    """The differences that claims are about, by seed, with their findings as titles.
 
     Args:
-        claim: The claim.
+        claims: The claims; those about a group that is not there have no panel.
         tested: Rows of `compare_claims`.
         frame: What was tested.
         by: Column that names the groups.
-        label: What to call the measure in the figure.
+        labels: What to call the measures in the figures.
     """
-    return panel(
-        findings(tested).get(claim.name, ""),
-        *(plots.paired_difference, frame, claim.measure),
-        treatment=claim.larger,
-        control=claim.smaller,
-        by=by,
-        label=label,
-        p_value=corrected(tested).get(claim.name),
-    )
+    rows = {row["hypothesis"]: row for row in tested.to_dict("records")}
+    return {
+        claim.name: panel(
+            *(plots.paired_difference, frame, claim.measure),
+            treatment=claim.larger,
+            control=claim.smaller,
+            by=by,
+            label=(labels or {}).get(claim.measure),
+            finding=rows[claim.name]["finding"],
+            p_value=rows[claim.name].get("p_holm"),
+        )
+        for claim in about_groups(claims, frame[by])
+    }
 
 
 def _tests(number: int) -> str:

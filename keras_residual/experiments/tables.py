@@ -9,7 +9,7 @@ from keras_residual.experiments.reporting import in_percent
 
 def by_group(
     results: pd.DataFrame,
-    by: str,
+    by: str | list[str],
     outcome: str,
     shares: Mapping[str, str],
     *numbers: str,
@@ -18,7 +18,7 @@ def by_group(
 
     Args:
         results: Columns `by` and those that are named; one row for each training.
-        by: Column that names the groups.
+        by: Column, or columns, that name the groups.
         outcome: Column that a training which diverged does not have.
         shares: Columns of shares by their headings.
         *numbers: Columns of other numbers.
@@ -33,14 +33,14 @@ def by_group(
         print(table["accuracy (%)"].tolist())  # ['70.0', '80.0']
         ```
     """
-    rows = []
-    for name, group in results.groupby(by, sort=False):
-        seeds = int(group[outcome].notna().sum())
-        row = {by: name, "seeds": seeds, "diverged": len(group) - seeds}
-        row |= {heading: in_percent(group[share]) for heading, share in shares.items()}
-        row |= {number.replace("_", " "): group[number].mean() for number in numbers}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    groups = results.groupby(by, sort=False)
+    table = groups[[outcome]].count().rename(columns={outcome: "seeds"})
+    table["diverged"] = groups.size() - table["seeds"]
+    for heading, share in shares.items():
+        table[heading] = groups[share].agg(in_percent)
+    for number in numbers:
+        table[number.replace("_", " ")] = groups[number].mean()
+    return table.reset_index()
 
 
 def under_occlusion(occlusion: pd.DataFrame, by: str) -> pd.DataFrame:

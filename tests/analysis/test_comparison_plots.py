@@ -86,6 +86,21 @@ def test_degradation_draws_accuracy_against_blocks():
     places = [container.lines[0].get_xdata() for container in ax.containers]
     np.testing.assert_allclose(np.mean(places, axis=0), [5, 20])
     assert (places[0] != places[1]).all()
+    assert " ".join(ax.get_title(loc="left").split()) == (
+        "With 5 blocks: plain 70.5 %; residual 80.5 %. "
+        "With 20 blocks: plain 50.5 %; residual 80.5 %"
+    )
+
+
+@pytest.mark.parametrize("draw", [plots.degradation, plots.accuracy_by_images])
+def test_a_title_names_every_mean_that_is_drawn(draw):
+    """The mean leaves out a seed that diverged, and so does its title."""
+    frame = results((0, 1)).assign(blocks=5, images=5)
+    frame.loc[(frame["net"] == "plain") & (frame["seed"] == 0), "accuracy"] = np.nan
+    ax = draw(frame, by="net")
+    means = [container.lines[0].get_ydata() for container in ax.containers]
+    np.testing.assert_allclose(means, [[0.71], [0.805]])
+    assert "plain 71.0 %; residual 80.5 %" in " ".join(ax.get_title("left").split())
 
 
 def test_paired_difference_refuses_a_net_without_results():

@@ -106,7 +106,6 @@ def test_heatmap_cells_are_geometric_means_over_seeds():
     assert mesh.get_clim() == pytest.approx((10**0.5, 10**7.5))
     assert isinstance(mesh.norm, mpl.colors.LogNorm)
     assert "geometric mean over 2 seeds" in note_of(ax)
-    assert ax.get_title(loc="left") == "Gradient norm: residual"
 
 
 def test_heatmap_limits_make_two_nets_comparable():
@@ -140,3 +139,28 @@ def test_heatmap_refuses_two_nets_and_bad_limits():
     for limits in ((0, 1), (2, 1)):
         with pytest.raises(ValueError, match="`limits` must"):
             plots.gradient_norm_heatmap(only(norms(), "plain"), limits=limits)
+
+
+def test_the_title_says_how_the_gradient_goes_to_the_input():
+    """By hand: 8 / 2 = 4; 0.1 / 0.2 is half; of three depths the first is left out."""
+    norms = {
+        "plain": [1.0, 8.0, 5.0, 2.0],
+        "residual": [1.0, 0.1, 5.0, 0.2],
+        "dead": [np.nan, 0.0, 5.0, 1.0],
+        "even": [1.0, 2.01, 5.0, 2.0],
+        "steep": [1.0, 3e7, 5.0, 1.0],
+    }
+    rows = [
+        (net, 0, 0, depth, norm)
+        for net, values in norms.items()
+        for depth, norm in enumerate(values, start=1)
+    ]
+    frame = pd.DataFrame(rows, columns=["net", "seed", "step", "depth", "norm"])
+    ax = plots.gradient_norm_by_depth(frame, styles=dict.fromkeys(norms, ("C0", "o")))
+    assert " ".join(ax.get_title(loc="left").split()) == (
+        "The gradient toward the input: plain grows 4-fold; residual shrinks 2-fold; "
+        "dead has no value; even stays level; steep grows 10^7-fold"
+    )
+    two = frame[(frame["net"] == "plain") & (frame["depth"] < 3)]
+    ax = plots.gradient_norm_heatmap(two)
+    assert "plain shrinks 8-fold" in " ".join(ax.get_title(loc="left").split())

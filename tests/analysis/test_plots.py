@@ -238,7 +238,7 @@ def test_paired_difference_takes_any_names():
     assert ax.get_xlabel() == "accuracy in 2020: mine minus vgg"
     heat = norms().replace({"net": {"plain": "vgg"}}).rename(columns={"net": "model"})
     ax = plots.gradient_norm_heatmap(heat[heat["model"] == "vgg"], by="model")
-    assert ax.get_title(loc="left") == "Gradient norm: vgg"
+    assert "vgg" in ax.get_title(loc="left")
 
 
 NEEDED = {

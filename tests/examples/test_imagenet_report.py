@@ -16,6 +16,7 @@ from keras_residual.analysis import plots
 from keras_residual.experiments import RunFolder, Task
 from keras_residual.experiments.classifier_panels import gradient_panels
 from keras_residual.experiments.gradients import kernels_by_depth
+from keras_residual.experiments.hypotheses import about_groups, compare_claims
 from keras_residual.experiments.measuring import with_outcomes
 from keras_residual.experiments.tables import under_occlusion
 
@@ -195,7 +196,12 @@ def compared(**columns):
 @pytest.fixture
 def tested(load):
     claims = load("imagenet_cutout").CLAIMS
-    return lambda frame: load("_imagenet_report").test_claims(frame, claims)
+
+    def tested(frame):
+        there = about_groups(claims, frame["network"])
+        return compare_claims(there, frame, "network")
+
+    return tested
 
 
 def test_verdicts_follow_the_data(tested):

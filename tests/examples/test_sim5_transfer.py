@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 
 import hypothesis
@@ -118,6 +119,26 @@ def test_report_names_source_and_data(finished):
     for figure in re.findall(r"\]\((figures/.*?)\)", text):
         assert base64.b64encode((finished / figure).read_bytes()).decode() in page
     assert "What this does not show" in text
+    assert "accuracy of the source" in text
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_a_report_before_the_source_is_there(run_here, finished, tmp_path):
+    """The trainings from scratch do not wait for it."""
+    shutil.copytree(finished, tmp_path / "run")
+    for unit in (tmp_path / "run/units").iterdir():
+        if not unit.name.startswith("scratch"):
+            shutil.rmtree(unit)
+
+    status, _, err = run_here(
+        EXAMPLE, "--out", tmp_path / "run", *TINY, "--report-only"
+    )
+
+    assert status == 0, err
+    text = (tmp_path / "run/report.md").read_text("utf-8")
+    assert "None of frozen, fine-tuned: no result of seed 0." in text
+    assert "accuracy of the source" not in text
 
 
 @pytest.mark.once

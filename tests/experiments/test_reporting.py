@@ -7,37 +7,17 @@ import pytest
 
 from keras_residual.analysis import InputGradients, plots
 from keras_residual.experiments import RefusedError
-from keras_residual.experiments.figures import panel, toward_input
+from keras_residual.experiments.figures import panel
 from keras_residual.experiments.reporting import in_percent
 from keras_residual.experiments.tasks import refusing
 
 pytestmark = pytest.mark.once
 
 
-def test_how_the_gradient_goes_to_the_input():
-    """By hand: 8 / 2 = 4; 0.1 / 0.2 is half; zero counts as 1.2e-38."""
-    norms = {
-        "plain": [1.0, 8.0, 5.0, 2.0],
-        "residual": [1.0, 0.1, 5.0, 0.2],
-        "dead": [np.nan, 0.0, 5.0, 1.0],
-        "even": [1.0, 2.01, 5.0, 2.0],
-    }
-    rows = [
-        (net, depth, norm)
-        for net, values in norms.items()
-        for depth, norm in enumerate(values, start=1)
-    ]
-
-    words = toward_input(pd.DataFrame(rows, columns=["net", "depth", "norm"]), "net")
-
-    assert words == (
-        "plain grows 4-fold; residual shrinks 2-fold; dead shrinks 10^38-fold; "
-        "even stays level"
-    )
-
-
 def test_no_line_of_a_title_ends_before_percent():
-    draw = panel("97 % " * 40, plots.confusion_matrix, np.eye(2, dtype=int), "ab")
+    draw = panel(
+        plots.confusion_matrix, np.eye(2, dtype=int), "ab", finding="97 % " * 40
+    )
     lines = draw(ax=plt.figure().gca()).get_title(loc="left").split("\n")
     assert len(lines) > 2
     assert all(line.endswith("97\xa0%") for line in lines)
@@ -45,9 +25,7 @@ def test_no_line_of_a_title_ends_before_percent():
 
 def test_a_legend_is_below_a_label_of_two_lines():
     gradients = {"plain": InputGradients(np.ones(2), np.arange(2))}
-    ax = panel("", plots.input_gradients, gradients)(
-        ax=plt.figure(figsize=(3, 4)).gca()
-    )
+    ax = panel(plots.input_gradients, gradients)(ax=plt.figure(figsize=(3, 4)).gca())
     ax.figure.canvas.draw()
     assert "\n" in ax.get_xlabel()
     label, legend = ax.xaxis.label.get_window_extent(), ax.get_legend()
