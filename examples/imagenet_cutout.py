@@ -91,32 +91,26 @@ NETWORKS: tuple[Network, ...] = ("plain", "resnet", "resnet-cutout")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Devices, Recipe, Images):
-    """The settings of the ImageNet comparison.
+    """The settings of the comparison; the comments are the help of the options.
 
     Args:
         jobs: trainings at a time, one thread each; 1 is one training with all threads
-        evaluate: measure a saved network or a checkpoint (.keras) on the validation
-            images, and end
-        networks: which of the three
-        depth: 18, 34, 50, 101, 152 or 200; 6n + 2 for cifar
-        variant: of ResNet; cifar is for small images
-        cutout_size: side of the erased square in pixels
-        occlusion: sides of the patches erased from validation images, as shares of
-            theirs
-        seeds: number of seeds; each trains all networks
-        recipe: the defaults of the options of training, which are those below
     """
 
     out: Path = Path("runs/imagenet-default")
     jobs: Positive = 1
+    # measure a saved network or a checkpoint (.keras) on the validation images, and end
     evaluate: Aside[Path | None] = None
-    networks: tuple[Network, ...] = NETWORKS
-    depth: Positive = 18
+    networks: tuple[Network, ...] = NETWORKS  # which of the three
+    depth: Positive = 18  # 18, 34, 50, 101, 152 or 200; 6n + 2 for cifar
+    # of ResNet; cifar is for small images
     variant: Literal["torchvision", "paper", "cifar"] = "torchvision"
+    # side of the erased square in pixels
     cutout_size: Annotated[Positive | None, shown_default("half of the image's")] = None
+    # sides of the patches erased from validation images, as shares of theirs
     occlusion: tuple[Share, ...] = (0.125, 0.25, 0.375, 0.5)
-    seeds: Positive = 1
-    # The source's own is Keras's defaults, without augmentation.
+    seeds: Positive = 1  # number of seeds; each trains all networks
+    # the defaults of the options of training, which are those below
     recipe: Literal["source", "he2015", "modern"] = "source"
 
     def checked(self) -> "Settings":

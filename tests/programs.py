@@ -20,3 +20,16 @@ def read_until(process, text):
         if text in line:
             return
     raise AssertionError(process.stderr.read())
+
+
+def numbers(folder):
+    """All tables that a run has computed, without the times."""
+    tables = {
+        str(path.relative_to(folder)): table(path)
+        for path in sorted(folder.rglob("*.csv"))
+    }
+    for rows in tables.values():
+        for row in rows:
+            for time in ("seconds", "images_per_second"):
+                row.pop(time, None)
+    return tables

@@ -101,9 +101,14 @@ class Checkpoints:
         if not names:
             return []
         file = self.folder / f"{names[-1]}.keras"
-        content = self._read(names[-1])
-        # HDF5 may hang on a damaged file, so it is not opened.
-        if not file.is_file() or _sha256(file) != content["sha256"]:
+        try:
+            content = json.loads(file.with_suffix(".json").read_text("utf-8"))
+            history: list[dict[str, Any]] = content["history"]
+            # HDF5 may hang on a damaged file, so it is not opened.
+            intact = _sha256(file) == content["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
             raise StoppedError(self._damaged(names))
         try:
             with warnings.catch_warnings():
@@ -114,17 +119,10 @@ class Checkpoints:
             raise StoppedError(
                 f"the checkpoint {file} does not fit this network: {error}"
             ) from error
-        return content["history"]
+        return history
 
     def _names(self) -> list[str]:
         return sorted(file.stem for file in self.folder.glob("epoch-*.json"))
-
-    def _read(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((self.folder / f"{name}.json").read_text("utf-8"))
-            return {"sha256": content["sha256"], "history": content["history"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoppedError(self._damaged(self._names())) from error
 
     def _damaged(self, names: list[str]) -> str:
         last = self.folder / names[-1]

@@ -87,7 +87,7 @@ class EpochRecord(keras.callbacks.Callback):
     def on_test_end(self, logs: Any = None) -> None:
         # Here, where an average of the weights is still in their place.
         best = max((row[self.monitor] for row in self.history), default=-math.inf)
-        if logs[self.monitor.removeprefix("val_")] > best and self._writes:
+        if logs[self.monitor.removeprefix("val_")] > best and self.connection.is_writer:
             with self.connection.alone():
                 self.checkpoints.save_best(self.model)
 
@@ -101,16 +101,12 @@ class EpochRecord(keras.callbacks.Callback):
             # A training that goes on from this checkpoint goes on in their file, which
             # otherwise gets them only when the next ones are due.
             len(self.norms.steps)
-        if self._writes:
+        if self.connection.is_writer:
             with self.connection.alone():
                 self.checkpoints.save(self.model, self.history)
         metric = self.monitor.removeprefix("val_").replace("_", " ")
         words = f"validation {metric} {logs[self.monitor]:.3f}, {speed:.0f} images/s"
         self._say(f"loss {logs['loss']:.3f}, {words}", 1, seconds)
-
-    @property
-    def _writes(self) -> bool:
-        return self.connection.is_writer
 
     def _say(self, words: str, share: float, seconds: float) -> None:
         """Says how far the epoch is, and what is left at this many seconds an epoch."""

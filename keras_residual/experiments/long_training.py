@@ -28,7 +28,6 @@ def fit_from_checkpoint(
     state: Path,
     settings: Mapping[str, Any],
     *,
-    monitor: str = "val_top1",
     connection: Connection | None = None,
     tensorboard: Path | None = None,
 ) -> tuple[list[dict[str, Any]], str]:
@@ -39,10 +38,9 @@ def fit_from_checkpoint(
         training: From a step to the batches from that step on, without end; this
             host's part of them.
         validation: What `fit` validates with.
-        state: Folder for the checkpoints and the gradient norms of this training.
+        state: Folder for the checkpoints, the network with the best top-1 and the
+            gradient norms of this training.
         settings: Those of a `Recipe`, and "steps_per_epoch".
-        monitor: Metric of the validation images; the network is best where it is
-            largest.
         connection: The devices; one by default.
         tensorboard: Folder of the TensorBoard summaries, or None.
 
@@ -82,7 +80,7 @@ def fit_from_checkpoint(
     steps = settings["steps_per_epoch"]
     record = EpochRecord(
         *(checkpoints, history, settings["batch_size"]),
-        monitor=monitor,
+        monitor="val_top1",
         norms=norms,
         connection=connection,
     )
@@ -112,31 +110,27 @@ def fit_from_checkpoint(
     return history, ""
 
 
-def summary(
-    history: list[dict[str, Any]], diverged: str, monitor: str = "val_top1"
-) -> dict[str, Any]:
+def summary(history: list[dict[str, Any]], diverged: str) -> dict[str, Any]:
     """Results of a training from what `fit_from_checkpoint` returned.
 
     Args:
         history: One row for each epoch.
         diverged: Why it ended early, or "".
-        monitor: Metric of the validation images.
 
     Returns:
-        "seconds", and the metric without "val_" after the last epoch; with "best_"
-        in front the largest one, "best_epoch" and "images_per_second". If it diverged
-        "diverged" and "reason" in place of numbers.
+        "seconds", "top1" of the validation images after the last epoch, "best_top1",
+        "best_epoch" and "images_per_second". If it diverged "diverged" and "reason" in
+        place of numbers.
     """
-    name = monitor.removeprefix("val_")
     result: dict[str, Any] = {"seconds": total_seconds(history)}
     if diverged:
-        return {**result, "diverged": True, "reason": diverged, name: None}
-    best = max(history, key=lambda row: row[monitor])
+        return {**result, "diverged": True, "reason": diverged, "top1": None}
+    best = max(history, key=lambda row: row["val_top1"])
     speed = statistics.median(row["images_per_second"] for row in history)
     return {
         **result,
-        name: history[-1][monitor],
-        f"best_{name}": best[monitor],
+        "top1": history[-1]["val_top1"],
+        "best_top1": best["val_top1"],
         "best_epoch": best["epoch"],
         "images_per_second": speed,
     }

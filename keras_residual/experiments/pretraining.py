@@ -1,6 +1,5 @@
 """Weights of a backbone: whether they are to be had, and training them if not."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,14 +145,13 @@ def pretrain_backbone(
         )
     except FloatingPointError as error:
         raise StoppedError(f"{record.reason()}: the backbone learnt nothing") from error
-    with tempfile.TemporaryDirectory() as folder:
-        model.backbone.save_weights(Path(folder) / WEIGHTS)
-        weights = (Path(folder) / WEIGHTS).read_bytes()
+    file = checkpoints.folder / WEIGHTS
+    model.backbone.save_weights(file)
     result = {
         "accuracy": history[-1]["val_accuracy"],
         "seconds": total_seconds(history),
     }
-    return result, {"history.csv": pd.DataFrame(history), WEIGHTS: weights}
+    return result, {"history.csv": pd.DataFrame(history), WEIGHTS: file.read_bytes()}
 
 
 class DropoutByEpoch(keras.callbacks.Callback):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from programs import read_until, table
+from programs import numbers, read_until, table
 
 from keras_residual import ResNet
 from keras_residual.analysis.statistics import expected_calibration_error
@@ -140,16 +140,9 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run_here, tree, tmp_path
     assert status == 0, err
     assert re.search("resnet-cutout-seed000: continues after epoch [12]", out)
 
-    unit = "units/resnet-cutout-seed000"
-    for name in ("predictions.csv", "occlusion.csv", "gradient_norms.csv"):
-        assert (killed / unit / name).read_bytes() == (whole / unit / name).read_bytes()
-    for one, other in zip(
-        table(whole / unit / "history.csv"),
-        table(killed / unit / "history.csv"),
-        strict=True,
-    ):
-        for name in set(one) - {"seconds", "images_per_second"}:
-            assert one[name] == other[name], name
+    found = numbers(killed)
+    assert len(found) == 4 + 4
+    assert found == numbers(whole)
 
 
 @pytest.mark.once
@@ -293,14 +286,6 @@ def test_the_tiny_tree_has_the_size_that_is_asked_for(load, tmp_path, monkeypatc
     monkeypatch.setattr(settings, "tiny", {**size, "train_per_class": 3})
     _, data = program.open_source(settings(), tmp_path)
     assert data.num_images("train") > small.num_images("train")
-
-
-@pytest.mark.once
-def test_the_help_names_every_recipe(run_here):
-    status, out, err = run_here(EXAMPLE, "--help")
-    assert (status, err) == (0, "")
-    for word in ("source", "he2015", "modern", "--hosts", "--devices", "examples:"):
-        assert word in out
 
 
 def test_the_erased_colour_is_what_cutout_puts_there(load):

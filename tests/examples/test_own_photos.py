@@ -1,6 +1,5 @@
 """From a folder of photos to a model: on a small network, and on real photos."""
 
-import importlib
 import json
 import shutil
 import subprocess
@@ -18,9 +17,8 @@ WHOLE_NETWORK = keras.applications.MobileNetV2
 
 
 @pytest.fixture
-def program(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "examples"))
-    return importlib.import_module("own_photos")
+def program(load):
+    return load("own_photos")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Simulation 4 as a user runs it: as a program, in its smallest form."""
 
 import base64
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from programs import read_until, table
+from programs import numbers, read_until, table
 
 from keras_residual import datasets
 
@@ -79,14 +78,11 @@ def test_records_every_convolution(finished):
         assert (norms > 0).all()
 
 
-def test_nets_start_from_equal_weights(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "examples"))
-    import sim4_residual
-
-    weights = []
-    for net in sim4_residual.NETS:
+def test_nets_start_from_equal_weights(load):
+    program, weights = load("sim4_residual"), []
+    for net in program.NETS:
         keras.utils.set_random_seed(3)
-        model = sim4_residual.build_network(net, 2, 4, True, 10)
+        model = program.build_network(net, 2, 4, True, 10)
         weights.append(model.get_weights())
 
     assert len(weights[0]) == len(weights[1]) > 0
@@ -299,7 +295,7 @@ def test_refuses_a_folder_with_other_settings(run_here, finished):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_computed_to_the_same_numbers(run_here, finished, tmp_path):
+def test_what_is_missing_is_computed_to_the_samenumbers(run_here, finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "report.md").unlink()
@@ -311,13 +307,15 @@ def test_what_is_missing_is_computed_to_the_same_numbers(run_here, finished, tmp
 
     assert status == 0, err
     assert "are there already" in out
-    assert _numbers(folder) == _numbers(finished)
+    found = numbers(folder)
+    assert len(found) == 4 * 2 + 2 + 5
+    assert found == numbers(finished)
 
 
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_stopped_twice_ends_with_the_same_numbers(start, run_here, finished, tmp_path):
+def test_stopped_twice_ends_with_the_samenumbers(start, run_here, finished, tmp_path):
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY)
 
     process = start(*arguments)
@@ -338,74 +336,7 @@ def test_stopped_twice_ends_with_the_same_numbers(start, run_here, finished, tmp
     status, out, err = run_here(*arguments)
     assert status == 0, err
     assert "are there already" in out
-    assert _numbers(tmp_path / "run") == _numbers(finished)
-
-
-def _numbers(folder):
-    """Everything that a run computes, without the times."""
-    numbers = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name in ("gradient_norms.csv", "gradient_scales.csv", "hypotheses.csv"):
-            numbers[name] = path.read_bytes()
-        elif path.suffix == ".csv":
-            numbers[name] = table(path)
-        elif path.name == "result.json":
-            numbers[name] = [json.loads(path.read_text())]
-    for rows in numbers.values():
-        if isinstance(rows, list):
-            for row in rows:
-                row.pop("seconds", None)
-    assert len(numbers) == 4 * 3 + 2 * 2 + 5
-    return numbers
-
-
-BAD_OPTIONS = {
-    "--blocks 0": "--blocks: must be a whole number above 0, not 0",
-    "--blocks 2 x": "--blocks",
-    "--seeds -1": "--seeds: must be a whole number above 0, not -1",
-    "--epochs 1.5": "--epochs",
-    "--strength 2": "--strength: must be from 0 to 1, not 2.0",
-    "--learning-rate nan": "--learning-rate: must be a number above 0, not nan",
-    "--images 3": "--images: must be 10 or more, not 3",
-    "--preset slow": "--preset: invalid choice: 'slow'",
-    "--batch-norm maybe": "invalid choice 'maybe' for argument '--batch-norm'",
-    "--dataset cifar9": "unknown dataset 'cifar9'",
-    "--dataset {tmp}/nowhere": "unknown dataset",
-    "--dataset {tmp}/file": "or an existing folder",
-    "--dataset cifar10 --data-dir {tmp}/nowhere": "must be an existing folder, not ",
-    "--out {tmp}/file": "file is a file",
-    "--out {tmp}/file/below": "file is a file",
-    "--dataset {tmp}/images": "has 30 x 20 pixels, but 32 x 32 are needed",
-    "--dataset {tmp}/empty": "at least two folders of images",
-    "--dataset cifar10 --data-dir {tmp}/empty": "must hold CIFAR-10's binary",
-    "--out {tmp}/images": "is not empty and holds no run",
-    "--data-dir {tmp}/images": "--data-dir is for cifar10 and tfds:<name>",
-    "--dataset {tmp}/images --strength 0.5": "--strength is for --dataset synthetic",
-}
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("options", BAD_OPTIONS)
-def test_bad_input_is_one_line_and_status_2(run_here, tmp_path, options):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    for name in ("ant", "bee"):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        Image.new("RGB", (30, 20)).save(tmp_path / "images" / name / "0.png")
-    before = sorted(tmp_path.rglob("*"))
-
-    status, out, err = run_here(
-        "sim4_residual.py",
-        *("--out", tmp_path / "run"),
-        *options.format(tmp=tmp_path).split(),
-    )
-
-    assert (status, out) == (2, "")
-    assert err.startswith("sim4_residual.py: error: ")
-    assert len(err.splitlines()) == 1
-    assert BAD_OPTIONS[options] in err
-    assert sorted(tmp_path.rglob("*")) == before
+    assert numbers(tmp_path / "run") == numbers(finished)
 
 
 @pytest.mark.once
@@ -463,23 +394,11 @@ def test_on_class_folders(run_here, tmp_path):
     assert min(float(row["best_accuracy"]) for row in results) > 0.9
 
 
-@pytest.mark.once
-def test_help_names_defaults(run_here):
-    status, out, _ = run_here("sim4_residual.py", "--help")
-
-    assert status == 0
-    assert "--images INT" in out
-    assert "2000)" in out
-    assert "python examples/sim4_residual.py --preset quick" in out
-
-
-def test_about_sixty_thousand_parameters(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "examples"))
-    import sim4_residual
-
+def test_about_sixty_thousand_parameters(load):
+    program = load("sim4_residual")
     counts = {
-        (net, norm): sim4_residual.build_network(net, 10, 18, norm, 10).count_params()
-        for net in sim4_residual.NETS
+        (net, norm): program.build_network(net, 10, 18, norm, 10).count_params()
+        for net in program.NETS
         for norm in (True, False)
     }
 
