@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_residual.experiments._full_batches import full_batches
+from keras_residual.experiments._connection import _full_batches
 
 tf = pytest.importorskip("tensorflow")
 
@@ -16,7 +16,7 @@ def test_metrics_are_those_of_the_images(images, steps):
     y = generator.integers(0, 3, images)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
 
-    filled = full_batches(dataset, 4, steps, 4 * steps / images)
+    filled = _full_batches(dataset, 4, steps, 4 * steps / images)
 
     assert [batch[0].shape for batch in filled] == [(4, 3)] * steps
     np.testing.assert_array_equal(
