@@ -16,10 +16,10 @@ from keras_residual.experiments import RunFolder, Task
 from keras_residual.experiments.classifier_panels import (
     LABELS,
     accuracy_panels,
-    gradient_panels,
     prediction_panels,
 )
-from keras_residual.experiments.figures import save_figures
+from keras_residual.experiments.figures import panel, save_figures
+from keras_residual.experiments.gradients import kernels_by_depth
 from keras_residual.experiments.hypotheses import (
     Claim,
     about_groups,
@@ -41,45 +41,25 @@ KEY = ["network", "seed"]
 # A diverged training has none of these.
 OUTCOMES = ["top1", "top5", "loss", "best_top1", "best_epoch", "train_top1", "ece"]
 NUMBERS = ["parameters", "seconds", "images_per_second"]
-# How networks look, in the order in which they are shown.
-STYLES = dict(zip(("plain", "resnet", "resnet-cutout"), plots.STYLES, strict=False))
+# The networks for readers, with their depth; and how they look. In the order shown.
+NAMES = {
+    "plain": "PlainNet-{}",
+    "resnet": "ResNet-{}",
+    "resnet-cutout": "ResNet-{} with Cutout",
+}
+STYLES = dict(zip(NAMES, plots.STYLES, strict=False))
 # The panels that make up the picture on top.
 LEADING = ("val_top1", "accuracy", "gap", "occlusion")
 # Figures: name, panels, caption.
 FIGURES = (
-    (
-        *("curves", ("val_top1", "val_top5", "loss")),
-        "Validation accuracy (top-1, with more than five classes top-5) and training "
-        "loss over the epochs.",
-    ),
-    (
-        *("accuracy", ("accuracy", "H3a", "H3b")),
-        "Top-1 accuracy by seed after the last epoch, and its differences.",
-    ),
-    (
-        *("gap", ("gap", "H3c")),
-        "Accuracy on training and validation images, and what Cutout does to the gap "
-        "by seed.",
-    ),
-    (
-        *("occlusion", ("occlusion",)),
-        "Top-1 accuracy against the share of the pixels that was erased.",
-    ),
-    (
-        *("reliability", ("reliability", "H3e")),
-        "Accuracy against confidence, and what Cutout does to the calibration error by "
-        "seed.",
-    ),
-    (
-        *("gradient_norms", ("gradient_norms",)),
-        "Gradient norm of each convolution's kernel against its depth, plain against "
-        "residual network.",
-    ),
+    ("curves", ("val_top1", "val_top5", "loss"), "Accuracy and loss by epoch."),
+    ("accuracy", ("accuracy", "H3a", "H3b"), "Final top-1 accuracy, and differences."),
+    ("gap", ("gap", "H3c"), "Accuracy on training and validation images, and the gap."),
+    ("occlusion", ("occlusion",), "Top-1 accuracy against the erased share of pixels."),
+    ("reliability", ("reliability", "H3e"), "Accuracy against confidence."),
+    ("gradient_norms", ("gradient_norms",), "Gradient norms of the kernels by depth."),
     *(
-        (
-            *(f"pictures-{name}", (f"pictures-{name}",)),
-            f"Validation images and what they were taken for: {name}.",
-        )
+        (f"pictures-{name}", (f"pictures-{name}",), f"Images as {name} sees them.")
         for name in STYLES
     ),
 )
@@ -87,13 +67,14 @@ QUESTION = (
     "Do shortcuts and Cutout raise the accuracy on ImageNet or something smaller, and "
     "what else does Cutout change? {}, with each of {}."
 )
-METHOD = (
-    "plain: the network without shortcuts. resnet: the same convolutions with "
-    "shortcuts. resnet-cutout: the same network, trained on images of which Cutout "
-    "erases a square at a random place. The networks of a seed see the same images in "
-    "the same order. Top-1 and top-5 are shares of the validation images, on the "
-    "centre crop, after the last epoch."
-)
+METHOD = """\
+- plain: the network without shortcuts.
+- resnet: the same convolutions with shortcuts.
+- resnet-cutout: the same network; Cutout erases a square at a random place of each
+training image.
+
+The networks of a seed see the same images in the same order. Top-1 and top-5 are shares
+of the validation images, on the centre crop, after the last epoch."""
 LIMITS = """\
 - What holds here holds for these images, this size, this recipe and this number of
 epochs. The source stops early: a network that learns faster is ahead then, and need not
@@ -111,10 +92,7 @@ the accuracy under them promises nothing for objects that hide each other, for n
 for blur.
 
 - The calibration error depends on the number of bins and, with few images, is too large
-for every network. A recipe with label smoothing makes a network less sure by design.
-
-- Trainings that diverged have no outcome and are left out of the means and the tests,
-which flatters the network that diverges; their number stands in the tables."""
+for every network. A recipe with label smoothing makes a network less sure by design."""
 
 
 def write_imagenet_report(
@@ -157,11 +135,12 @@ def write_imagenet_report(
         **accuracy_panels(results, history, occlusion, len(classes), **looks),
         **claim_panels(claims, tested, results, "network", LABELS),
         **prediction_panels(predictions, classes, pictures, **looks),
-        **gradient_panels(norms, **looks),
     }
-    *others, last = [
-        network_name(name, settings["depth"]) for name in settings["networks"]
-    ]
+    if len(norms):
+        kernels = kernels_by_depth(norms, "network")
+        panels["gradient_norms"] = panel(plots.gradient_norm_by_depth, kernels, **looks)
+    depth = settings["depth"]
+    *others, last = [NAMES[name].format(depth) for name in settings["networks"]]
     names = f"{', '.join(others)} and {last}" if others else last
     story = Story(
         title=f"{names} on {settings['data']}",
@@ -375,7 +354,7 @@ def against_others(
             frame, column = results, "top1"
         seeds = frame.pivot(index="seed", columns="network", values=column)
         seeds = seeds.reindex(columns=list(networks)).astype(float)
-        names = [network_name(network, TASK["depth"]) for network in networks]
+        names = [NAMES[network].format(TASK["depth"]) for network in networks]
         words, unit, found = f"{names[0]}: top-1 {claimed:g} %", "%", seeds[networks[0]]
         if len(networks) == 2:
             words = f"{' minus '.join(names)}: {claimed:+g} points of top-1"
@@ -397,10 +376,3 @@ def against_others(
         measured = f"{in_percent(found)} {unit} at epoch {at}"
         rows.append((f"{words}, {when}", who, measured, verdict))
     return rows
-
-
-def network_name(network: str, depth: Any) -> str:
-    """The name of the network for readers."""
-    kind = "PlainNet" if network == "plain" else "ResNet"
-    cutout = " with Cutout" if network == "resnet-cutout" else ""
-    return f"{kind}-{depth}{cutout}"

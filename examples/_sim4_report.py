@@ -25,29 +25,11 @@ SHARES = {"accuracy (%)": "accuracy", "best epoch's accuracy (%)": "best_accurac
 MEANS = "Means over seeds, 95 % t intervals (the best epoch only for information)."
 # Figures of each condition: name, panels, caption.
 FIGURES = (
-    (
-        *("curves", ("curves", "loss")),
-        "Validation accuracy and training loss over the epochs.",
-    ),
-    (
-        *("accuracy", ("seeds", "H2")),
-        "Final validation accuracy by seed, and the difference by seed.",
-    ),
-    (
-        *("depth", ("kernels", "shifts")),
-        "Gradient norm of each convolution against its depth: of the kernel, which "
-        "also contains the size of the convolution's input, and of the bias or, with "
-        "batch normalization, beta, which follows the gradient of the activations.",
-    ),
-    (
-        *("heatmap", ("plain", "residual")),
-        "Gradient norm of the kernels over depth and step, one colour scale.",
-    ),
-    (
-        *("epochs", ("reached", "unrest")),
-        "How soon and how steadily: epochs until the validation accuracy first reached "
-        "the stated one, and the validation loss.",
-    ),
+    ("curves", ("curves", "loss"), "Validation accuracy and training loss by epoch."),
+    ("accuracy", ("seeds", "H2"), "Final accuracy and its difference, by seed."),
+    ("depth", ("kernels", "shifts"), "Gradient norms: kernels, and biases or betas."),
+    ("heatmap", ("plain", "residual"), "Gradient norm of the kernels, in one scale."),
+    ("epochs", ("reached", "unrest"), "How soon and how steadily the nets learn."),
 )
 LEADING = ("kernels", "curves", "H2")
 
@@ -75,7 +57,8 @@ weights.
 convolution (log10 of its kernel's norm). H1b is what it is usually meant to say, that
 the scale of the gradient survives the depth (size of log10 of first / last kernel
 norm). Both use kernels, whose gradients also contain the size of their inputs: where a
-signal fades on its way through the net, read the figure of the biases or betas as well.
+signal fades on its way through the net, read the figure of the biases or, with batch
+normalization, betas as well, which follow the gradient of the activations.
 - H4 counts the epochs until the validation accuracy first reaches {threshold} %. It
 compares ranks, so that a net that never gets there counts as later than all others;
 medians are shown.
@@ -208,13 +191,12 @@ def write_sim4_report(
 
 def read_initial(folder: RunFolder, tasks: Sequence[Task]) -> pd.DataFrame:
     """Norms of the kernels of new networks as rows: key, step, depth, kind, norm."""
-    columns = [*KEY, "step", "depth", "kind", "norm"]
-    frames = []
+    columns, frames = [*KEY, "step", "depth", "kind", "norm"], []
     for task in folder.finished(tasks):
         norms = pd.read_csv(folder.units / task.name / "initial_norms.csv")
-        for _, net in norms.groupby(["net", *CONDITION], sort=False):
-            net = gradients.with_depth(net).assign(step=0, **task.arguments)
-            frames.append(net.loc[net["kind"] == "kernel", columns])
+        # All networks have the same convolutions in the same order, up to their depth.
+        kernels = gradients.with_depth(norms[norms["path"].str.endswith("/kernel")])
+        frames.append(kernels.assign(step=0, **task.arguments)[columns])
     if not frames:
         return pd.DataFrame(columns=columns)
     return pd.concat(frames, ignore_index=True)

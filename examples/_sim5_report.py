@@ -33,10 +33,7 @@ ALL_IMAGES = (
     ("accuracy", ("accuracy",), "Test accuracy by seed."),
     ("differences", ("H2a", "H2b"), "Differences by seed."),
     ("parameters", ("parameters",), "What trains."),
-    (
-        *("curves", ("curves", "loss")),
-        "Validation accuracy and training loss over the epochs.",
-    ),
+    ("curves", ("curves", "loss"), "Validation accuracy and training loss by epoch."),
 )
 AMOUNTS = (
     ("images", ("images",), "Test accuracy against the number of training images."),
@@ -46,32 +43,28 @@ PHOTO_CAPTION = "Test images and what they were taken for: {}, seed 0."
 # Names of `first_maps` in words.
 PLACES = {"first": "first convolution", "quarter": "at a quarter of the size"}
 MAPS_CAPTION = (
-    "What the first layers make of the first test image: {}; left behind the first "
-    "convolution, right behind the last layer at a quarter of the image's size. The "
-    "eight channels that vary most."
+    "What the first layers make of the first test image: {}. The eight channels that "
+    "vary most, of the first convolution and at a quarter of the image's size."
 )
-METHOD = (
-    "scratch: three convolutions of 32, 64 and 128 channels, each with max pooling, "
-    "then average pooling and a dense layer of 512. frozen: the backbone, of which "
-    "nothing trains, and a dense layer of 128; the features are computed once. "
-    "fine-tuned: the same with the last 20 layers of the backbone trained, at a lower "
-    "learning rate; batch normalization stays in inference mode. Adam, no "
-    "augmentation. In each epoch all three see the same number of images: a last batch "
-    "that is not full is left out.\n\n"
-    "Each seed draws another split (60 % training, 20 % validation, 20 % test, all "
-    "classes alike), order and initial weights; what is smaller is a part of what is "
-    "larger, and the test images stay the same."
-)
+METHOD = """\
+- scratch: three convolutions of 32, 64 and 128 channels, each with max pooling, then
+average pooling and a dense layer of 512.
+- frozen: the backbone, of which nothing trains, and a dense layer of 128. The features
+are computed once.
+- fine-tuned: the same, and the last 20 layers of the backbone train at a lower learning
+rate. Batch normalization stays in inference mode.
 
-
+All three use Adam, no augmentation, and the same number of images in each epoch: a last
+batch that is not full is left out. Each seed draws another split (60 % training, 20 %
+validation, 20 % test, all classes alike), order and initial weights. A smaller share is
+a part of a larger one, and the test images stay the same."""
 LIMITS = """\
-- What holds here holds for these images, this size, this backbone and these weights.
-The outcome is the accuracy after the last epoch on test images that chose nothing;
-the interval over seeds covers split, order and initial weights, not other data.
+- The results hold for these images, this size, this backbone and these weights. The
+outcome is the accuracy after the last epoch on test images that chose nothing; the
+interval over seeds covers split, order and initial weights, not other data.
 
-- The images of a small share are few steps: with fewer images the batches are smaller
-in proportion, but at least 8, so that a small share also means fewer steps.
-Training longer may help the small shares, the one from scratch most of all.
+- A small share also means fewer steps: its batches are smaller in proportion, but hold
+at least 8 images. Longer training may help small shares, from scratch most of all.
 
 - The baseline is a small network. A larger one, augmentation or a longer training would
 do better from scratch, and augmentation might help the other two.
@@ -79,9 +72,8 @@ do better from scratch, and augmentation might help the other two.
 - Weights of ImageNet have seen cats, dogs and many other things, though not these
 photographs: that transfer works there says nothing about images unlike ImageNet's.
 
-- Seconds are wall time of one thread, from building the network to the end of training
-without the validations; loading the backbone's weights counts, learning them does
-not."""
+- Seconds are wall time of one thread, from building the network to the end of training,
+without validation. Loading the backbone's weights counts, learning them does not."""
 
 
 def write_sim5_report(

@@ -12,7 +12,6 @@ import pandas as pd
 
 from keras_residual.analysis import plots
 from keras_residual.experiments.figures import Draw, panel
-from keras_residual.experiments.gradients import kernels_by_depth
 from keras_residual.experiments.training import spread
 
 # What the figures call the measures.
@@ -115,20 +114,3 @@ def prediction_panels(
             about=f"{network}, seed {seed}:",
         )
     return panels
-
-
-def gradient_panels(norms: pd.DataFrame, **looks: Any) -> dict[str, Draw]:
-    """The norms of the kernels' gradients against their depth.
-
-    Args:
-        norms: Columns `by`, seed, step, and one for each layer; of networks that differ
-            in their shortcuts alone.
-        **looks: `by` and `styles` of the figures.
-
-    Returns:
-        "gradient_norms", if there are any.
-    """
-    kernels = kernels_by_depth(norms, looks["by"]) if len(norms) else norms
-    if kernels.empty:
-        return {}
-    return {"gradient_norms": panel(plots.gradient_norm_by_depth, kernels, **looks)}

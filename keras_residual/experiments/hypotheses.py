@@ -195,39 +195,32 @@ def compare_hypotheses(hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]
 def _answer(hypothesis: Hypothesis, found: PairedComparison, decided: str) -> str:
     """The answer for a reader, with one number; with two if there is no verdict."""
     unit = hypothesis.unit
-    both = hypothesis.shown or (
+    first, second = hypothesis.shown or (
         _value(found.mean_treatment, unit),
         _value(found.mean_control, unit),
     )
-    names = hypothesis.treatment, hypothesis.control
-    pairs = zip(names, both, strict=True)
-    against = ", ".join(f"{name} {value}" for name, value in pairs)
+    against = f"{hypothesis.treatment} {first}, {hypothesis.control} {second}"
     if decided == "not enough seeds":
         seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
         return f"{against}; {seeds}: no verdict"
     size = against if hypothesis.shown else _difference(found, unit)
     if unit == "percent" and decided != "undecided":
         size = f"by {100 * abs(found.mean_difference):.1f} points"
-    return {
-        "supported": f"yes, {size}",
-        "contradicted": f"no, the other way round, {size}",
-        "undecided": f"undecided, {size}",
-    }[decided]
+    words = {"supported": "yes", "contradicted": "no, the other way round"}
+    return f"{words.get(decided, decided)}, {size}"
 
 
 def _finding(hypothesis: Hypothesis, found: PairedComparison, p_value: float) -> str:
     """Which group is ahead, with the corrected p-value."""
-    names = hypothesis.treatment, hypothesis.control
+    first, second = hypothesis.treatment, hypothesis.control
+    difference = _difference(found, hypothesis.unit)
+    words = f"{first} minus {second}: {difference}"
     if hypothesis.shown:
-        pairs = zip(names, hypothesis.shown, strict=True)
-        words = "; ".join(f"{name}: {value}" for name, value in pairs)
-    else:
-        difference = _difference(found, hypothesis.unit)
-        words = f"{names[0]} minus {names[1]}: {difference}"
-        if hypothesis.unit == "factor":
-            words = f"{names[0]} {difference} than {names[1]}"
-            if difference == _EQUAL:
-                words = f"{names[0]} and {names[1]} {difference}"
+        words = f"{first}: {hypothesis.shown[0]}; {second}: {hypothesis.shown[1]}"
+    elif difference == _EQUAL:
+        words = f"{first} and {second} {difference}"
+    elif hypothesis.unit == "factor":
+        words = f"{first} {difference} than {second}"
     return f"{words} (corrected p = {p_value:.2g})"
 
 

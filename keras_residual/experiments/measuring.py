@@ -111,17 +111,13 @@ def accuracy_under_occlusion(
     rows = [{"erased_share": 0.0, "size": 0.0, "top1": whole}]
     for size in sizes:
         erase = Cutout(size, border="inside", fill=fill, seed=0)
-        erased, _ = classify(
-            model,
-            batches.map(
-                lambda images, labels, erase=erase: (
-                    erase(images, training=True),
-                    labels,
-                )
-            ),
-        )
+
+        def erased(images: Any, labels: Any, erase: Cutout = erase) -> Any:
+            return erase(images, training=True), labels
+
+        predictions, _ = classify(model, batches.map(erased))
         share = float(erase.expected_area(height, width))
-        top1 = accuracies(erased)["top1"]
+        top1 = accuracies(predictions)["top1"]
         rows.append({"erased_share": share, "size": size, "top1": top1})
     return pd.DataFrame(rows)
 

@@ -97,7 +97,7 @@ def write_story(
         ]
         tests = _tests((story.tested["n"] > 0).sum())
         after = [Section("The tests in full", "\n".join([tests, "", *words]))]
-    settings = (facts_table(folder, story.facts), "Settings, versions and hardware.")
+    settings = (_facts(folder, story.facts), "Settings, versions and hardware.")
     return write_report(
         folder.path,
         story.title,
@@ -185,7 +185,7 @@ def _tests(number: int) -> str:
     return words
 
 
-def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:
+def _facts(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:
     """The facts, then settings, versions, hardware and start of the run."""
     config = json.loads((folder.path / "config.json").read_text("utf-8"))
     settings = {
@@ -196,11 +196,11 @@ def facts_table(folder: RunFolder, facts: Mapping[str, str]) -> pd.DataFrame:
     facts = {
         **facts,
         **{name: settings[name] for name in settings if name not in facts},
-        **{name: str(value) for name, value in config["versions"].items()},
-        **{name: str(value) for name, value in config["hardware"].items()},
+        **config["versions"],
+        **config["hardware"],
         "started": config["started"],
     }
-    return pd.DataFrame({"what": facts.keys(), "value": facts.values()})
+    return pd.DataFrame({"what": facts.keys(), "value": map(str, facts.values())})
 
 
 def _in_words(value: Any) -> str:

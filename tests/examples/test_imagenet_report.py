@@ -14,7 +14,6 @@ from programs import table
 from keras_residual import GradientNormCallback
 from keras_residual.analysis import plots
 from keras_residual.experiments import RunFolder, Task
-from keras_residual.experiments.classifier_panels import gradient_panels
 from keras_residual.experiments.gradients import kernels_by_depth
 from keras_residual.experiments.hypotheses import about_groups, compare_claims
 from keras_residual.experiments.measuring import with_outcomes
@@ -122,7 +121,7 @@ def test_trainings_that_diverged_are_counted_and_have_no_outcome(write):
     assert "**resnet 65.4 %, plain 60.4 %; one seed: no verdict**" in text
     seeds = [(row["network"], row["seed"]) for row in table(folder / "occlusion.csv")]
     assert ("resnet-cutout", "0") not in seeds
-    assert "taken for: plain" in text  # by the other seed
+    assert "Images as plain sees them." in text  # by the other seed
 
 
 def test_report_without_what_is_optional(write):
@@ -389,8 +388,7 @@ def test_gradient_norms_are_those_of_the_shared_convolutions(
     depths = list(range(1, convolutions + 1))
     for network in ("plain", "resnet"):
         assert found.loc[found["network"] == network, "depth"].tolist() == depths
-    (draw,) = gradient_panels(norms, by="network").values()
-    ax = draw(plt.figure().add_subplot())
+    ax = plots.gradient_norm_by_depth(found, by="network")
     assert "plain grows" in ax.get_title(loc="left")
     assert "resnet" in ax.get_title(loc="left")
     plt.close()
