@@ -1,6 +1,5 @@
 """Figures, tables and the report of own_photos.py."""
 
-import itertools
 import json
 
 import keras
@@ -174,21 +173,18 @@ def _more_photos(folds, options):
     features = head.cache_features(None, filepath=options.out / "features.h5")
     smallest = min(len(training) for training, _, _ in folds)
     sizes = sorted({max(2, round(share * smallest)) for share in SHARES})
-    draws = list(itertools.product(range(len(folds)), range(-(-DRAWS // len(folds)))))
+    draws = folds * -(-DRAWS // len(folds))
     rows = []
-    for seed, place in enumerate(draws):
-        training, _, test = folds[place[0]]
-        held_out = features.part(np.sort(test))
-        generator = np.random.default_rng([options.seed, *place])
-        order = generator.permutation(training)
-        for size in sizes:
-            some = features.part(order[:size])
+    for seed, (training, _, test) in enumerate(draws):
+        held_out = features.part(test)
+        order = np.random.default_rng([options.seed, seed]).permutation(training)
+        for some in (features.part(order[:size]) for size in sizes):
             if len(set(some.labels.tolist())) < 2:
                 continue  # a few photos may be of one class
             classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
             classifier.fit(some.features, some.labels)
             accuracy = classifier.score(held_out.features, held_out.labels)
-            rows.append(("logistic regression", size, seed, accuracy))
+            rows.append(("logistic regression", len(some), seed, accuracy))
     curve = pd.DataFrame(rows, columns=["approach", "images", "seed", "accuracy"])
     figure = draw(options.out, "learning_curve", plots.accuracy_by_images, curve)
     half, whole = curve.groupby("images")["accuracy"].mean().iloc[-2:]
