@@ -38,7 +38,7 @@ from keras_residual.experiments import (
     run_main,
 )
 from keras_residual.experiments.checkpoints import BEST, without_optimizer
-from keras_residual.experiments.devices import Devices, check_cluster, connect
+from keras_residual.experiments.devices import Devices, check_devices, connect
 from keras_residual.experiments.hypotheses import Claim
 from keras_residual.experiments.images import (
     Images,
@@ -223,7 +223,7 @@ def train(arguments: Mapping[str, Any], job: Job) -> Any:
     name = task_name(network, seed)
     state = job.states / name
     # Before anything else: JAX must not have started when hosts come together.
-    connection = connect(job.options.cluster, settings["batch_size"], settings)
+    connection = connect(job.options, settings)
     data = job.open_data(settings["per_class"])
     keras.utils.clear_session()
     keras.config.set_dtype_policy(settings["precision"])
@@ -301,7 +301,7 @@ CLAIMS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(arguments)
-    check_cluster(options.cluster, options.batch_size)
+    check_devices(options, options.batch_size)
     # The tiny tree is made elsewhere until it is known to be needed.
     with tempfile.TemporaryDirectory() as temporary:
         source, data = open_source(options, Path(temporary))

@@ -12,7 +12,6 @@ from keras_residual.experiments.hypotheses import (
 from keras_residual.experiments.pretraining import (
     pretrain_backbone as pretrain_backbone,
 )
-from keras_residual.experiments.processes import say as say
 from keras_residual.experiments.run import run_experiment as run_experiment
 from keras_residual.experiments.run import run_main as run_main
 from keras_residual.experiments.run import run_tasks as run_tasks
@@ -27,6 +26,7 @@ from keras_residual.experiments.settings import parse_settings as parse_settings
 from keras_residual.experiments.tasks import RefusedError as RefusedError
 from keras_residual.experiments.tasks import StoppedError as StoppedError
 from keras_residual.experiments.tasks import Task as Task
+from keras_residual.experiments.worker import say as say
 
 __all__ = [
     "Aside",

@@ -7,8 +7,6 @@ from typing import Any
 
 import keras
 
-from keras_residual.experiments.tasks import StoppedError
-
 
 class Connection:
     """The devices that a process trains on: here one, without any setup.
@@ -70,8 +68,6 @@ class Connection:
         """
         if self.replicas == 1:
             return dataset
-        if batch_size % self.replicas:
-            raise StoppedError(not_divisible(batch_size, self.replicas, "devices"))
         steps = -(-num_images // batch_size)
         weight = steps * batch_size / num_images
         return _full_batches(dataset, batch_size // self.hosts, steps, weight)
@@ -109,15 +105,6 @@ class Connection:
     def describe(self) -> str:
         """One line for the facts of a run."""
         return f"one device ({keras.config.backend()})"
-
-
-def not_divisible(batch_size: int, parts: int, name: str) -> str:
-    lower = batch_size // parts * parts
-    sizes = f"{lower} or {lower + parts}" if lower else f"{parts}"
-    return (
-        f"the batch of {batch_size} images cannot be divided among {parts} {name}; "
-        f"a batch size of {sizes} can"
-    )
 
 
 def _full_batches(dataset: Any, size: int, steps: int, weight: float) -> Any:

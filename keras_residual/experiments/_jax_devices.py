@@ -1,7 +1,6 @@
 """Data parallelism of JAX, over the devices of one host or of several."""
 
 import contextlib
-import hashlib
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from keras_residual.experiments._connection import Connection
 from keras_residual.experiments._meeting import meet
 from keras_residual.experiments.tasks import StoppedError
 
+_CONNECT = 300  # seconds to wait for the other hosts at the start
 # What gloo, NCCL and JAX's distributed service say when a process is not there anymore.
 _LOST = (
     "closed by peer",
@@ -70,36 +70,30 @@ class DataParallel(Connection):
             name: json.dumps(value, sort_keys=True, default=str)
             for name, value in values.items()
         }
-        # First the names: what is gathered must have one shape on all hosts.
-        others, _ = self._others([json.dumps(list(texts))])
-        if others:
-            raise StoppedError(
-                "the hosts must run the same version of the program: "
-                f"{_named(others)} has other settings than host 0"
-            )
-        others, places = self._others([*texts.values()])
-        if others:
-            pairs = [*texts.items()]
-            here = "; ".join(
-                f"{pairs[place][0]} is {textwrap.shorten(pairs[place][1], 80)} here"
-                for place in places
-            )
-            raise StoppedError(
-                f"the hosts must have the same settings and data: {_named(others)} "
-                f"differs from host 0: {here}"
-            )
+        first, *others = map(json.loads, self._gathered(json.dumps(texts)))
+        for host, other in enumerate(others, 1):
+            different = [
+                f"{name} is {_short(first.get(name))} on host 0 and "
+                f"{_short(other.get(name))} on host {host}"
+                for name in {**first, **other}
+                if first.get(name) != other.get(name)
+            ]
+            if different:
+                raise StoppedError(
+                    "the hosts must have the same program, settings and data: "
+                    + "; ".join(different)
+                )
 
-    def _others(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Hosts with other texts than host 0, and the places of these texts."""
-        digests = [hashlib.sha256(text.encode()).digest() for text in texts]
-        rows = np.array([np.frombuffer(digest, np.uint8) for digest in digests])
+    def _gathered(self, text: str) -> list[str]:
+        """The texts of all hosts."""
+        own = np.frombuffer(text.encode(), np.uint8)
         with self._loss_said():
-            gathered = np.asarray(multihost_utils.process_allgather(rows))
-        other = (gathered != gathered[0]).any(-1)
-        return (
-            np.flatnonzero(other.any(1)).tolist(),
-            np.flatnonzero(other.any(0)).tolist(),
-        )
+            sizes = multihost_utils.process_allgather(np.array([own.size])).ravel()
+            # What is gathered must have one shape on all hosts.
+            padded = np.pad(own, (0, int(max(sizes)) - own.size))
+            rows = np.asarray(multihost_utils.process_allgather(padded))
+        pairs = zip(rows, sizes, strict=True)
+        return [row[:size].tobytes().decode() for row, size in pairs]
 
     def close(self) -> None:
         if self.hosts == 1:
@@ -142,21 +136,19 @@ class DataParallel(Connection):
             ) from error
 
 
-def _named(hosts: Sequence[int]) -> str:
-    return f"host {', '.join(map(str, hosts))}"
+def _short(text: str | None) -> str:
+    return textwrap.shorten(text or "missing", 80)
 
 
-def join_hosts(
-    hosts: Sequence[str], index: int, connect_timeout: int, heartbeat_timeout: int
-) -> None:
+def join_hosts(hosts: Sequence[str], index: int, heartbeat_timeout: int) -> None:
     """Waits for the other hosts, and connects JAX with their devices."""
     count = len(hosts)
     try:
-        meet(hosts[0], count, index, connect_timeout)
+        meet(hosts[0], count, index, _CONNECT)
     except OSError as error:
         raise StoppedError(
             f"the {count} hosts did not come together at {hosts[0]} within "
-            f"{connect_timeout} s: {error}"
+            f"{_CONNECT} s: {error}"
         ) from error
     try:
         jax.distributed.initialize(
@@ -164,7 +156,7 @@ def join_hosts(
             count,
             index,
             cluster_detection_method="deactivate",
-            initialization_timeout=connect_timeout,
+            initialization_timeout=_CONNECT,
             heartbeat_timeout_seconds=heartbeat_timeout,
             shutdown_timeout_seconds=heartbeat_timeout,
         )

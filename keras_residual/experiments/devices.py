@@ -4,7 +4,7 @@ The engines are those that Keras has: `tf.distribute.MirroredStrategy` on Tensor
 `keras.distribution.DataParallel` on JAX, and under it `jax.distributed` over hosts. The
 order of calls:
 
-1. `check_cluster` in the parent process, before anything is computed or written.
+1. `check_devices` in the parent process, before anything is computed or written.
 2. `connect`, in the process that trains, before the first model or tensor. With hosts
    one process trains one network, and each host has one such process at a time.
 3. `with connection.scope():` around building, compiling, loading weights, `fit` and
@@ -20,7 +20,6 @@ have come. A callback that adds variables, such as `GradientNormCallback`, belon
 all hosts, and its file on the writer only.
 """
 
-import typing
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from typing import Annotated, Any, Literal
 import keras
 
 from keras_residual.experiments._connection import Connection as Connection
-from keras_residual.experiments._connection import not_divisible
 from keras_residual.experiments.run_folder import versions
 from keras_residual.experiments.settings import (
     Aside,
@@ -38,28 +36,7 @@ from keras_residual.experiments.settings import (
     refuse,
     shown_default,
 )
-from keras_residual.experiments.tasks import RefusedError, StoppedError
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What a network is trained on.
-
-    Args:
-        devices: "one", or "all" for all accelerators (without any: all CPU devices) of
-            each host.
-        hosts: One name for each host; the first is "address:port" of the first host,
-            where the others find it. Empty for this host alone.
-        host_index: Which of them this one is. The first one writes.
-        connect_timeout: Seconds to wait for the other hosts at the start.
-        heartbeat_timeout: Seconds until a silent host counts as lost.
-    """
-
-    devices: str = "one"
-    hosts: tuple[str, ...] = ()
-    host_index: int = 0
-    connect_timeout: int = 300
-    heartbeat_timeout: int = 100
+from keras_residual.experiments.tasks import StoppedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,118 +57,83 @@ class Devices(Run):
     host_index: Aside[int] = 0
     host_timeout: Aside[Positive] = 100
 
-    @property
-    def cluster(self) -> Cluster:
-        """The devices and hosts of one training."""
-        hosts, timeout = tuple(self.hosts), self.host_timeout
-        return Cluster(self.devices, hosts, self.host_index, heartbeat_timeout=timeout)
 
-    def checked(self) -> typing.Self:
-        several = bool(self.hosts)
-        refuse(
-            {
-                "argument --hosts: one training at a time, --jobs 1": (
-                    several and self.jobs > 1
-                ),
-                "--hosts and --scheduler exclude each other": (
-                    several and bool(self.scheduler)
-                ),
-            }
-        )
-        return super().checked()
-
-
-def check_cluster(cluster: Cluster, batch_size: int) -> None:
+def check_devices(options: Devices, batch_size: int) -> None:
     """Refuses what cannot work, without touching a device.
 
     Args:
-        cluster: What the user asked for.
+        options: What the user asked for.
         batch_size: Images in a step, over all devices and hosts.
 
     Raises:
         RefusedError: With one line for the user, which names what works.
     """
     backend = keras.config.backend()
-    if cluster.devices not in ("one", "all"):
-        raise RefusedError(
-            f"the devices must be 'one' or 'all', not {cluster.devices!r}"
-        )
-    if cluster.devices == "all" and backend not in ("jax", "tensorflow"):
-        raise RefusedError(
+    hosts, index, count = options.hosts, options.host_index, len(options.hosts)
+    refuse(
+        {
             f"Keras trains on one device under the {backend} backend; for all devices "
-            "set KERAS_BACKEND=jax or KERAS_BACKEND=tensorflow"
-        )
-    if not cluster.hosts:
-        if cluster.host_index:
-            raise RefusedError(
-                f"the host index is {cluster.host_index}, but no hosts were named"
-            )
+            "set KERAS_BACKEND=jax or KERAS_BACKEND=tensorflow": (
+                options.devices == "all" and backend not in ("jax", "tensorflow")
+            ),
+            f"the host index is {index}, but no hosts were named": (
+                not hosts and index != 0
+            ),
+        }
+    )
+    if not hosts:
         return
-    if backend != "jax":
-        raise RefusedError(
+    address, _, port = hosts[0].rpartition(":")
+    is_port = port.isdecimal() and 0 < int(port) < 65536
+    refuse(
+        {
+            "argument --hosts: one training at a time, --jobs 1": options.jobs > 1,
+            "--hosts and --scheduler exclude each other": bool(options.scheduler),
             f"several hosts need KERAS_BACKEND=jax: Keras {keras.__version__} cannot "
-            f"train over hosts under the {backend} backend"
-        )
-    count = len(cluster.hosts)
-    if count < 2:
-        raise RefusedError("several hosts means at least two; leave one alone unnamed")
-    address, _, port = cluster.hosts[0].rpartition(":")
-    if not address or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise RefusedError(
+            f"train over hosts under the {backend} backend": backend != "jax",
+            "several hosts means at least two; leave one alone unnamed": count < 2,
             "the first host must be address:port, where the others find it, not "
-            f"{cluster.hosts[0]!r}"
-        )
-    if not 0 <= cluster.host_index < count:
-        raise RefusedError(
-            f"the host index must be from 0 to {count - 1}, not {cluster.host_index}"
-        )
-    if min(cluster.connect_timeout, cluster.heartbeat_timeout) < 1:
-        raise RefusedError("the timeouts of hosts must be at least 1 second")
-    if batch_size % count:
-        raise RefusedError(not_divisible(batch_size, count, "hosts"))
+            f"{hosts[0]!r}": not address or not is_port,
+            f"the host index must be from 0 to {count - 1}, not {index}": (
+                not 0 <= index < count
+            ),
+            _not_divisible(batch_size, count, "hosts"): batch_size % count != 0,
+        }
+    )
 
 
-def connect(
-    cluster: Cluster,
-    batch_size: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> Connection:
+def connect(options: Devices, settings: Mapping[str, Any]) -> Connection:
     """Takes the devices, and waits for the other hosts.
 
     Call it before the first model or tensor. With several hosts it can be called once
     in a process.
 
     Args:
-        cluster: One that passed `check_cluster`.
-        batch_size: Images in a step, over all devices and hosts, to be checked against
-            the number of devices.
-        settings: What must be equal on all hosts, such as the settings and a digest of
-            the data. The versions of the packages are compared as well.
+        options: What passed `check_devices`.
+        settings: What must be equal on all hosts, such as a digest of the data. The
+            versions of the packages are compared as well. The devices must divide its
+            "batch_size", the images in a step over all of them.
 
     Raises:
         StoppedError: If the devices do not divide the batch, or the hosts did not come
-            together within `connect_timeout` seconds, or differ.
+            together within five minutes, or differ.
     """
-    if cluster.hosts or (cluster.devices == "all" and keras.config.backend() == "jax"):
+    if options.hosts or (options.devices == "all" and keras.config.backend() == "jax"):
         # JAX is there under its own backend only.
         from keras_residual.experiments._jax_devices import DataParallel, join_hosts
 
-        if cluster.hosts:
-            join_hosts(
-                cluster.hosts,
-                cluster.host_index,
-                cluster.connect_timeout,
-                cluster.heartbeat_timeout,
-            )
-        connection: Connection = DataParallel(cluster.devices)
-    elif cluster.devices == "all":
+        if options.hosts:
+            join_hosts(options.hosts, options.host_index, options.host_timeout)
+        connection: Connection = DataParallel(options.devices)
+    elif options.devices == "all":
         connection = _Mirrored()
     else:
         connection = Connection()
     # Before what one host alone may refuse, and before the others wait for it.
-    connection.agree({**versions(), **(settings or {})})
-    if batch_size is not None and batch_size % connection.replicas:
-        raise StoppedError(not_divisible(batch_size, connection.replicas, "devices"))
+    connection.agree({**versions(), **settings})
+    batch_size = settings["batch_size"]
+    if batch_size % connection.replicas:
+        raise StoppedError(_not_divisible(batch_size, connection.replicas, "devices"))
     return connection
 
 
@@ -218,3 +160,12 @@ class _Mirrored(Connection):
             "(tf.distribute.MirroredStrategy); batch normalization and random layers "
             "see each device's share of a batch"
         )
+
+
+def _not_divisible(batch_size: int, parts: int, name: str) -> str:
+    lower = batch_size // parts * parts
+    sizes = f"{lower} or {lower + parts}" if lower else f"{parts}"
+    return (
+        f"the batch of {batch_size} images cannot be divided among {parts} {name}; "
+        f"a batch size of {sizes} can"
+    )

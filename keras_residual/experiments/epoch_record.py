@@ -10,8 +10,8 @@ import numpy as np
 from keras_residual.callbacks.gradient_norm import GradientNormCallback
 from keras_residual.experiments.checkpoints import Checkpoints
 from keras_residual.experiments.devices import Connection
-from keras_residual.experiments.processes import say
 from keras_residual.experiments.time_left import duration
+from keras_residual.experiments.worker import say
 
 _LINE_EVERY = 30  # seconds
 

@@ -14,7 +14,7 @@ from keras_residual.callbacks.gradient_norm import GradientNormCallback
 from keras_residual.experiments.checkpoints import Checkpoints
 from keras_residual.experiments.devices import Connection
 from keras_residual.experiments.epoch_record import EpochRecord, total_seconds
-from keras_residual.experiments.processes import say
+from keras_residual.experiments.worker import say
 
 NORMS = "gradient_norms.csv"
 DIVERGED = "diverged.txt"

@@ -6,23 +6,22 @@ weights.
 """
 
 import contextlib
-import gc
-import logging
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
-import cloudpickle
-import keras
-
-from keras_residual.experiments.tasks import Output, Queue, StoppedError, Task, Train
+from keras_residual.experiments.tasks import (
+    DiedError,
+    Output,
+    StoppedError,
+    Task,
+    Workers,
+)
+from keras_residual.experiments.worker import serve
 
 # One thread for each worker: two workers on two cores train twice as much as one worker
 # with two threads, and sums over threads would depend on how many there are.
@@ -40,111 +39,48 @@ SHARING = {
 }
 # A backend keeps some of each network that it compiled: TensorFlow about 90 MB.
 _TASKS_PER_WORKER = 10
-_OUT_OF_MEMORY = (
-    *("out of memory", "resource_exhausted", "unable to allocate"),
-    *("can't allocate memory", "cannot allocate memory"),
-)
 _ENDING = 10  # seconds that a process may take to end
-# Where a worker says something; elsewhere it is printed.
-_to_parent: Connection | None = None
 
 
-class DiedError(Exception):
-    """A worker's process ended without an answer. The message says how it looks."""
-
-
-def compute_here(
-    tasks: Sequence[Task],
-    train: Train,
-    shared: Any,
-    processes: int,
-    *,
-    one_thread: bool = True,
-    deaths: int = 3,
-) -> Generator[tuple[Task, Output]]:
-    """Yields the outputs as they come, from several processes at a time.
-
-    An output counts as stored when the next one is asked for. A task whose process died
-    is computed again, by another process.
+@contextlib.contextmanager
+def local_workers(work: bytes, processes: int, one_thread: bool) -> Iterator[Workers]:
+    """Processes of this machine, which start when they are needed.
 
     Args:
-        tasks: What to compute.
-        train: From a task's arguments and `shared` to its output.
-        shared: What all tasks use. Each process gets it once.
-        processes: How many processes there are at most.
+        work: What `pack` gives.
+        processes: How many there are at most.
         one_thread: Whether a process computes with one thread, or with all that its
             backend wants; then it computes one task only, because the devices that it
             took come back when it ends.
-        deaths: How often the process of one task may die before the run stops.
-
-    Raises:
-        StoppedError: If a task raised it, or died too often.
-        RuntimeError: If a task raised anything else.
     """
-    queue = Queue(tasks, deaths)
-    work = pack(train, shared)
     most = _TASKS_PER_WORKER if one_thread else 1
-    compiled = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     idle: list[Worker] = []
-    running: dict[Any, tuple[Worker, Task]] = {}
-    try:
-        while queue or running:
-            for task in queue.take(processes - len(running)):
-                worker = idle.pop() if idle else Worker(work, one_thread, compiled.name)
-                running[worker.connection] = worker, task
-                worker.begin(task.arguments)
-            ready: list[Any] = wait(list(running))
-            for connection in ready:
-                worker, task = running[connection]
-                try:
-                    output = worker.answer(task.name)
-                except DiedError as error:
-                    del running[connection]
-                    worker.end()
-                    queue.again(task, str(error))
-                    continue
-                if output is None:
-                    continue  # it only said something
-                del running[connection]
-                if worker.tasks_done == most:
-                    worker.end()
-                else:
-                    idle.append(worker)
-                yield task, output
-                queue.stored(task)
-    finally:
-        for worker in [*idle, *(worker for worker, _ in running.values())]:
+    started: list[Worker] = []
+
+    def submit(task: Task) -> Future[Output]:
+        # Only the main thread, this one, can keep Ctrl-C from a new process.
+        if not idle:
+            started.append(Worker(work, one_thread, compiled))
+            idle.append(started[-1])
+        return threads.submit(compute, idle.pop(), task)
+
+    def compute(worker: Worker, task: Task) -> Output:
+        output = worker.compute(task)
+        if worker.tasks_done == most:
             worker.end()
-        compiled.cleanup()
+        else:
+            idle.append(worker)
+        return output
 
-
-def say(words: str) -> None:
-    """Prints a line where the run was started, also from a worker.
-
-    A worker of a cluster prints it on its own machine.
-
-    Args:
-        words: The line.
-
-    Example:
-        ```python
-        from keras_residual.experiments import say
-
-        say("plain-seed000: epoch 1 of 10")
-        ```
-    """
-    if _to_parent is None:
-        print(words, flush=True)
-    else:
-        _to_parent.send(("said", words))
-
-
-def pack(train: Train, shared: Any) -> bytes:
-    """What a worker needs to begin, also where the program's folder is not known."""
-    # What the program itself defines is packed by value.
-    work = cloudpickle.dumps((train, shared))
-    packed: bytes = cloudpickle.dumps((sys.path, keras.config.backend(), work))
-    return packed
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as compiled,
+        ThreadPoolExecutor(processes) as threads,
+    ):
+        try:
+            yield submit, lambda: processes
+        finally:
+            for worker in started:
+                worker.end()
 
 
 class Worker:
@@ -162,11 +98,10 @@ class Worker:
     ) -> None:
         # A fresh interpreter: a forked copy of a backend's thread pools hangs.
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
+        self._connection, theirs = context.Pipe()
         self.tasks_done = 0
         self._unsent: bytes | None = work
-        self._sender: threading.Thread | None = None
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs,), daemon=True)
         variables = dict(SHARING)
         if one_thread:
             variables |= _ONE_THREAD
@@ -178,24 +113,8 @@ class Worker:
             self._process.start()
         theirs.close()
 
-    def begin(self, arguments: Mapping[str, Any]) -> None:
-        """Hands over a task."""
-        # A new worker reads once it has imported its backend: others start meanwhile.
-        self._sender = threading.Thread(
-            target=self._send, args=(dict(arguments),), daemon=True
-        )
-        self._sender.start()
-
-    def _send(self, arguments: dict[str, Any]) -> None:
-        # A worker that died already is noticed where its answer is read.
-        with contextlib.suppress(OSError):
-            if self._unsent is not None:
-                self.connection.send_bytes(self._unsent)
-                self._unsent = None
-            self.connection.send(arguments)
-
-    def answer(self, name: str) -> Output | None:
-        """The output of the task of this name; None if the worker said something.
+    def compute(self, task: Task) -> Output:
+        """The output of a task. What the worker says meanwhile is printed.
 
         Raises:
             DiedError: If the process ended.
@@ -203,16 +122,20 @@ class Worker:
             RuntimeError: If the task raised anything else.
         """
         try:
-            kind, content = self.connection.recv()
+            if self._unsent is not None:
+                self._connection.send_bytes(self._unsent)
+                self._unsent = None
+            self._connection.send(dict(task.arguments))
+            kind, content = self._connection.recv()
+            while kind == "said":
+                print(f"{content}\n", end="", flush=True)
+                kind, content = self._connection.recv()
         except (EOFError, OSError) as error:
             raise DiedError(self._death()) from error
-        if kind == "said":
-            print(content, flush=True)
-            return None
         if kind == "stopped":
-            raise StoppedError(f"the training {name} stopped: {content}")
+            raise StoppedError(f"the training {task.name} stopped: {content}")
         if kind == "failed":
-            raise RuntimeError(f"The training {name} failed: {content}")
+            raise RuntimeError(f"The training {task.name} failed: {content}")
         self.tasks_done += 1
         output: Output = content
         return output
@@ -221,9 +144,6 @@ class Worker:
         """Ends the process, whatever it does."""
         self._process.kill()
         self._process.join()
-        if self._sender is not None:
-            self._sender.join()
-        self.connection.close()
 
     def _death(self) -> str:
         self._process.join(_ENDING)
@@ -248,65 +168,3 @@ def _inherited_by_children(variables: Mapping[str, str]) -> Iterator[None]:
         for name in set(variables) - set(before):
             del os.environ[name]
         os.environ.update(before)
-
-
-def _serve(connection: Connection) -> None:
-    global _to_parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # It warns of what is meant here: every task compiles a network of its own.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # Their parent has built the same networks, and said what there is to say.
-    logging.getLogger("keras_residual").setLevel(logging.ERROR)
-    # What a keras.json of this machine may say otherwise.
-    keras.config.set_image_data_format("channels_last")
-    _to_parent = connection
-    packed: bytes | None = None
-    train: Train | None = None
-    shared = None
-    while True:
-        try:
-            packed = packed or connection.recv_bytes()
-            arguments = connection.recv()
-        except (EOFError, OSError):  # its parent is not there anymore
-            return
-        answer: tuple[str, Any]
-        try:
-            if train is None:
-                train, shared = _unpack(packed)
-                # Before each training Keras collects garbage, which would look at all
-                # that was imported.
-                gc.freeze()
-            answer = "done", train(arguments, shared)
-        except Exception as error:
-            answer = _failure(error)
-        connection.send(answer)
-
-
-def _failure(error: Exception) -> tuple[str, str]:
-    """What the parent is told about an error: in one line if it is for the user."""
-    if isinstance(error, StoppedError):
-        return "stopped", str(error)
-    # Each backend has its own exceptions for this; their texts are alike.
-    if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
-        return "stopped", "out of memory: try half of the batch size, or smaller images"
-    return "failed", "".join(traceback.format_exception(error))
-
-
-def _unpack(packed: bytes) -> tuple[Train, Any]:
-    path, backend, work = cloudpickle.loads(packed)
-    sys.path.extend(folder for folder in path if folder not in sys.path)
-    if keras.config.backend() != backend:
-        raise StoppedError(
-            f"the worker has the backend {keras.config.backend()}, and the run "
-            f"{backend}; start the workers with KERAS_BACKEND={backend}"
-        )
-    train, shared = cloudpickle.loads(work)
-    return train, shared
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

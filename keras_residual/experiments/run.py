@@ -12,9 +12,9 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.cluster import cluster_workers
 from keras_residual.experiments.devices import Devices
-from keras_residual.experiments.processes import SHARING, compute_here
+from keras_residual.experiments.processes import SHARING, local_workers
 from keras_residual.experiments.run_folder import RunFolder
 from keras_residual.experiments.settings import Run
 from keras_residual.experiments.tasks import (
@@ -23,8 +23,10 @@ from keras_residual.experiments.tasks import (
     Task,
     Train,
     check_order,
+    in_order,
 )
 from keras_residual.experiments.time_left import TimeLeft
+from keras_residual.experiments.worker import pack
 
 AnyDevices = TypeVar("AnyDevices", bound=Devices)
 
@@ -98,11 +100,11 @@ def run_tasks(
         f"({where}) -> {folder.path}",
         flush=True,
     )
-    how: dict[str, Any] = {"one_thread": one_thread, "deaths": deaths}
+    work = pack(train, shared)
     if scheduler is None:
-        outputs = compute_here(missing, train, shared, processes, **how)
+        computing = local_workers(work, processes, one_thread)
     else:
-        outputs = compute_on_cluster(missing, train, shared, scheduler, **how)
+        computing = cluster_workers(work, scheduler, one_thread)
     console = Console(file=sys.stdout)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     # On a terminal, where it moves what is printed above itself.
@@ -113,11 +115,11 @@ def run_tasks(
         disable=not console.is_terminal,
         refresh_per_second=2,
     )
-    with progress, contextlib.closing(outputs):
+    with progress, computing as workers:
         words = "the first result takes longest"
         bar = progress.add_task(words, total=len(tasks), completed=done)
         time_left = TimeLeft([task.weight for task in missing], processes)
-        for task, output in outputs:
+        for task, output in in_order(missing, workers, deaths):
             if writes:
                 folder.store(task, output)
             result = output[0]

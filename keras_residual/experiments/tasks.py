@@ -3,6 +3,7 @@
 import collections
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from keras_residual._first_line import first_line
 Output = tuple[dict[str, Any], dict[str, Any]]
 # From a task's arguments and what all tasks share to its output.
 Train = Callable[[Mapping[str, Any], Any], Output]
+# Seconds until a cluster is asked again how many workers it has.
+_LOOK = 1
 
 
 class RefusedError(Exception):
@@ -30,6 +33,10 @@ def refusing() -> Iterator[None]:
 
 class StoppedError(Exception):
     """A training cannot go on. The message is one line for the user."""
+
+
+class DiedError(Exception):
+    """A worker's process ended without an answer. The message says how it looks."""
 
 
 @dataclass(frozen=True)
@@ -75,40 +82,48 @@ def check_order(tasks: Sequence[Task]) -> None:
             seen.append(before)
 
 
-class Queue:
-    """Tasks in their order; one that waits for another comes when that is stored.
+# How to begin a task, and how many can be computed at a time, at the moment.
+Workers = tuple[Callable[[Task], Future[Output]], Callable[[], int]]
+
+
+def in_order(
+    tasks: Sequence[Task], workers: Workers, deaths: int
+) -> Iterator[tuple[Task, Output]]:
+    """Yields the outputs as they come.
+
+    An output counts as stored when the next one is asked for. A task whose process died
+    comes again, before those that wait.
 
     Args:
-        tasks: The tasks.
+        tasks: What to compute; what they wait for is among them, or stored.
+        workers: Who computes it.
         deaths: How often the process of one task may die.
+
+    Raises:
+        StoppedError: If the process of one task died that often.
+        Exception: What a task raised.
     """
-
-    def __init__(self, tasks: Sequence[Task], deaths: int) -> None:
-        check_order(tasks)
-        self._waiting = list(tasks)
-        self._unfinished = {task.name for task in tasks}
-        self._died: collections.Counter[str] = collections.Counter()
-        self._deaths = deaths
-
-    def __bool__(self) -> bool:
-        """Whether tasks are waiting."""
-        return bool(self._waiting)
-
-    def take(self, most: int) -> list[Task]:
-        """Takes the next tasks out that can begin."""
-        able = [task for task in self._waiting if task.after not in self._unfinished]
-        taken = able[: max(0, most)]
-        for task in taken:
-            self._waiting.remove(task)
-        return taken
-
-    def stored(self, task: Task) -> None:
-        """Lets those begin that waited for the task."""
-        self._unfinished.remove(task.name)
-
-    def again(self, task: Task, reason: str) -> None:
-        """Puts a task whose process died first; raises StoppedError the last time."""
-        self._died[task.name] += 1
-        if self._died[task.name] == self._deaths:
-            raise StoppedError(f"the training {task.name} stopped: {reason}")
-        self._waiting.insert(0, task)
+    submit, places = workers
+    waiting = list(tasks)
+    unfinished = {task.name for task in tasks}
+    died: collections.Counter[str] = collections.Counter()
+    running: dict[Future[Output], Task] = {}
+    while waiting or running:
+        able = [task for task in waiting if task.after not in unfinished]
+        for task in able[: max(0, places() - len(running))]:
+            waiting.remove(task)
+            running[submit(task)] = task
+        for future in wait(running, _LOOK, FIRST_COMPLETED).done:
+            task = running.pop(future)
+            try:
+                output = future.result()
+            except DiedError as error:
+                died[task.name] += 1
+                if died[task.name] == deaths:
+                    raise StoppedError(
+                        f"the training {task.name} stopped: {error}"
+                    ) from error
+                waiting.insert(0, task)
+                continue
+            yield task, output
+            unfinished.remove(task.name)

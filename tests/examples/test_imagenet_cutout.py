@@ -219,7 +219,7 @@ REFUSED = {
     "--recipe he2015 --momentum 1": "below 1",
     "--center-fraction 0": "above 0",
     "--record-every -1": "0 or above",
-    "--jobs 2 --hosts localhost:1234 other": "one training at a time",
+    "--data-dir {tree} --jobs 2 --hosts a:1234 other": "one training at a time",
     "--host-index 1": "no hosts",
     "--hosts localhost:1234 other": "for --data-dir or --dataset",
 }

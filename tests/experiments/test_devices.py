@@ -24,11 +24,11 @@ def start(root):
     """A function that starts a training with the arguments of train_on_devices.py."""
     with ExitStack() as stack:
 
-        def start(folder, cluster=None, devices=1, **arguments):
+        def start(folder, options=None, devices=1, **arguments):
             variables = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
             arguments = {
                 "folder": str(folder),
-                "cluster": cluster or {},
+                "options": options or {},
                 "logical": devices,
                 **arguments,
             }
@@ -54,14 +54,14 @@ def start_hosts(start, reserve_port):
 
     def start_hosts(folder, *differences):
         address = f"127.0.0.1:{reserve_port().getsockname()[1]}"
-        cluster = {
+        options = {
             "devices": "all",
             "hosts": [address, "second"],
-            "connect_timeout": 300,
-            "heartbeat_timeout": HEARTBEAT,
+            "host_timeout": HEARTBEAT,
+            "jobs": 1,
         }
         return [
-            start(folder, {**cluster, "host_index": index}, devices=2, **different)
+            start(folder, {**options, "host_index": index}, devices=2, **different)
             for index, different in enumerate(differences)
         ]
 
@@ -127,7 +127,7 @@ def test_hosts_that_disagree_lost_host_and_resumed_training(
     errors = [process.communicate(timeout=600)[1] for process in (survivor, killed)]
 
     for error in errors:
-        assert "host 1 differs from host 0: setting is" in error
+        assert 'data: setting is "a" on host 0 and "b" on host 1\n' in error
     assert survivor.returncode == 1
     assert "StoppedError: host 0 of 2 lost another host" in errors[0]
 
@@ -152,10 +152,9 @@ def test_silent_host(start_hosts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("backend", "cluster", "batch_size", "message"),
+    ("backend", "options", "batch_size", "message"),
     [
         ("torch", {"devices": "all"}, 8, "one device under the torch backend; for all"),
-        ("jax", {"devices": "two"}, 8, "must be 'one' or 'all', not 'two'"),
         ("torch", {"hosts": ("a:1", "b")}, 8, "several hosts need KERAS_BACKEND=jax"),
         ("tensorflow", {"hosts": ("a:1", "b")}, 8, "cannot train over hosts under the"),
         ("jax", {"hosts": ("a:1",)}, 8, "at least two"),
@@ -163,34 +162,35 @@ def test_silent_host(start_hosts, tmp_path):
         ("jax", {"hosts": ("a:0", "b")}, 8, "address:port, .* not 'a:0'"),
         ("jax", {"hosts": ("a:1", "b"), "host_index": 2}, 8, "from 0 to 1, not 2"),
         ("jax", {"host_index": 1}, 8, "host index is 1, but no hosts were named"),
-        ("jax", {"hosts": ("a:1", "b"), "heartbeat_timeout": 0}, 8, "at least 1 sec"),
+        ("jax", {"hosts": ("a:1", "b"), "jobs": 2}, 8, "one training at a time"),
+        ("jax", {"hosts": ("a:1", "b"), "scheduler": "c"}, 8, "exclude each other"),
         ("jax", {"hosts": ("a:1", "b", "c")}, 8, "among 3 hosts; .* 6 or 9 can"),
     ],
 )
-def test_refused(monkeypatch, backend, cluster, batch_size, message):
+def test_refused(monkeypatch, backend, options, batch_size, message):
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
     with pytest.raises(RefusedError, match=message):
-        devices.check_cluster(devices.Cluster(**cluster), batch_size)
+        devices.check_devices(devices.Devices(**{"jobs": 1, **options}), batch_size)
 
 
 @pytest.mark.parametrize(
-    ("backend", "cluster"),
+    ("backend", "options"),
     [
         ("torch", {}),
         ("tensorflow", {"devices": "all"}),
         ("jax", {"devices": "all", "hosts": ("[::1]:80", "b"), "host_index": 1}),
     ],
 )
-def test_accepted(monkeypatch, backend, cluster):
+def test_accepted(monkeypatch, backend, options):
     monkeypatch.setattr(keras.config, "backend", lambda: backend)
 
-    assert devices.check_cluster(devices.Cluster(**cluster), 8) is None
+    assert devices.check_devices(devices.Devices(jobs=1, **options), 8) is None
 
 
 @HOSTS
 def test_hosts_with_other_values():
-    connection = devices.connect(devices.Cluster("all"))
+    connection = devices.connect(devices.Devices(devices="all"), {"batch_size": 1})
 
     # JAX's words, where a variable of several hosts is assigned.
     words = "ndarray passed to device_put is not the same on each process."
@@ -202,7 +202,7 @@ def test_hosts_with_other_values():
 
 
 def test_one_device_needs_nothing():
-    connection = devices.connect(devices.Cluster(), 7)
+    connection = devices.connect(devices.Devices(), {"batch_size": 7})
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
     assert connection.is_writer

@@ -22,26 +22,28 @@ from keras_residual.experiments import (
     StoppedError,
     Task,
     cluster,
-    processes,
     run_main,
     run_tasks,
+    worker,
 )
 from keras_residual.experiments import run as module
-from keras_residual.experiments.cluster import compute_on_cluster
+from keras_residual.experiments.cluster import cluster_workers
 from keras_residual.experiments.devices import Devices
-from keras_residual.experiments.processes import compute_here
+from keras_residual.experiments.processes import local_workers
 from keras_residual.experiments.run import run_on_devices
-from keras_residual.experiments.tasks import check_order
+from keras_residual.experiments.tasks import check_order, in_order
 from keras_residual.experiments.time_left import duration
+from keras_residual.experiments.worker import pack
 
 pytestmark = pytest.mark.once
 
 TASKS = [Task(name, {"name": name}) for name in ("one", "two", "three")]
 
 
-def outputs(shared, tasks=TASKS, processes=1, **options):
-    computed = compute_here(tasks, engine_tasks.train, shared, processes, **options)
-    return {task.name: result for task, (result, _) in computed}
+def outputs(shared, tasks=TASKS, one_thread=True):
+    with local_workers(pack(engine_tasks.train, shared), 1, one_thread) as workers:
+        computed = in_order(tasks, workers, deaths=3)
+        return {task.name: result for task, (result, _) in computed}
 
 
 @pytest.fixture
@@ -58,12 +60,13 @@ def computed(tmp_path_factory):
     listening = set()
 
     def look(task):
-        listening.update(
-            connection.laddr.ip
-            for process in [psutil.Process(), *psutil.Process().children(True)]
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        )
+        for process in [psutil.Process(), *psutil.Process().children(True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # the one that dies
+                listening.update(
+                    connection.laddr.ip
+                    for connection in process.net_connections("tcp")
+                    if connection.status == psutil.CONN_LISTEN
+                )
 
     folder = RunFolder(path / "run", {})
     store = folder.store
@@ -119,13 +122,13 @@ def test_workers_open_no_port(computed):
 def test_lines_and_what_is_there_already(tmp_path, monkeypatch, capsys, shared):
     names = []
 
-    def compute_here(tasks, train, shared, processes, **options):
+    def in_order(tasks, workers, deaths):
         for task in tasks:
             names.append(task.name)
             diverged = task.name == "three"
             yield task, ({"accuracy": 0.5, "seconds": 1, "diverged": diverged}, {})
 
-    monkeypatch.setattr(module, "compute_here", compute_here)
+    monkeypatch.setattr(module, "in_order", in_order)
     folder = RunFolder(tmp_path / "run", {})
     with folder.locked():
         folder.store(TASKS[1], ({"accuracy": 0.5, "seconds": 1.0}, {}))
@@ -145,12 +148,12 @@ def test_a_bar_on_a_terminal(tmp_path, monkeypatch, shared):
         def isatty(self):
             return True
 
-    def compute_here(tasks, train, shared, processes, **options):
+    def in_order(tasks, workers, deaths):
         for task in tasks:
             yield task, ({"accuracy": 0.5, "seconds": 1.0}, {})
 
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(module, "compute_here", compute_here)
+    monkeypatch.setattr(module, "in_order", in_order)
     monkeypatch.setattr(sys, "stdout", Terminal())
     folder = RunFolder(tmp_path / "run", {})
     with folder.locked():
@@ -187,7 +190,7 @@ def test_a_task_that_fails_is_named(shared, how, error, message):
     ],
 )
 def test_a_device_without_memory_says_what_to_try(error, kind, words):
-    found, message = processes._failure(error)
+    found, message = worker._failure(error)
     assert found == kind
     assert words in message
 
@@ -217,13 +220,14 @@ def test_tasks_that_never_come_to_an_end_are_refused(tasks, message):
     check_order([Task("a", {}, after="stored already"), Task("b", {}, after="a")])
 
 
-def test_a_scheduler_that_does_not_answer_is_refused(shared, monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_refused(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT", 0.2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(RefusedError, match=f"answers at --scheduler {address}"):
-            list(compute_on_cluster(TASKS, engine_tasks.train, shared, address))
+        refused = pytest.raises(RefusedError, match=f"at --scheduler {address} within")
+        with refused, cluster_workers(b"", address, True):
+            pass
 
 
 @pytest.fixture
@@ -274,22 +278,21 @@ def dask_cluster(tmp_path, root, certificate):
 @pytest.mark.slow
 def test_a_cluster_gives_what_this_machine_gives(dask_cluster, tmp_path):
     assert dask_cluster.startswith("tls://127.0.0.1:")
-    shared = {"folder": str(tmp_path), "die": {"two": 1}}
+    shared = {"folder": str(tmp_path), "die": {"two": 1, "three": 9}}
     tasks = [*TASKS[:2], Task("last", {"name": "last"}, after="one")]
-    computed = compute_on_cluster(tasks, engine_tasks.train, shared, dask_cluster)
-    results = {task.name: result for task, (result, _) in computed}
+    work = pack(engine_tasks.train, shared)
+    with cluster_workers(work, dask_cluster, True) as workers:
+        computed = in_order(tasks, workers, deaths=3)
+        results = {task.name: result for task, (result, _) in computed}
+        with pytest.raises(StoppedError, match="three stopped: its process died"):
+            list(in_order(TASKS[2:], workers, deaths=2))
 
     assert {name: result["name"] for name, result in results.items()} == {
         name: name for name in ("one", "two", "last")
     }
     assert {result["threads"] for result in results.values()} == {"1"}
     assert (tmp_path / "two.calls").read_text() == "xx"
-    shared = {**shared, "die": {"three": 9}}
-    stopped = compute_on_cluster(
-        TASKS[2:], engine_tasks.train, shared, dask_cluster, deaths=2
-    )
-    with pytest.raises(StoppedError, match="three stopped: its process died"):
-        list(stopped)
+    assert (tmp_path / "three.calls").read_text() == "xx"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Trains a small network on the devices that the arguments name, for test_devices.py.
 
-    python train_on_devices.py '{"folder": ..., "cluster": {...}, ...}'
+    python train_on_devices.py '{"folder": ..., "options": {...}, ...}'
 
 Prints what it computed as one line of JSON. It goes on from the checkpoint that it
 finds in the folder.
@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_residual import Cutout, GradientNormCallback
 from keras_residual.experiments import RefusedError, StoppedError
-from keras_residual.experiments.devices import Cluster, check_cluster, connect
+from keras_residual.experiments.devices import Devices, check_devices, connect
 
 BATCH, TRAIN, VALIDATION, EPOCHS = 8, 32, 13, 3
 
@@ -66,7 +66,7 @@ def refusal(function, *arguments):
     return None
 
 
-def main(folder, cluster, logical=1, end=None, refused_batch=None, setting=None):
+def main(folder, options, logical=1, end=None, refused_batch=None, setting=None):
     if logical > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -74,10 +74,10 @@ def main(folder, cluster, logical=1, end=None, refused_batch=None, setting=None)
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * logical,
         )
-    cluster = Cluster(**{**cluster, "hosts": tuple(cluster.get("hosts", ()))})
-    check_cluster(cluster, BATCH)
-    refused = refused_batch and refusal(connect, cluster, refused_batch)
-    connection = connect(cluster, BATCH)
+    options = Devices(**options)
+    check_devices(options, BATCH)
+    refused = refused_batch and refusal(connect, options, {"batch_size": refused_batch})
+    connection = connect(options, {"batch_size": BATCH})
     if end == "silent":
         os.kill(os.getpid(), signal.SIGSTOP)
     connection.agree({"what all have": "the same"})
