@@ -60,7 +60,8 @@ import keras
 import numpy as np
 import pandas as pd
 
-NETS = ("plain", "residual")
+BLOCKS = {"plain": PlainBlock, "residual": ResidualBlock}
+NETS = tuple(BLOCKS)
 # What makes one condition, and one training: columns of the tables.
 CONDITION = ["blocks", "batch_norm"]
 KEY = ["net", *CONDITION, "seed"]
@@ -155,7 +156,7 @@ def build_network(
 ) -> keras.Model:
     """Blocks of constant width: every shortcut is an identity, so both nets are equal
     in parameters and, for one seed, in initial weights."""
-    block = {"plain": PlainBlock, "residual": ResidualBlock}[net]
+    block = BLOCKS[net]
     inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
     x = keras.layers.Conv2D(
         width,

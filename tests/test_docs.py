@@ -133,6 +133,45 @@ def test_tables_of_new_networks_hold_the_recorded_norms():
 
 
 @pytest.mark.once
+def test_tables_of_depths_hold_the_recorded_accuracies():
+    pytest.importorskip("pandas")
+    script = load_script("depth")
+    for page in script.PAGES:
+        text = page.read_text()
+        assert "<!-- degradation -->" in text
+        assert script.fill(text) == text, "run docs/figures/depth.py draw"
+    for source in script.SOURCES:
+        results, tested = script.read(source)
+        key = ["batch_norm", "net", "blocks"]
+        seeds = results.groupby(key)["seed"].agg(["nunique", "size"])
+        assert set(seeds.index.droplevel("blocks")) == set(script.COLUMNS.values())
+        assert (seeds == 10).all(axis=None)
+        assert len(seeds) == 20
+        # The stated difference is that of the recorded accuracies.
+        pairs = results.pivot(index=["batch_norm", "blocks", "seed"], columns="net")
+        gain = pairs["accuracy", "residual"] - pairs["accuracy", "plain"]
+        gain = gain.groupby(["batch_norm", "blocks"]).mean()
+        stated = tested[tested["hypothesis"] == "H2"]
+        stated = stated.set_index(["batch_norm", "blocks"])["mean_difference"]
+        assert stated.to_dict() == pytest.approx(gain.to_dict(), abs=1e-5)
+    # What the pages say in words: of 20 blocks, and of gradients that vanish.
+    results, tested = script.read("cifar10")
+    deep = tested.set_index(["hypothesis", "batch_norm", "blocks"])
+    assert round(100 * deep.loc["H2", "on", 20]["mean_difference"]) == 13
+    deepest = script.read("synthetic")[0]
+    for network, words in ((script.BRANCH, "it is 82.2 %"), ("residual", "(75.2 %)")):
+        condition = "off" if network == script.BRANCH else "on"
+        mean = script.accuracy(deepest, condition, network, 20).mean()
+        assert f"{mean:.1f} %" in words
+        assert words in script.PAGES[0].read_text()
+    for page in ("README.md", "docs/index.md"):
+        assert "41 convolutions 13 points" in (ROOT / page).read_text()
+    key = ["batch_norm", "net", "blocks"]
+    first = results.set_index(key).loc["off", "plain", 20]["first_kernel"]
+    assert ((first < 1e-4).sum(), (first < 1e-20).sum()) == (9, 3)
+
+
+@pytest.mark.once
 def test_introduction_holds_the_recorded_accuracies():
     with (DOCS / "results/sim4/cifar10/results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
