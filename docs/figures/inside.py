@@ -8,6 +8,7 @@ first one ended. Needs the extra `experiments`. `gradients` or `landscape` as an
 argument draws one of the two.
 """
 
+import io
 import pathlib
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import tempfile
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 from keras_residual import PlainNet, ResNet
 from keras_residual.analysis import input_gradients, loss_landscape, plots
@@ -103,11 +105,12 @@ def shattered():
 
 
 def save(figure, name):
-    # As wide as a page. The surfaces have many colours: fewer pixels keep them small.
-    dots = 200 if name == "gradients" else 110
-    scale = figure.get_figwidth() / 7
-    path = ASSETS / f"inside_{name}.png"
-    figure.savefig(path, dpi=dots, pil_kwargs={"dpi": (scale * dots, scale * dots)})
+    # As wide as a page, in few colours, which keeps the surfaces small.
+    memory = io.BytesIO()
+    figure.savefig(memory, dpi=200)
+    dots = 200 * figure.get_figwidth() / 7
+    image = Image.open(memory).convert("RGB").quantize(128)
+    image.save(ASSETS / f"inside_{name}.png", dpi=(dots, dots), optimize=True)
 
 
 FIGURES = {
