@@ -6,9 +6,9 @@
 
 `measure` runs the preset `full` of `examples/sim4_residual.py` with fewer channels and
 epochs, and a third network without batch normalization: a residual one whose branches
-start at zero. It goes on where it was stopped: an hour on two CPU cores. `draw` writes
-the figures and the tables of the page; the tests fail where page and data differ. Needs
-the extra `examples`.
+start at zero. It takes about an hour for each data set on two CPU cores, and goes on
+where it was stopped. `draw` writes the figures and the tables of the page; the tests
+fail where page and data differ. Needs the extra `examples`.
 """
 
 import argparse
