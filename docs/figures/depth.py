@@ -11,13 +11,12 @@ where it was stopped. `draw` writes the figures and the tables of the page; the 
 fail where page and data differ. Needs the extra `examples`.
 """
 
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from _pages import fill_part
+from _pages import fill_part, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -214,22 +213,12 @@ def draw(source):
     figure.savefig(RESULTS / f"{source}.png", dpi=200, pil_kwargs={"dpi": (200, 200)})
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("measure")
-    command.add_argument("source", choices=SOURCES)
-    command.add_argument("--data-dir")
-    commands.add_parser("draw")
-    arguments = parser.parse_args()
-    if arguments.command == "measure":
-        measure(arguments.source, arguments.data_dir)
-    else:
-        for source in SOURCES:
-            draw(source)
-        for page in PAGES:
-            page.write_text(fill(page.read_text()))
+def draw_all():
+    for source in SOURCES:
+        draw(source)
+    for page in PAGES:
+        page.write_text(fill(page.read_text()))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(__doc__, measure, draw_all, SOURCES)

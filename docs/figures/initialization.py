@@ -9,14 +9,13 @@ figures and the tables of the page; the tests fail where page and data differ. N
 the extra `experiments`.
 """
 
-import argparse
 import itertools
 import platform
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _pages import fill_part
+from _pages import fill_part, run_script
 
 from keras_residual.analysis.statistics import mean_interval
 
@@ -302,23 +301,13 @@ def draw(data):
     figure.savefig(DATA.parent / "initialization.png", dpi=200)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("measure")
-    command.add_argument("source")
-    command.add_argument("--data-dir")
-    commands.add_parser("draw")
-    arguments = parser.parse_args()
-    if arguments.command == "measure":
-        measure(arguments.source, arguments.data_dir)
-    else:
-        data = read()
-        draw(data)
-        for page in PAGES:
-            text = (ROOT / page).read_text()
-            (ROOT / page).write_text(fill(text, data))
+def draw_all():
+    data = read()
+    draw(data)
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        (ROOT / page).write_text(fill(text, data))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(__doc__, measure, draw_all)
