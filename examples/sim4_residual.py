@@ -188,8 +188,7 @@ def train(arguments: Mapping[str, Any], shared: Any) -> Any:
     start = time.perf_counter()
     net, blocks, batch_norm, seed = (arguments[name] for name in KEY)
     images, labels, num_classes, settings = shared
-    order = np.random.default_rng(seed).permutation(len(images))
-    chosen, held_out = np.split(order, [round(TRAINING_SHARE * len(images))])
+    chosen, held_out = training.split(len(images), TRAINING_SHARE, seed)
     train_images, validation_images = training.standardized(
         images[chosen], images[held_out]
     )

@@ -1,6 +1,7 @@
 """Starting programs, and reading what they say and write."""
 
 import csv
+import json
 import os
 
 
@@ -23,11 +24,13 @@ def read_until(process, text):
 
 
 def numbers(folder):
-    """All tables that a run has computed, without the times."""
+    """All tables and results that a run has computed, without the times."""
     tables = {
         str(path.relative_to(folder)): table(path)
         for path in sorted(folder.rglob("*.csv"))
     }
+    for path in sorted(folder.rglob("result.json")):
+        tables[str(path.relative_to(folder))] = [json.loads(path.read_text())]
     for rows in tables.values():
         for row in rows:
             for time in ("seconds", "images_per_second"):

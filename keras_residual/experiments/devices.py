@@ -72,6 +72,9 @@ def check_devices(options: Devices, batch_size: int) -> None:
     hosts, index, count = options.hosts, options.host_index, len(options.hosts)
     refuse(
         {
+            f"the devices must be 'one' or 'all', not {options.devices!r}": (
+                options.devices not in ("one", "all")
+            ),
             f"Keras trains on one device under the {backend} backend; for all devices "
             "set KERAS_BACKEND=jax or KERAS_BACKEND=tensorflow": (
                 options.devices == "all" and backend not in ("jax", "tensorflow")
@@ -97,6 +100,7 @@ def check_devices(options: Devices, batch_size: int) -> None:
             f"the host index must be from 0 to {count - 1}, not {index}": (
                 not 0 <= index < count
             ),
+            "the timeout of hosts must be at least 1 second": options.host_timeout < 1,
             _not_divisible(batch_size, count, "hosts"): batch_size % count != 0,
         }
     )

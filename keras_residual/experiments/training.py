@@ -219,6 +219,13 @@ def predictions(
     return float(right) if np.isfinite(outputs).all() else math.nan, frame
 
 
+def split(num_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation images, drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(num_images)
+    border = round(share * num_images)
+    return order[:border], order[border:]
+
+
 def spread(number: int, most: int) -> np.ndarray:
     """Evenly spaced places among `number`, at most `most`, from first to last."""
     return np.unique(np.linspace(0, number - 1, min(most, number)).round().astype(int))

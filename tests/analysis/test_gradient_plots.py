@@ -106,6 +106,8 @@ def test_heatmap_cells_are_geometric_means_over_seeds():
     assert mesh.get_clim() == pytest.approx((10**0.5, 10**7.5))
     assert isinstance(mesh.norm, mpl.colors.LogNorm)
     assert "geometric mean over 2 seeds" in note_of(ax)
+    title = "The gradient toward the input: residual shrinks 10-fold"
+    assert " ".join(ax.get_title(loc="left").split()) == title
 
 
 def test_heatmap_limits_make_two_nets_comparable():

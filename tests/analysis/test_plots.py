@@ -238,7 +238,8 @@ def test_paired_difference_takes_any_names():
     assert ax.get_xlabel() == "accuracy in 2020: mine minus vgg"
     heat = norms().replace({"net": {"plain": "vgg"}}).rename(columns={"net": "model"})
     ax = plots.gradient_norm_heatmap(heat[heat["model"] == "vgg"], by="model")
-    assert "vgg" in ax.get_title(loc="left")
+    title = " ".join(ax.get_title(loc="left").split())
+    assert title == "The gradient toward the input: vgg shrinks 10-fold"
 
 
 NEEDED = {

@@ -141,7 +141,7 @@ def test_a_killed_run_ends_with_the_same_numbers(start, run_here, tree, tmp_path
     assert re.search("resnet-cutout-seed000: continues after epoch [12]", out)
 
     found = numbers(killed)
-    assert len(found) == 4 + 4
+    assert len(found) == 4 + 5
     assert found == numbers(whole)
 
 

@@ -295,7 +295,7 @@ def test_refuses_a_folder_with_other_settings(run_here, finished):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_computed_to_the_samenumbers(run_here, finished, tmp_path):
+def test_what_is_missing_is_computed_to_the_same_numbers(run_here, finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "report.md").unlink()
@@ -308,14 +308,14 @@ def test_what_is_missing_is_computed_to_the_samenumbers(run_here, finished, tmp_
     assert status == 0, err
     assert "are there already" in out
     found = numbers(folder)
-    assert len(found) == 4 * 2 + 2 + 5
+    assert len(found) == 4 * 3 + 2 * 2 + 5
     assert found == numbers(finished)
 
 
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_stopped_twice_ends_with_the_samenumbers(start, run_here, finished, tmp_path):
+def test_stopped_twice_ends_with_the_same_numbers(start, run_here, finished, tmp_path):
     arguments = ("sim4_residual.py", "--out", tmp_path / "run", *TINY)
 
     process = start(*arguments)

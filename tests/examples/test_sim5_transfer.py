@@ -160,7 +160,7 @@ def test_killed_in_the_source_it_ends_with_the_same_numbers(
     assert "source: epoch 1 of 2" not in out
     assert "source: epoch 2 of 2" in out
     found = numbers(tmp_path / "run")
-    assert len(found) == 6 * 2 + 1 + 3
+    assert len(found) == 6 * 3 + 2 + 3
     assert found == numbers(finished)
 
 

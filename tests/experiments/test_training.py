@@ -10,6 +10,7 @@ import pytest
 from keras_residual.experiments import RefusedError, training
 from keras_residual.experiments.training import (
     ShuffledBatches,
+    split,
     spread,
     standardized,
 )
@@ -85,6 +86,15 @@ def test_each_epoch_has_another_order_that_the_seed_decides():
         numbers = [number for batch in epoch for number in batch]
         assert [len(batch) for batch in epoch] == [4, 4]
         assert len(set(numbers)) == 8
+
+
+def test_split_by_seed():
+    train, validation = split(10, 0.8, seed=0)
+
+    assert (len(train), len(validation)) == (8, 2)
+    assert sorted([*train, *validation]) == list(range(10))
+    assert split(10, 0.8, seed=0)[1].tolist() == validation.tolist()
+    assert len({str(sorted(split(10, 0.8, seed=seed)[1])) for seed in range(20)}) > 5
 
 
 def test_places_from_the_first_to_the_last():
